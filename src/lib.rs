@@ -1,0 +1,8 @@
+//! Bonded: an OCI registry.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod metadata;
+pub mod oci;
+pub mod registry;
+pub mod storage;

@@ -1,0 +1,3 @@
+//! The `bonded` binary.
+
+fn main() {}

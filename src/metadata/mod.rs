@@ -1,0 +1,215 @@
+//! Facts: the trait that a database implements.
+//!
+//! One call is one transaction, follow-up work included. A lookup gives `Option`; a write says what became of it.
+//! Methods are named noun first. Time is passed in.
+
+pub mod error;
+pub mod model;
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::oci::digest::Digest;
+use crate::oci::glob::ImmutableTags;
+use crate::oci::name::{RepoName, Tag};
+use crate::oci::reference::Reference;
+use crate::storage::{DriverState, Key};
+
+pub use error::MetadataError;
+use model::{
+    BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, HeadLease, ManifestDelete,
+    ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewBlob, NewUpload, ReferrerRecord,
+    RepositoryDeleted, StoreCounts, TagDeleted, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
+};
+
+/// Shorthand for this layer's results.
+pub type Result<T> = std::result::Result<T, MetadataError>;
+
+/// A place for facts.
+#[async_trait]
+pub trait MetadataStore: fmt::Debug + Send + Sync {
+    // --- repositories
+
+    /// Names of repositories with at least one manifest, in byte order, those after `after`, `limit` at most.
+    async fn repository_list(&self, after: Option<&str>, limit: u32) -> Result<Vec<RepoName>>;
+
+    /// Ends a repository: tags, manifests, memberships and sessions. `None`: there is none.
+    ///
+    /// Keys of its sessions go to `object_deletions`, not before `dead_until`.
+    async fn repository_delete(
+        &self,
+        repo: &RepoName,
+        now: Timestamp,
+        dead_until: Timestamp,
+    ) -> Result<Option<RepositoryDeleted>>;
+
+    // --- blobs
+
+    /// A blob of the repository.
+    async fn blob_find(&self, repo: &RepoName, digest: &Digest) -> Result<Option<BlobRecord>>;
+
+    /// A blob of the repository, leased because its caller may push and now believes that it exists.
+    ///
+    /// The lease is written only when less than half of it is left. A damaged blob is `None`.
+    async fn blob_lease(&self, repo: &RepoName, digest: &Digest, lease: HeadLease) -> Result<Option<BlobRecord>>;
+
+    /// Makes a blob of one repository a member of another. `None`: the source has no such (sound) blob.
+    async fn blob_mount(&self, mount: &BlobMount) -> Result<Option<BlobRecord>>;
+
+    /// Ends a blob's membership and lease, unless a manifest of the repository names it.
+    async fn blob_delete(&self, repo: &RepoName, digest: &Digest, now: Timestamp) -> Result<BlobDeleted>;
+
+    /// Commits a blob that had no session: one whose bytes are in the row.
+    async fn blob_put(&self, repo: &RepoName, blob: &NewBlob) -> Result<()>;
+
+    /// Marks a blob's bytes as wrong or missing, if they are still at `key`.
+    async fn blob_damage(&self, id: BlobId, key: &Key, now: Timestamp) -> Result<()>;
+
+    // --- uploads
+
+    /// Begins a session; makes the repository when it is not there.
+    async fn upload_create(&self, repo: &RepoName, upload: &NewUpload) -> Result<()>;
+
+    /// A session as it stands, without its tail.
+    async fn upload_find(&self, repo: &RepoName, id: &UploadId, now: Timestamp) -> Result<Option<UploadRecord>>;
+
+    /// Takes a session from whoever has it; left as it was when the offset is wrong.
+    async fn upload_take(
+        &self,
+        repo: &RepoName,
+        id: &UploadId,
+        take: &UploadTake,
+        now: Timestamp,
+    ) -> Result<UploadTaken>;
+
+    /// Records the key before the first byte goes there. `false`: the session is not the caller's any more.
+    async fn upload_intend(&self, hold: &UploadHold, key: &Key) -> Result<bool>;
+
+    /// Records progress. `false`: the session is not the caller's any more, nothing was recorded.
+    async fn upload_checkpoint(&self, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool>;
+
+    /// Whether the session is still the caller's; pushes its expiry.
+    async fn upload_renew(&self, hold: &UploadHold, expires_at: Timestamp) -> Result<bool>;
+
+    /// Records that the object is about to be completed. `false`: not the caller's any more.
+    async fn upload_completing(
+        &self,
+        hold: &UploadHold,
+        digest: &Digest,
+        received: u64,
+        state: &DriverState,
+    ) -> Result<bool>;
+
+    /// Turns a session into a blob of its repository. `false`: not the caller's any more.
+    ///
+    /// When the digest is there already and sound, the session's own object goes to `object_deletions`; when it is
+    /// damaged, ours takes its place and the old key goes. The session is kept as committed until `keep_until`.
+    async fn upload_commit(&self, hold: &UploadHold, blob: &NewBlob, keep_until: Timestamp) -> Result<bool>;
+
+    /// Ends a session that is the caller's (a wrong digest); its key goes to `object_deletions`, not before `dead_until`.
+    async fn upload_drop(&self, hold: &UploadHold, dead_until: Timestamp) -> Result<bool>;
+
+    /// Ends a session, whoever has it. `false`: there is none.
+    async fn upload_cancel(
+        &self,
+        repo: &RepoName,
+        id: &UploadId,
+        now: Timestamp,
+        dead_until: Timestamp,
+    ) -> Result<bool>;
+
+    /// Ends sessions past their expiry, `limit` at most; says how many.
+    async fn upload_expire(&self, now: Timestamp, dead_until: Timestamp, limit: u32) -> Result<u64>;
+
+    // --- manifests and tags
+
+    /// Stores a manifest and moves tags.
+    async fn manifest_put(&self, put: &ManifestPut<'_>) -> Result<ManifestStored>;
+
+    /// A manifest of the repository.
+    async fn manifest_find(&self, repo: &RepoName, reference: &Reference) -> Result<Option<ManifestRecord>>;
+
+    /// Deletes a manifest and its tags.
+    async fn manifest_delete(&self, delete: &ManifestDelete<'_>) -> Result<ManifestDeleted>;
+
+    /// Deletes a tag, and nothing else.
+    async fn tag_delete(
+        &self,
+        repo: &RepoName,
+        tag: &Tag,
+        immutable: &ImmutableTags,
+        now: Timestamp,
+    ) -> Result<TagDeleted>;
+
+    /// Tags after `after` in byte order, `limit` at most. `None`: the repository has no manifest.
+    async fn tag_list(&self, repo: &RepoName, after: Option<&str>, limit: u32) -> Result<Option<Vec<Tag>>>;
+
+    /// Referrers of a digest in digest order, those after `after`, `limit` at most.
+    async fn referrer_list(
+        &self,
+        repo: &RepoName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ReferrerRecord>>;
+
+    // --- collection
+
+    /// Deletes manifests past their `gc_after`: referrers whose subject is gone.
+    async fn manifest_collect(&self, now: Timestamp, limit: u32) -> Result<Collected>;
+
+    /// Ends memberships past their `gc_after` that no manifest names and no lease holds.
+    async fn membership_collect(&self, now: Timestamp, limit: u32) -> Result<Collected>;
+
+    /// Dooms blobs past their `gc_after` that no repository has: their keys go to `object_deletions`.
+    async fn blob_collect(&self, now: Timestamp, limit: u32) -> Result<Collected>;
+
+    /// Objects to remove now, `limit` at most. They stay listed until [`deletion_done`](Self::deletion_done).
+    async fn deletion_claim(&self, now: Timestamp, limit: u32) -> Result<Vec<Deletion>>;
+
+    /// The objects are gone.
+    async fn deletion_done(&self, keys: &[Key]) -> Result<()>;
+
+    /// An object could not be removed; try again then.
+    async fn deletion_retry(&self, key: &Key, not_before: Timestamp) -> Result<()>;
+
+    /// Whether any of these blobs is garbage that still takes room: its row past `gc_after` and free to go, or its key
+    /// (one of `keys`) listed for deletion.
+    async fn purge_pending(&self, blobs: &[BlobId], keys: &[Key], now: Timestamp) -> Result<bool>;
+
+    // --- checks
+
+    /// Blobs with an id above `after`, in id order, `limit` at most.
+    async fn blob_scan(&self, after: BlobId, limit: u32) -> Result<Vec<BlobRecord>>;
+
+    /// Keys of the objects of these blobs.
+    async fn blob_keys(&self, blobs: &[BlobId]) -> Result<Vec<Key>>;
+
+    /// For each key, whether uploads, blobs or `object_deletions` know it.
+    async fn key_known(&self, keys: &[Key]) -> Result<Vec<bool>>;
+
+    /// Dangling references, of which foreign keys promise that there are none.
+    async fn reference_check(&self) -> Result<Vec<Finding>>;
+
+    /// Puts a blob found in the store back on the map: a new row, or a new key for one whose object is missing.
+    async fn blob_restore(
+        &self,
+        digest: &Digest,
+        size: u64,
+        key: &Key,
+        now: Timestamp,
+        keep_until: Timestamp,
+    ) -> Result<()>;
+
+    /// Numbers for `/metrics`.
+    async fn counts(&self) -> Result<StoreCounts>;
+
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<()>;
+
+    /// Finishes the writes that wait and closes the database.
+    async fn close(&self);
+}

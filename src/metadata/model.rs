@@ -1,0 +1,474 @@
+//! What goes into and comes out of a [`MetadataStore`](super::MetadataStore): plain values.
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::oci::digest::{Algorithm, Digest};
+use crate::oci::glob::ImmutableTags;
+use crate::oci::name::{RepoName, Tag};
+use crate::oci::reference::Reference;
+use crate::storage::{DriverState, Key};
+
+/// Row id of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobId(pub i64);
+
+/// Where a blob's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlobLocation {
+    /// In the store.
+    Object(Key),
+    /// In the row itself.
+    Inline(Bytes),
+}
+
+/// A blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobRecord {
+    /// Row id.
+    pub id: BlobId,
+    /// Its digest.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+    /// Where its bytes are.
+    pub location: BlobLocation,
+    /// Since when its bytes are known to be wrong or missing.
+    pub damaged_at: Option<Timestamp>,
+    /// When it was first committed.
+    pub created_at: Timestamp,
+}
+
+/// A new lease of a blob by a HEAD.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLease {
+    /// Now.
+    pub now: Timestamp,
+    /// Until when, for a blob that no manifest of the repository names.
+    pub unreferenced_until: Timestamp,
+    /// Until when, for one that a manifest names.
+    pub referenced_until: Timestamp,
+}
+
+/// A mount of a blob from one repository into another.
+#[derive(Clone, Debug)]
+pub struct BlobMount {
+    /// Where to; made when it is not there.
+    pub to: RepoName,
+    /// Where from; `None`: any repository.
+    pub from: Option<RepoName>,
+    /// Which blob.
+    pub digest: Digest,
+    /// Now.
+    pub now: Timestamp,
+    /// End of the lease it gets.
+    pub lease_until: Timestamp,
+}
+
+/// How a blob's membership ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlobDeleted {
+    /// It ended. The blob may now be garbage.
+    Deleted(BlobId),
+    /// The repository has no such blob.
+    Unknown,
+    /// This manifest of the repository names it.
+    Referenced(Digest),
+}
+
+/// A blob about to be committed.
+#[derive(Clone, Debug)]
+pub struct NewBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+    /// Where its bytes are.
+    pub location: BlobLocation,
+    /// Now.
+    pub now: Timestamp,
+    /// End of the lease it gets.
+    pub lease_until: Timestamp,
+}
+
+/// An upload session's public identifier: 16 random bytes, written as a lower-case hyphenated UUID.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UploadId(String);
+
+impl UploadId {
+    /// From random bytes; version 4, variant 1 (RFC 9562, section 5.4).
+    pub fn from_bytes(mut bytes: [u8; 16]) -> Self {
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let hex = hex::encode(bytes);
+        Self(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    }
+
+    /// From a path; `None` when it is not a UUID in its usual form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = text.len() == 36
+            && text.bytes().enumerate().all(|(at, b)| match at {
+                8 | 13 | 18 | 23 => b == b'-',
+                _ => matches!(b, b'0'..=b'9' | b'a'..=b'f'),
+            });
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// As it stands in a path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The 32 hexadecimal digits, for object keys.
+    pub fn hex(&self) -> String {
+        self.0.replace('-', "")
+    }
+}
+
+/// A session about to begin.
+#[derive(Clone, Debug)]
+pub struct NewUpload {
+    /// Its identifier.
+    pub id: UploadId,
+    /// Saved hasher at byte 0.
+    pub hash_state: Vec<u8>,
+    /// Who began it.
+    pub principal: Option<String>,
+    /// Now.
+    pub now: Timestamp,
+    /// When it ends unless something happens.
+    pub expires_at: Timestamp,
+}
+
+/// How far a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadState {
+    /// It takes bytes.
+    Open,
+    /// Its object is being completed under this digest.
+    Completing(Digest),
+    /// It became this blob; kept for a while so that a repeated PUT gets its 201 again.
+    Committed(Digest),
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub struct UploadRecord {
+    /// Its identifier.
+    pub id: UploadId,
+    /// Key of its object, once it was chosen.
+    pub object_key: Option<Key>,
+    /// The driver's state at `received` minus the tail.
+    pub driver_state: DriverState,
+    /// Bytes taken so far, the tail included.
+    pub received: u64,
+    /// Saved hasher at `received`.
+    pub hash_state: Vec<u8>,
+    /// Fencing number: whoever took the session last has the highest.
+    pub epoch: i64,
+    /// Who began it.
+    pub principal: Option<String>,
+    /// How far it is.
+    pub state: UploadState,
+    /// The last bytes before `received` that are in no object yet; read only by `upload_take`.
+    pub tail: Bytes,
+}
+
+/// The right to write to a session, as long as nobody takes it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadHold {
+    /// Which session.
+    pub id: UploadId,
+    /// The fencing number it was taken under.
+    pub epoch: i64,
+}
+
+/// A wish to write to a session.
+#[derive(Clone, Debug)]
+pub struct UploadTake {
+    /// Where the client wants to go on; `None`: wherever it stands.
+    pub offset: Option<u64>,
+    /// Which node asks.
+    pub owner: String,
+    /// New expiry.
+    pub expires_at: Timestamp,
+}
+
+/// The answer to [`UploadTake`].
+#[derive(Debug)]
+pub enum UploadTaken {
+    /// The session is the caller's, `epoch` already raised, the tail read.
+    Taken(Box<UploadRecord>),
+    /// The session stands elsewhere and was left as it was.
+    WrongOffset {
+        /// Bytes taken so far.
+        received: u64,
+    },
+    /// It became this blob already.
+    Committed(Digest),
+    /// There is no such session.
+    Unknown,
+}
+
+/// Progress of a session.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Bytes taken so far, the tail included.
+    pub received: u64,
+    /// The driver's state.
+    pub driver_state: DriverState,
+    /// Saved hasher at `received`.
+    pub hash_state: Vec<u8>,
+    /// First byte of the tail; kept rows before it go.
+    pub tail_start: u64,
+    /// Bytes to add to the tail: those from `received - tail_new.len()` on. Older ones are kept already.
+    pub tail_new: Bytes,
+    /// New expiry.
+    pub expires_at: Timestamp,
+}
+
+/// A manifest about to be stored.
+#[derive(Clone, Debug)]
+pub struct NewManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// Media type it is served with.
+    pub media_type: String,
+    /// Artifact type as referrers show it: `artifactType`, else the config's media type; none for an index without one.
+    pub artifact_type: Option<String>,
+    /// What it refers to.
+    pub subject: Option<Digest>,
+    /// Its descriptor as the referrers API shows it (JSON); only with a subject.
+    pub referrer: Option<String>,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// Blobs it names, in order.
+    pub blobs: Vec<BlobEdge>,
+    /// Manifests (or blobs) it lists, in order.
+    pub children: Vec<ChildEdge>,
+}
+
+/// A blob that a manifest names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobEdge {
+    /// Its digest.
+    pub digest: Digest,
+    /// The size that the manifest claims.
+    pub size: u64,
+    /// What it is to the manifest.
+    pub role: BlobRole,
+    /// Whether the manifest is refused without it (not so for non-distributable layers).
+    pub required: bool,
+}
+
+/// What a blob is to the manifest that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobRole {
+    /// The config.
+    Config,
+    /// A layer.
+    Layer,
+    /// A child of an index that is a blob, not a manifest.
+    Child,
+}
+
+/// A manifest that an index lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildEdge {
+    /// Its digest.
+    pub digest: Digest,
+    /// The size that the index claims.
+    pub size: u64,
+    /// The `platform` member as JSON.
+    pub platform: Option<String>,
+}
+
+/// A condition on what a reference points to now (RFC 9110, section 13.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// None.
+    #[default]
+    None,
+    /// `If-Match`: it points to one of these.
+    AnyOf(Vec<Digest>),
+    /// `If-Match: *`: it exists.
+    Exists,
+    /// `If-None-Match: *`: it does not exist.
+    Absent,
+    /// `If-None-Match`: it does not point to any of these.
+    NoneOf(Vec<Digest>),
+}
+
+impl Precondition {
+    /// Whether it holds when the reference points to `current`.
+    pub fn holds(&self, current: Option<&Digest>) -> bool {
+        match self {
+            Self::None => true,
+            Self::AnyOf(digests) => current.is_some_and(|current| digests.contains(current)),
+            Self::Exists => current.is_some(),
+            Self::Absent => current.is_none(),
+            Self::NoneOf(digests) => current.is_none_or(|current| !digests.contains(current)),
+        }
+    }
+}
+
+/// A manifest PUT as one transaction.
+#[derive(Debug)]
+pub struct ManifestPut<'a> {
+    /// Where; made when it is not there.
+    pub repo: &'a RepoName,
+    /// What.
+    pub manifest: NewManifest,
+    /// Tags to set, all or none.
+    pub tags: &'a [Tag],
+    /// Whether blobs and children may be missing.
+    pub sparse: bool,
+    /// Tags that cannot move.
+    pub immutable: &'a ImmutableTags,
+    /// What must hold for `condition_on`.
+    pub precondition: Precondition,
+    /// The reference of the request.
+    pub condition_on: &'a Reference,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// How a manifest PUT ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestStored {
+    /// It is stored and every tag points to it.
+    Stored,
+    /// Nothing was stored: the repository has none of these.
+    Missing(Vec<Digest>),
+    /// Nothing was stored: this tag cannot move.
+    Immutable(Tag),
+    /// Nothing was stored: the condition does not hold.
+    PreconditionFailed,
+}
+
+/// A manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestRecord {
+    /// Row id.
+    pub id: i64,
+    /// Its digest.
+    pub digest: Digest,
+    /// Media type it is served with.
+    pub media_type: String,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+/// A manifest DELETE as one transaction.
+#[derive(Debug)]
+pub struct ManifestDelete<'a> {
+    /// Where.
+    pub repo: &'a RepoName,
+    /// Which.
+    pub digest: &'a Digest,
+    /// Tags that cannot be deleted.
+    pub immutable: &'a ImmutableTags,
+    /// End leases set by HEAD, and all leases set before this moment, on the blobs it names.
+    pub end_leases_before: Option<Timestamp>,
+    /// When referrers of a subject that is gone may go.
+    pub referrers_until: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// How a DELETE ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestDeleted {
+    /// It is gone, and its tags. These are the blobs it named.
+    Deleted(Vec<BlobId>),
+    /// There is no such manifest.
+    Unknown,
+    /// This index lists it.
+    Referenced(Digest),
+    /// This tag of it cannot be deleted.
+    Immutable(Tag),
+}
+
+/// How a tag's DELETE ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagDeleted {
+    /// It is gone; the manifest stays.
+    Deleted,
+    /// There is no such tag.
+    Unknown,
+    /// It cannot be deleted.
+    Immutable,
+}
+
+/// A referrer as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferrerRecord {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its artifact type.
+    pub artifact_type: Option<String>,
+    /// Its descriptor (JSON).
+    pub descriptor: String,
+}
+
+/// What became of a repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RepositoryDeleted {
+    /// Manifests that went.
+    pub manifests: u64,
+    /// Tags that went.
+    pub tags: u64,
+    /// Blobs whose membership ended.
+    pub blobs: Vec<BlobId>,
+}
+
+/// An object that must go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Its key.
+    pub key: Key,
+    /// Set when it is an unfinished upload: abort it.
+    pub driver_state: Option<DriverState>,
+    /// Size in bytes, as far as it is known.
+    pub size: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What one pass of the collector found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Rows removed.
+    pub rows: u64,
+    /// Bytes that will come back.
+    pub bytes: u64,
+    /// Rows looked at; a full batch means there may be more.
+    pub seen: u64,
+}
+
+/// One thing that `fsck` found in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The invariant (`I3`, `I4`) it breaks.
+    pub invariant: &'static str,
+    /// What and where.
+    pub text: String,
+}
+
+/// Numbers for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreCounts {
+    /// Objects waiting to be removed.
+    pub deletions: u64,
+    /// Their bytes.
+    pub deletion_bytes: u64,
+    /// Upload sessions that are open.
+    pub uploads: u64,
+}
+
+/// The hash algorithm a saved hasher runs, for status without the hasher.
+pub fn algorithm_of(hash_state: &[u8]) -> Option<Algorithm> {
+    crate::oci::digest::Hasher::restore(hash_state).map(|hasher| hasher.algorithm())
+}

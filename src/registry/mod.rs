@@ -1,0 +1,353 @@
+//! The rules of a registry: what may be stored, found, moved and deleted. Knows no HTTP and no SQL.
+
+pub mod error;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::clock::{Clock, Entropy, Timestamp};
+use crate::metadata::MetadataStore;
+use crate::metadata::model::{BlobRecord, Precondition, UploadId};
+use crate::oci::digest::{Algorithm, Digest};
+use crate::oci::glob::{ImmutableTags, RepoGlobs};
+use crate::oci::name::{RepoName, Tag};
+use crate::oci::reference::Reference;
+use crate::storage::{BlobRead, BlobStore};
+
+pub use error::RegistryError;
+
+/// Shorthand for this layer's results.
+pub type Result<T> = std::result::Result<T, RegistryError>;
+
+/// Every limit, units last.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest manifest in bytes; at least 4 MiB (distribution-spec, "Pushing Manifests").
+    pub manifest_bytes_max: u64,
+    /// Deepest nesting of JSON in a manifest.
+    pub manifest_depth_max: usize,
+    /// Most descriptors a manifest may name.
+    pub manifest_descriptors_max: usize,
+    /// Most annotations on one object of a manifest.
+    pub manifest_annotations_max: usize,
+    /// Most `tag` parameters of one manifest PUT.
+    pub tag_params_max: usize,
+    /// Largest blob in bytes.
+    pub blob_bytes_max: u64,
+    /// Largest blob in bytes that is kept in its row.
+    pub inline_bytes_max: u64,
+    /// Most entries of a page of tags.
+    pub tag_page_max: u32,
+    /// Most entries of a page of repositories.
+    pub catalog_page_max: u32,
+    /// Most entries of a page of referrers.
+    pub referrer_page_max: u32,
+    /// Most bytes of a page of referrers (clients read 4 MiB of an index).
+    pub referrer_page_bytes_max: usize,
+    /// Most ranges in one request.
+    pub ranges_max: usize,
+    /// Free bytes that must stay on the disk.
+    pub disk_free_bytes_min: u64,
+    /// Longest time without a byte of a request body.
+    pub body_idle_max: Duration,
+    /// Longest time a request may take in all; late writes of a dead session die before this.
+    pub request_time_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest_bytes_max: 4 << 20,
+            manifest_depth_max: 64,
+            manifest_descriptors_max: 10_000,
+            manifest_annotations_max: 100_000,
+            tag_params_max: 100,
+            blob_bytes_max: 1 << 40,
+            inline_bytes_max: 4 << 10,
+            tag_page_max: 1_000,
+            catalog_page_max: 1_000,
+            referrer_page_max: 1_000,
+            referrer_page_bytes_max: 3 << 20,
+            ranges_max: 1_024,
+            disk_free_bytes_min: 256 << 20,
+            body_idle_max: Duration::from_secs(60),
+            request_time_max: Duration::from_hours(6),
+        }
+    }
+}
+
+/// What the operator decided.
+#[derive(Clone, Debug)]
+pub struct RegistryOptions {
+    /// Limits.
+    pub limits: Limits,
+    /// Repositories in which a manifest may name content that is not there.
+    pub sparse: RepoGlobs,
+    /// Tags that cannot move.
+    pub immutable_tags: ImmutableTags,
+    /// How long a blob that no manifest names is kept after an upload, a mount, or a HEAD of somebody who may push.
+    pub blob_lease: Duration,
+    /// The same for a HEAD on a blob that a manifest names.
+    pub head_lease: Duration,
+    /// How long an upload session lives after its last checkpoint.
+    pub upload_ttl: Duration,
+    /// Name of this node, as `uploads.owner`.
+    pub node: String,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            sparse: RepoGlobs::default(),
+            immutable_tags: ImmutableTags::default(),
+            blob_lease: Duration::from_hours(24),
+            head_lease: Duration::from_mins(15),
+            upload_ttl: Duration::from_hours(24),
+            node: "local".to_owned(),
+        }
+    }
+}
+
+/// The body of a push, as it arrives.
+pub struct PushBody {
+    /// Pieces; an error means that the client broke off or was too slow.
+    pub stream: BoxStream<'static, std::result::Result<Bytes, BodyError>>,
+    /// Its length, when the client said so.
+    pub length: Option<u64>,
+}
+
+/// Why a body ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The connection or the framing broke.
+    #[error("the request body broke off")]
+    Broken,
+    /// No byte came for too long.
+    #[error("the request body did not arrive in time")]
+    Timeout,
+}
+
+/// `Content-Range` of a chunk: `start-end`, end inclusive, as the client wrote it (distribution-spec, "Pushing a blob in
+/// chunks").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkRange {
+    /// First byte.
+    pub start: u64,
+    /// Last byte.
+    pub end: u64,
+}
+
+/// Whether a DELETE waits for the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purge {
+    /// Collection follows when it follows.
+    #[default]
+    Later,
+    /// `?purge=wait`: leases set by HEAD end, and the answer waits for the bytes, at most 30 s.
+    Wait,
+}
+
+/// How far an upload session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadStatus {
+    /// The session.
+    pub id: UploadId,
+    /// Bytes taken so far.
+    pub received: u64,
+}
+
+/// A manifest to be stored.
+#[derive(Debug)]
+pub struct PutManifest {
+    /// Tag or digest in the path.
+    pub reference: Reference,
+    /// `tag` parameters (only with a digest in the path).
+    pub tags: Vec<Tag>,
+    /// `Content-Type` without parameters, when the client sent one.
+    pub content_type: Option<String>,
+    /// The bytes.
+    pub payload: Bytes,
+    /// `If-Match`, `If-None-Match`.
+    pub precondition: Precondition,
+}
+
+/// A stored manifest, as the answer to its PUT needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestReceipt {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its subject, for `OCI-Subject`.
+    pub subject: Option<Digest>,
+    /// Tags that were set, for `OCI-Tag`.
+    pub tags: Vec<Tag>,
+}
+
+/// A manifest, as its GET needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// `Content-Type`.
+    pub media_type: String,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// For `Last-Modified`.
+    pub created_at: Timestamp,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// The value of `last` that continues behind them; `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// A request for a page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Most entries wanted; `None`: as many as the limit allows.
+    pub n: Option<u32>,
+    /// Entries after this one.
+    pub last: Option<String>,
+}
+
+/// A blob whose existence was established, ready to be read.
+#[derive(Debug)]
+pub struct OpenBlob {
+    /// What it is.
+    pub record: BlobRecord,
+}
+
+/// The registry.
+#[derive(Debug)]
+pub struct Registry {
+    metadata: Arc<dyn MetadataStore>,
+    storage: Arc<dyn BlobStore>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    options: RegistryOptions,
+}
+
+#[expect(clippy::unimplemented, unused_variables, clippy::missing_docs_in_private_items, reason = "skeleton")]
+#[expect(clippy::unused_async, missing_docs, reason = "skeleton")]
+impl Registry {
+    pub fn new(
+        metadata: Arc<dyn MetadataStore>,
+        storage: Arc<dyn BlobStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        options: RegistryOptions,
+    ) -> Self {
+        Self { metadata, storage, clock, entropy, options }
+    }
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    // blobs
+    /// HEAD of a blob. `may_push`: lease it, ask the database, never a cache.
+    pub async fn stat_blob(&self, repo: &RepoName, digest: &Digest, may_push: bool) -> Result<BlobRecord> {
+        unimplemented!()
+    }
+    pub async fn open_blob(&self, repo: &RepoName, digest: &Digest) -> Result<OpenBlob> {
+        unimplemented!()
+    }
+    /// Bytes of an opened blob (end exclusive); BlobDamaged (and marks it) when the object is missing or short.
+    pub async fn read_blob(&self, blob: &OpenBlob, range: Option<Range<u64>>) -> Result<BlobRead> {
+        unimplemented!()
+    }
+    /// `false`: cannot be mounted, begin a session instead.
+    pub async fn mount_blob(&self, to: &RepoName, from: Option<&RepoName>, digest: &Digest) -> Result<bool> {
+        unimplemented!()
+    }
+    pub async fn delete_blob(&self, repo: &RepoName, digest: &Digest, purge: Purge) -> Result<()> {
+        unimplemented!()
+    }
+
+    // uploads
+    pub async fn start_upload(&self, repo: &RepoName, algorithm: Algorithm) -> Result<UploadStatus> {
+        unimplemented!()
+    }
+    /// `POST ?digest=`: the whole blob in one request.
+    pub async fn push_blob(&self, repo: &RepoName, digest: &Digest, body: PushBody) -> Result<()> {
+        unimplemented!()
+    }
+    pub async fn append_upload(
+        &self,
+        repo: &RepoName,
+        id: &UploadId,
+        range: Option<ChunkRange>,
+        body: PushBody,
+    ) -> Result<UploadStatus> {
+        unimplemented!()
+    }
+    pub async fn finish_upload(
+        &self,
+        repo: &RepoName,
+        id: &UploadId,
+        range: Option<ChunkRange>,
+        digest: &Digest,
+        body: PushBody,
+    ) -> Result<()> {
+        unimplemented!()
+    }
+    pub async fn upload_status(&self, repo: &RepoName, id: &UploadId) -> Result<UploadStatus> {
+        unimplemented!()
+    }
+    pub async fn cancel_upload(&self, repo: &RepoName, id: &UploadId) -> Result<()> {
+        unimplemented!()
+    }
+
+    // manifests
+    pub async fn find_manifest(&self, repo: &RepoName, reference: &Reference) -> Result<StoredManifest> {
+        unimplemented!()
+    }
+    pub async fn put_manifest(&self, repo: &RepoName, put: PutManifest) -> Result<ManifestReceipt> {
+        unimplemented!()
+    }
+    /// A tag: the tag only. A digest: the manifest and its tags.
+    pub async fn delete_manifest(&self, repo: &RepoName, reference: &Reference, purge: Purge) -> Result<()> {
+        unimplemented!()
+    }
+    pub async fn list_tags(&self, repo: &RepoName, page: &PageRequest) -> Result<Page<Tag>> {
+        unimplemented!()
+    }
+    /// Descriptors (JSON texts) of referrers.
+    pub async fn list_referrers(
+        &self,
+        repo: &RepoName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: &PageRequest,
+    ) -> Result<Page<String>> {
+        unimplemented!()
+    }
+    pub async fn list_repositories(&self, page: &PageRequest) -> Result<Page<RepoName>> {
+        unimplemented!()
+    }
+    /// RepositoryUnknown when there is none.
+    pub async fn delete_repository(&self, repo: &RepoName, purge: Purge) -> Result<()> {
+        unimplemented!()
+    }
+
+    // upkeep
+    /// One round of expiry, collection and purging; says whether there is more to do at once.
+    pub async fn sweep(&self) -> Result<bool> {
+        unimplemented!()
+    }
+    /// Resolves when a delete has made garbage since the last call (a hint for the sweep job; it also polls).
+    pub async fn garbage_made(&self) {
+        unimplemented!()
+    }
+    /// Whether database and storage answer (readiness), with the reason when not.
+    pub async fn check_ready(&self) -> std::result::Result<(), String> {
+        unimplemented!()
+    }
+}

@@ -129,13 +129,11 @@ impl Inbound {
             Slot::Here { body, .. } => body,
             Slot::Lent | Slot::Broken => return Settled::Unread,
         };
-        match tokio::time::timeout(DRAIN_TIME_MAX, drain(&mut body, DRAIN_BYTES_MAX)).await {
-            Ok(true) => Settled::Whole,
-            Ok(false) | Err(_) => {
-                linger(body);
-                Settled::Unread
-            }
+        if let Ok(true) = tokio::time::timeout(DRAIN_TIME_MAX, drain(&mut body, DRAIN_BYTES_MAX)).await {
+            return Settled::Whole;
         }
+        linger(body);
+        Settled::Unread
     }
 }
 

@@ -91,12 +91,12 @@ pub(super) fn judge(headers: &HeaderMap, digest: &Digest) -> Result<Option<Respo
 /// # Errors
 /// 400 when one is malformed or both are there: a guard that is not understood must not be dropped.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Failure> {
-    let tags = |name: &HeaderName| match headers.contains_key(name) {
-        false => Ok(None),
-        true => match joined(headers, name).and_then(|text| EntityTags::parse(&text)) {
-            Some(tags) => Ok(Some(tags)),
-            None => Err(invalid(&format!("{name} is not * or a list of entity tags"))),
-        },
+    let tags = |name: &HeaderName| {
+        if !headers.contains_key(name) {
+            return Ok(None);
+        }
+        let tags = joined(headers, name).and_then(|text| EntityTags::parse(&text));
+        tags.map(Some).ok_or_else(|| invalid(&format!("{name} is not * or a list of entity tags")))
     };
     match (tags(&IF_MATCH)?, tags(&IF_NONE_MATCH)?) {
         (None, None) => Ok(Precondition::None),

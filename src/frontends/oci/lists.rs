@@ -8,6 +8,7 @@ use http::header::LINK;
 use serde::Serialize;
 
 use super::Exchange;
+use super::failure::Failure;
 use super::reply::{Answer, JSON_MEDIA_TYPE, OCI_FILTERS_APPLIED, Reply};
 use crate::oci::digest::Digest;
 use crate::oci::media_type::OCI_IMAGE_INDEX;
@@ -66,7 +67,7 @@ fn part(page: &PageRequest) -> registry::PageRequest {
     registry::PageRequest { n: page.n, last: page.last.clone() }
 }
 
-fn json(value: &impl Serialize) -> Result<Bytes, RegistryError> {
+fn json(value: &impl Serialize) -> Result<Bytes, Failure> {
     let bytes = serde_json::to_vec(value).map_err(|error| RegistryError::Internal(Box::new(error)))?;
     Ok(Bytes::from(bytes))
 }

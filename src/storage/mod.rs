@@ -5,6 +5,7 @@
 //! be dumb: it never lists on a hot path and never decides what may go.
 
 pub mod error;
+pub mod read;
 
 use std::fmt;
 use std::fs::File;

@@ -32,7 +32,7 @@ pub fn fallback_tag(digest: &Digest) -> Tag {
 
 /// The descriptors of an index, for merging what a fallback tag lists. What is no index lists nothing, and an entry
 /// without a usable digest is left out.
-pub fn index_descriptors(payload: &[u8]) -> Vec<IndexEntry> {
+pub fn index_entries(payload: &[u8]) -> Vec<IndexEntry> {
     let document = json::parse(payload, DEPTH_MAX).unwrap_or_default();
     let manifests = document.get("manifests").and_then(|manifests| manifests.as_array());
     let entries = manifests.into_iter().flatten().filter_map(|entry| {
@@ -74,7 +74,7 @@ mod tests {
         let first = format!(r#"{{"artifactType":"a/b","digest":"{digest}","mediaType":"c/d","size":1}}"#);
         let second = format!(r#"{{"digest":"{digest}","mediaType":"c/d","size":2}}"#);
         let index = referrers_index(&[first.as_str(), second.as_str(), r#"{"digest":"x"}"#, "7"]);
-        let entries = index_descriptors(index.as_bytes());
+        let entries = index_entries(index.as_bytes());
         let expected = [
             IndexEntry { digest: digest.clone(), artifact_type: Some("a/b".to_owned()), json: first },
             IndexEntry { digest, artifact_type: None, json: second },
@@ -94,7 +94,7 @@ mod tests {
     proptest! {
         #[test]
         fn reading_never_panics(junk: Vec<u8>) {
-            prop_assert!(index_descriptors(&junk).is_empty());
+            prop_assert!(index_entries(&junk).is_empty());
         }
 
         #[test]

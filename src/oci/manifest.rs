@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::oci::descriptor::{Descriptor, MemberFault, annotations};
+use crate::oci::descriptor::{MemberFault, annotations};
 use crate::oci::digest::Digest;
 use crate::oci::json::{self, JsonError};
 use crate::oci::media_type::{
     DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, MediaType, MediaTypeError, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST,
 };
+
+pub use crate::oci::descriptor::Descriptor;
 
 /// Limits on what a manifest may hold.
 #[derive(Clone, Copy, Debug)]

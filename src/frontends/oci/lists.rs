@@ -16,7 +16,7 @@ use crate::oci::name::{RepoName, Tag};
 use crate::oci::page::{PageRequest, link_next};
 use crate::oci::referrers::referrers_index;
 use crate::oci::route::{target_catalog, target_referrers, target_tags};
-use crate::registry::{self, RegistryError};
+use crate::registry::RegistryError;
 
 #[derive(Serialize)]
 struct TagList<'a> {
@@ -31,7 +31,7 @@ struct Catalog<'a> {
 
 /// `GET /v2/<name>/tags/list`.
 pub(super) async fn tags(exchange: &Exchange, repo: &RepoName, page: &PageRequest) -> Answer {
-    let listed = exchange.registry.list_tags(repo, &part(page)).await?;
+    let listed = exchange.registry.list_tags(repo, page).await?;
     let tags = listed.entries.iter().map(Tag::as_str).collect();
     let body = json(&TagList { name: repo.as_str(), tags })?;
     let next = listed.next.map(|last| link_next(&target_tags(repo, &page.after(&last))));
@@ -40,7 +40,7 @@ pub(super) async fn tags(exchange: &Exchange, repo: &RepoName, page: &PageReques
 
 /// `GET /v2/_catalog`.
 pub(super) async fn catalog(exchange: &Exchange, page: &PageRequest) -> Answer {
-    let listed = exchange.registry.list_repositories(&part(page)).await?;
+    let listed = exchange.registry.list_repositories(page).await?;
     let body = json(&Catalog { repositories: listed.entries.iter().map(RepoName::as_str).collect() })?;
     let next = listed.next.map(|last| link_next(&target_catalog(&page.after(&last))));
     Ok(Reply::new(StatusCode::OK).maybe(LINK, next).bytes(JSON_MEDIA_TYPE, body))
@@ -54,17 +54,12 @@ pub(super) async fn referrers(
     artifact_type: Option<&str>,
     page: &PageRequest,
 ) -> Answer {
-    let listed = exchange.registry.list_referrers(repo, subject, artifact_type, &part(page)).await?;
+    let listed = exchange.registry.list_referrers(repo, subject, artifact_type, page).await?;
     let next = listed.next.map(|last| link_next(&target_referrers(repo, subject, artifact_type, &page.after(&last))));
     let reply = Reply::new(StatusCode::OK).maybe(LINK, next);
     let reply = reply.maybe(OCI_FILTERS_APPLIED, artifact_type.map(|_| "artifactType"));
     // Clients compare the media type exactly, so no parameter follows it.
     Ok(reply.bytes(OCI_IMAGE_INDEX, Bytes::from(referrers_index(&listed.entries))))
-}
-
-/// The request in the registry's words.
-fn part(page: &PageRequest) -> registry::PageRequest {
-    registry::PageRequest { n: page.n, last: page.last.clone() }
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, Failure> {

@@ -1,7 +1,7 @@
 //! Building answers: a status, headers, perhaps a body; and the header names that only registries know.
 
 use std::fmt::Display;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -39,8 +39,8 @@ pub(super) const JSON_MEDIA_TYPE: &str = "application/json";
 /// `Cache-Control` of what was asked for by digest: it cannot change, but not everybody may see it.
 pub(super) const CACHE_FOR_EVER: &str = "private, max-age=31536000, immutable";
 
-/// The first second that an HTTP date cannot say (year 10000).
-const HTTP_DATE_END: Duration = Duration::from_secs(253_402_300_800);
+/// The first second since 1970 that an HTTP date cannot say (year 10000).
+const HTTP_DATE_SECS_END: u64 = 253_402_300_800;
 
 /// An answer in the making.
 pub(super) struct Reply(Response);
@@ -60,12 +60,11 @@ impl Reply {
 
     /// Adds a header, beside others of that name.
     pub(super) fn header(mut self, name: HeaderName, value: impl Display) -> Self {
-        match HeaderValue::try_from(value.to_string()) {
-            Ok(value) => {
-                self.0.headers_mut().append(name, value);
-            }
+        if let Ok(value) = HeaderValue::try_from(value.to_string()) {
+            self.0.headers_mut().append(name, value);
+        } else {
             // Every value is made of parsed parts, so this is a bug; an answer without the header is still an answer.
-            Err(_) => tracing::error!(header = name.as_str(), "a header value has characters that no header may have"),
+            tracing::error!(header = name.as_str(), "a header value has characters that no header may have");
         }
         self
     }
@@ -98,6 +97,6 @@ impl Reply {
 /// A moment as an HTTP date (RFC 9110, section 5.6.7); `None` outside the years 1970 to 9999.
 pub(super) fn http_date(moment: Timestamp) -> Option<String> {
     let time = moment.to_system_time();
-    let representable = time.duration_since(UNIX_EPOCH).is_ok_and(|since| since < HTTP_DATE_END);
+    let representable = time.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() < HTTP_DATE_SECS_END);
     representable.then(|| httpdate::fmt_http_date(time))
 }

@@ -2,3 +2,8 @@
 
 mod contract;
 mod statements;
+
+mod app;
+mod fixtures;
+mod oci;
+mod registry;

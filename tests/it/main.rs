@@ -1,4 +1,7 @@
 //! The integration tests, in one binary.
 
+mod app;
 mod contract;
+mod fixtures;
+mod oci;
 mod statements;

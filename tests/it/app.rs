@@ -82,6 +82,7 @@ async fn stores(data: &TempDir) -> (Arc<SqliteStore>, Arc<FsStore>) {
     (Arc::new(metadata), Arc::new(storage))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the handle is kept and ended by the test")]
 fn serve(listener: TcpListener, registry: Arc<Registry>) -> JoinHandle<()> {
     let handler = move |request: Request| frontends::oci::handle(Arc::clone(&registry), request);
     let router = axum::Router::new().fallback(handler);

@@ -1,6 +1,9 @@
 //! The integration tests, in one binary.
 
+mod app;
 mod contract;
+mod fixtures;
+mod oci;
 mod statements;
 
 mod app;

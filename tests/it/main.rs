@@ -4,9 +4,5 @@ mod app;
 mod contract;
 mod fixtures;
 mod oci;
-mod statements;
-
-mod app;
-mod fixtures;
-mod oci;
 mod registry;
+mod statements;

@@ -67,7 +67,7 @@ impl Report {
             Outcome::Failed(reason) => {
                 let reason = one_line(&reason);
                 println!("  FAILED   {name}: {reason}");
-                self.failures.push(format!("{group} / {name}: {reason}"));
+                self.failures.push(format!("{group} / {name}"));
             }
             Outcome::Skipped(reason) => {
                 self.skipped += 1;

@@ -44,7 +44,7 @@ pub(crate) fn bad(group: &'static str, algorithm: Algorithm) -> Vec<Scenario> {
 }
 
 async fn push_good(context: &Context, algorithm: Algorithm, way: Way, size: usize) -> Result<()> {
-    let repo = context.repo("blobs");
+    let repo = context.repo("layers");
     let blob = Blob::new(algorithm, context.random.bytes(size));
     push::push(&context.wire, &repo, &blob, way).await?;
     push::read_back(&context.wire, &repo, &blob).await?;
@@ -53,5 +53,5 @@ async fn push_good(context: &Context, algorithm: Algorithm, way: Way, size: usiz
 
 async fn push_bad(context: &Context, algorithm: Algorithm, way: Way) -> Result<()> {
     let blob = Blob::new(algorithm, context.random.bytes(CHUNKED_BYTES)).spoiled();
-    push::push_bad(&context.wire, &context.repo("blobs"), &blob, way).await
+    push::push_bad(&context.wire, &context.repo("layers"), &blob, way).await
 }

@@ -32,7 +32,7 @@ fn of_algorithm(group: &'static str, algorithm: Algorithm) -> Vec<Scenario> {
 
 async fn get_missing(context: &Context, algorithm: Algorithm) -> Result<()> {
     let blob = Blob::new(algorithm, context.random.bytes(512));
-    let path = blob_path(&context.repo("blobs"), &blob.digest);
+    let path = blob_path(&context.repo("layers"), &blob.digest);
     context.wire.get(&path).expect(404).await?;
     context.wire.head(&path).expect(404).await?;
     Ok(())
@@ -40,7 +40,7 @@ async fn get_missing(context: &Context, algorithm: Algorithm) -> Result<()> {
 
 /// With `from` and without: 201, the bytes are there, and both repositories can let go of them.
 async fn mount(context: &Context, algorithm: Algorithm, with_from: bool) -> Result<()> {
-    let (source, repo) = (context.repo("blobs-source"), context.repo("blobs"));
+    let (source, repo) = (context.repo("source"), context.repo("layers"));
     let blob = Blob::new(algorithm, context.random.bytes(512));
     push::push(&context.wire, &source, &blob, Way::PostPut).await?;
     let from = if with_from { format!("&from={source}") } else { String::new() };
@@ -56,7 +56,7 @@ async fn mount(context: &Context, algorithm: Algorithm, with_from: bool) -> Resu
 
 /// A blob that is nowhere cannot be mounted: a session is opened instead, and works.
 async fn mount_missing(context: &Context, algorithm: Algorithm) -> Result<()> {
-    let (source, repo) = (context.repo("blobs-source"), context.repo("blobs"));
+    let (source, repo) = (context.repo("source"), context.repo("layers"));
     let blob = Blob::new(algorithm, context.random.bytes(512));
     let target = format!("/v2/{repo}/blobs/uploads/?mount={}&from={source}", blob.digest);
     let answer = context.wire.post(&target).body("").expect(202).await?;
@@ -66,14 +66,14 @@ async fn mount_missing(context: &Context, algorithm: Algorithm) -> Result<()> {
 }
 
 async fn post_cancel(context: &Context) -> Result<()> {
-    let location = push::begin(&context.wire, &context.repo("blobs")).await?;
+    let location = push::begin(&context.wire, &context.repo("layers")).await?;
     context.wire.delete(&location).expect(204).await?;
     context.wire.get(&location).expect_error(404, "BLOB_UPLOAD_UNKNOWN").await?;
     Ok(())
 }
 
 async fn ranges(context: &Context, algorithm: Algorithm) -> Result<()> {
-    let repo = context.repo("blobs");
+    let repo = context.repo("layers");
     let blob = Blob::new(algorithm, context.random.bytes(2048));
     push::push(&context.wire, &repo, &blob, Way::PostOnly).await?;
     let path = blob_path(&repo, &blob.digest);
@@ -93,7 +93,7 @@ async fn ranges(context: &Context, algorithm: Algorithm) -> Result<()> {
 
 /// Content that is in every registry already may be pushed all the same.
 async fn known(context: &Context, algorithm: Algorithm, content: &'static [u8]) -> Result<()> {
-    let repo = context.repo("blobs");
+    let repo = context.repo("layers");
     let blob = Blob::new(algorithm, content);
     for way in [Way::PostOnly, Way::PostPut] {
         push::push(&context.wire, &repo, &blob, way).await?;

@@ -2,8 +2,8 @@
 
 mod blob_pushes;
 mod blobs;
-mod data_sets;
-mod generate;
+pub(crate) mod data_sets;
+pub(crate) mod generate;
 mod manifest_errors;
 mod probes;
 pub(crate) mod push;

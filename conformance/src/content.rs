@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256, Sha512};
 
-/// Random numbers and bytes from a seed (SplitMix64; nothing here is a secret).
+/// Random numbers and bytes from a seed (`SplitMix64`; nothing here is a secret).
 pub(crate) struct Random(AtomicU64);
 
 impl Random {

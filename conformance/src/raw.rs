@@ -74,7 +74,7 @@ impl Connection {
     }
 
     async fn fill(&mut self) -> Result<()> {
-        let mut piece = [0_u8; 16 << 10];
+        let mut piece = vec![0_u8; 16 << 10];
         match timeout(PATIENCE, self.stream.read(&mut piece)).await {
             Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
             Ok(Ok(0)) => bail!("the connection ended after {:?}", String::from_utf8_lossy(&self.read)),

@@ -54,7 +54,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// Prints the line of one scenario.
-    pub(crate) fn add(&mut self, group: &str, name: &str, outcome: Outcome, took: Duration) {
+    pub(crate) fn add(&mut self, group: &str, name: &str, outcome: Outcome, took: Duration, notes: &str) {
         if self.group != group {
             println!("{group}");
             group.clone_into(&mut self.group);
@@ -62,7 +62,8 @@ impl Report {
         match outcome {
             Outcome::Passed => {
                 self.passed += 1;
-                println!("  ok       {name} ({} ms)", took.as_millis());
+                let separator = if notes.is_empty() { "" } else { "; " };
+                println!("  ok       {name} ({} ms{separator}{notes})", took.as_millis());
             }
             Outcome::Failed(reason) => {
                 let reason = one_line(&reason);

@@ -1,5 +1,6 @@
 //! Runs the registered scenarios one after the other against one registry.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -34,6 +35,7 @@ pub(crate) struct Context {
     /// The environment.
     pub(crate) environment: Environment,
     require_clients: bool,
+    notes: RefCell<Vec<String>>,
     /// How often the kill scenario kills.
     pub(crate) rounds: usize,
     server: Option<Server>,
@@ -44,6 +46,11 @@ impl Context {
     /// A repository name that no other scenario uses.
     pub(crate) fn repo(&self, name: &str) -> String {
         format!("conformance/{}/{name}", self.random.word())
+    }
+
+    /// Adds figures to the line of the scenario that runs.
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        self.notes.borrow_mut().push(text.into());
     }
 
     /// Where a program of a real client is.
@@ -112,7 +119,9 @@ pub(crate) async fn run(args: &RunArgs, environment: Environment) -> Result<bool
     all.extend(faults::all());
     all.retain(|scenario| args.filter.as_ref().is_none_or(|text| scenario.title().contains(text)));
     if args.list {
-        all.iter().for_each(|scenario| println!("{}", scenario.title()));
+        for scenario in &all {
+            println!("{}", scenario.title());
+        }
         return Ok(true);
     }
     ensure!(!all.is_empty(), "no scenario matches the filter");
@@ -124,7 +133,8 @@ pub(crate) async fn run(args: &RunArgs, environment: Environment) -> Result<bool
             Ok(result) => Outcome::from(result),
             Err(_) => Outcome::Failed(format!("not finished after {} s", SCENARIO_MAX.as_secs())),
         };
-        report.add(scenario.group, &scenario.name, outcome, begin.elapsed());
+        let notes = context.notes.take().join("; ");
+        report.add(scenario.group, &scenario.name, outcome, begin.elapsed(), &notes);
     }
     let passed = report.close();
     finish(context, passed).await?;
@@ -133,20 +143,20 @@ pub(crate) async fn run(args: &RunArgs, environment: Environment) -> Result<bool
 
 async fn prepare(args: &RunArgs, environment: Environment) -> Result<Context> {
     let seed = args.seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-    let (server, binary, url) = match &args.url {
-        Some(url) => (None, None, url.clone()),
-        None => {
-            let binary = args.server.clone().map_or_else(Server::default_binary, Ok)?;
-            let server = Server::start(&binary, &environment, CONFIG).await?;
-            let url = server.url();
-            (Some(server), Some(binary), url)
-        }
+    let (server, binary, url) = if let Some(url) = &args.url {
+        (None, None, url.clone())
+    } else {
+        let binary = args.server.clone().map_or_else(Server::default_binary, Ok)?;
+        let server = Server::start(&binary, &environment, CONFIG).await?;
+        let url = server.url();
+        (Some(server), Some(binary), url)
     };
     println!("registry {url}, seed {seed}\n");
     let wire = Wire::new(&url).context("the HTTP client could not be made")?;
     let random = Random::new(seed);
     let require_clients = args.require_clients || environment.ci;
-    Ok(Context { wire, random, environment, require_clients, rounds: args.rounds, server, binary })
+    let notes = RefCell::default();
+    Ok(Context { wire, random, environment, require_clients, notes, rounds: args.rounds, server, binary })
 }
 
 async fn finish(context: Context, passed: bool) -> Result<()> {

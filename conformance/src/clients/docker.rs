@@ -14,7 +14,7 @@ use crate::runner::Context;
 use crate::server::terminate;
 
 /// Longest time until the daemon answers.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 pub(crate) async fn run(context: &Context) -> Result<()> {
     let docker = Tool::find(context, "docker")?;

@@ -21,8 +21,11 @@ const LAYER_FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1
 pub(crate) const EXAMPLE: &str = "application/vnd.example.conformance.v1";
 const EXAMPLE_2: &str = "application/vnd.example.conformance.v2";
 
+/// Makes a set.
+type Make = fn(&Random) -> Set;
+
 pub(crate) fn all() -> Vec<Scenario> {
-    let plain: [(&'static str, fn(&Random) -> Set); 17] = [
+    let plain: [(&'static str, Make); 17] = [
         ("image", image),
         ("image-uncompressed", image_uncompressed),
         ("large-manifest", large_manifest),

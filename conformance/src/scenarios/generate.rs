@@ -113,17 +113,16 @@ impl Set {
         let common = &image.common;
         let mut layers = image.foreign.clone();
         layers.extend((0..image.layers).map(|_| self.layer(random, image)));
-        let config = match image.config {
-            Some((media_type, bytes)) => self.blob(common, media_type, bytes),
-            None => {
-                let diffs: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
-                let mut config = json!({
-                    "author": "conformance", "os": "linux", "architecture": image.architecture,
-                    "rootfs": {"type": "layers", "diff_ids": diffs}, "config": {"Labels": {"unique": random.word()}},
-                });
-                add_extra(&mut config, random, common);
-                self.blob(common, CONFIG, config.to_string().into_bytes())
-            }
+        let config = if let Some((media_type, bytes)) = image.config {
+            self.blob(common, media_type, bytes)
+        } else {
+            let diffs: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
+            let mut config = json!({
+                "author": "conformance", "os": "linux", "architecture": image.architecture,
+                "rootfs": {"type": "layers", "diff_ids": diffs}, "config": {"Labels": {"unique": random.word()}},
+            });
+            add_extra(&mut config, random, common);
+            self.blob(common, CONFIG, config.to_string().into_bytes())
         };
         let referrer_type = common.artifact_type.map_or_else(|| config["mediaType"].clone(), Value::from);
         let body = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});

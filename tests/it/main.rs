@@ -4,4 +4,5 @@ mod app;
 mod contract;
 mod fixtures;
 mod oci;
+mod registry;
 mod statements;

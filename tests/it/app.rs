@@ -62,13 +62,13 @@ impl TestAppBuilder {
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let server = serve(listener, Arc::clone(&registry));
+        let server = serve(listener, registry);
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client without options");
-        TestApp { address, client, registry, clock, data, server }
+        TestApp { address, clock, data, client, server }
     }
 }
 
@@ -93,8 +93,6 @@ fn serve(listener: TcpListener, registry: Arc<Registry>) -> JoinHandle<()> {
 pub(crate) struct TestApp {
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    /// What it serves.
-    pub(crate) registry: Arc<Registry>,
     /// Its time.
     pub(crate) clock: Arc<ManualClock>,
     /// Its data folder.

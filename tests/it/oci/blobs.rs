@@ -149,6 +149,10 @@ async fn a_deleted_blob_is_gone_at_once() {
         expect(app.get(&path), StatusCode::NOT_FOUND).await;
         let again = expect(app.delete(&path), StatusCode::NOT_FOUND).await;
         assert_eq!(error_code(again).await, "BLOB_UNKNOWN");
+        let (_, hex) = digest.split_once(':').expect("a digest has a colon");
+        if query == "?purge=wait" {
+            assert_eq!(find_file(app.data.path(), hex), None, "the bytes are gone when the answer comes");
+        }
     }
 }
 

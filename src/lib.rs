@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod frontends;
 pub mod metadata;
 pub mod oci;
 pub mod registry;

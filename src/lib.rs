@@ -4,7 +4,10 @@
 pub mod clock;
 pub mod config;
 pub mod frontends;
+pub mod http;
+pub mod jobs;
 pub mod metadata;
 pub mod oci;
 pub mod registry;
 pub mod storage;
+pub mod telemetry;

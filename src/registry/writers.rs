@@ -108,11 +108,12 @@ mod tests {
     async fn a_newer_writer_waits_until_the_older_has_stopped() {
         let writers = Writers::default();
         let old = writers.enter(&hold(1)).await.expect("first");
-        let newer = tokio::join!(writers.enter(&hold(2)), async {
+        let second = hold(2);
+        let (newer, ()) = tokio::join!(writers.enter(&second), async {
             old.stop().cancelled().await;
             drop(old);
         });
-        assert!(newer.0.is_some());
+        assert!(newer.is_some());
         assert!(writers.enter(&hold(1)).await.is_none(), "an older epoch is fenced");
     }
 

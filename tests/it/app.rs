@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
 use axum::extract::Request;
+use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
 use bonded::frontends;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::oci::glob::RepoGlobs;
@@ -76,15 +76,13 @@ impl TestAppBuilder {
 async fn stores(data: &TempDir) -> (Arc<SqliteStore>, Arc<FsStore>) {
     let options = SqliteOptions { synchronous_full: false, ..SqliteOptions::new(data.path().join("bonded.db")) };
     let metadata = SqliteStore::open(&options).await.expect("a new database");
-    let options = FsOptions {
-        root: data.path().to_owned(),
-        durability: Durability::Relaxed,
-        boot_id: "test".to_owned(),
-    };
+    let options =
+        FsOptions { root: data.path().to_owned(), durability: Durability::Relaxed, boot_id: "test".to_owned() };
     let storage = FsStore::open(options).await.expect("a new store");
     (Arc::new(metadata), Arc::new(storage))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the handle is kept and ended by the test")]
 fn serve(listener: TcpListener, registry: Arc<Registry>) -> JoinHandle<()> {
     let handler = move |request: Request| frontends::oci::handle(Arc::clone(&registry), request);
     let router = axum::Router::new().fallback(handler);

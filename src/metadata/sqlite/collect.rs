@@ -16,7 +16,7 @@ use crate::metadata::sqlite::{blobs, manifests};
 use crate::storage::Key;
 
 /// For how long a claimed object is not handed out again: longer than a batch of removals takes.
-const CLAIM: Duration = Duration::from_secs(60);
+const CLAIM: Duration = Duration::from_mins(1);
 
 /// A manifest past its time.
 #[derive(Debug, sqlx::FromRow)]

@@ -97,7 +97,7 @@ async fn many_ranges_come_one_by_one_and_in_order() {
             let content_range = format!("Content-Range: bytes {}-{}/{len}", expected.start, expected.end - 1);
             assert!(head.lines().any(|line| line == content_range), "{head} lacks {content_range}");
             assert!(head.contains("Content-Type: application/octet-stream"));
-            assert!(*content == data[expected]);
+            assert!(**content == data[expected]);
         }
     }
 }
@@ -116,7 +116,7 @@ async fn a_thousand_ranges_are_served_and_more_are_refused() {
     let body = answer.bytes().await.expect("a whole body");
     let parts = read_parts(&body, &boundary);
     assert_eq!(parts.len(), 1_024);
-    assert!(parts.iter().enumerate().all(|(at, (_, part))| *part == data[at * 500..at * 500 + 100]));
+    assert!(parts.iter().enumerate().all(|(at, (_, part))| **part == data[at * 500..at * 500 + 100]));
 
     let refused = expect(app.get(&path).header("range", ranges(1_025)), StatusCode::BAD_REQUEST).await;
     assert_eq!(error_code(refused).await, "UNSUPPORTED");

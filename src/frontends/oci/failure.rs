@@ -120,8 +120,7 @@ impl From<RegistryError> for Failure {
                 Self::new(Condition::Referenced, message, json!({"manifest": by.to_string()}))
             }
             // The store itself said that it is full, so there are no numbers to tell.
-            RegistryError::StoreFull => plain(Condition::DiskFull),
-            RegistryError::DiskFull { .. } => plain(Condition::DiskFull),
+            RegistryError::StoreFull | RegistryError::DiskFull { .. } => plain(Condition::DiskFull),
             RegistryError::Busy { retry_after } => {
                 plain(Condition::Busy).with_header(RETRY_AFTER, seconds(retry_after))
             }

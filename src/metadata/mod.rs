@@ -5,6 +5,9 @@
 
 pub mod error;
 pub mod model;
+mod rows;
+pub mod sql;
+pub mod sqlite;
 
 use std::fmt;
 

@@ -1,8 +1,16 @@
 //! The rules of a registry: what may be stored, found, moved and deleted. Knows no HTTP and no SQL.
 
+mod blobs;
+mod collect;
 pub mod error;
+mod fsck;
+mod intake;
+mod manifests;
+mod referrers;
+mod repositories;
+mod uploads;
+mod writers;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +20,19 @@ use futures_util::stream::BoxStream;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::metadata::MetadataStore;
 use crate::metadata::model::{BlobRecord, Precondition, UploadId};
-use crate::oci::digest::{Algorithm, Digest};
+use crate::oci::digest::Digest;
 use crate::oci::glob::{ImmutableTags, RepoGlobs};
-use crate::oci::name::{RepoName, Tag};
+use crate::oci::name::Tag;
 use crate::oci::reference::Reference;
-use crate::storage::{BlobRead, BlobStore};
+use crate::storage::BlobStore;
 
+use collect::Collector;
+use writers::Writers;
+
+pub use crate::oci::page::{Page, PageRequest};
+pub use collect::CollectorStats;
 pub use error::RegistryError;
+pub use fsck::FsckOptions;
 
 /// Shorthand for this layer's results.
 pub type Result<T> = std::result::Result<T, RegistryError>;
@@ -74,7 +88,7 @@ impl Default for Limits {
             referrer_page_bytes_max: 3 << 20,
             ranges_max: 1_024,
             disk_free_bytes_min: 256 << 20,
-            body_idle_max: Duration::from_secs(60),
+            body_idle_max: Duration::from_mins(1),
             request_time_max: Duration::from_hours(6),
         }
     }
@@ -95,6 +109,9 @@ pub struct RegistryOptions {
     pub head_lease: Duration,
     /// How long an upload session lives after its last checkpoint.
     pub upload_ttl: Duration,
+    /// How long the object of a dead session is left alone, so that a late write of another node does not outlive it;
+    /// zero where one process writes.
+    pub dead_session_grace: Duration,
     /// Name of this node, as `uploads.owner`.
     pub node: String,
 }
@@ -108,6 +125,7 @@ impl Default for RegistryOptions {
             blob_lease: Duration::from_hours(24),
             head_lease: Duration::from_mins(15),
             upload_ttl: Duration::from_hours(24),
+            dead_session_grace: Duration::ZERO,
             node: "local".to_owned(),
         }
     }
@@ -200,32 +218,14 @@ pub struct StoredManifest {
     pub created_at: Timestamp,
 }
 
-/// A page of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The entries.
-    pub entries: Vec<T>,
-    /// The value of `last` that continues behind them; `None` on the last page.
-    pub next: Option<String>,
-}
-
-/// A request for a page.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PageRequest {
-    /// Most entries wanted; `None`: as many as the limit allows.
-    pub n: Option<u32>,
-    /// Entries after this one.
-    pub last: Option<String>,
-}
-
 /// A blob whose existence was established, ready to be read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct OpenBlob {
     /// What it is.
     pub record: BlobRecord,
 }
 
-/// The registry.
+/// The registry: one value, shared by every front end and job.
 #[derive(Debug)]
 pub struct Registry {
     metadata: Arc<dyn MetadataStore>,
@@ -233,11 +233,12 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     options: RegistryOptions,
+    writers: Writers,
+    collector: Collector,
 }
 
-#[expect(clippy::unimplemented, unused_variables, clippy::missing_docs_in_private_items, reason = "skeleton")]
-#[expect(clippy::unused_async, missing_docs, reason = "skeleton")]
 impl Registry {
+    /// A registry over a fact store and a byte store.
     pub fn new(
         metadata: Arc<dyn MetadataStore>,
         storage: Arc<dyn BlobStore>,
@@ -245,109 +246,43 @@ impl Registry {
         entropy: Arc<dyn Entropy>,
         options: RegistryOptions,
     ) -> Self {
-        Self { metadata, storage, clock, entropy, options }
+        let (writers, collector) = (Writers::default(), Collector::default());
+        Self { metadata, storage, clock, entropy, options, writers, collector }
     }
+
+    /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.options.limits
     }
 
-    // blobs
-    /// HEAD of a blob. `may_push`: lease it, ask the database, never a cache.
-    pub async fn stat_blob(&self, repo: &RepoName, digest: &Digest, may_push: bool) -> Result<BlobRecord> {
-        unimplemented!()
-    }
-    pub async fn open_blob(&self, repo: &RepoName, digest: &Digest) -> Result<OpenBlob> {
-        unimplemented!()
-    }
-    /// Bytes of an opened blob (end exclusive); BlobDamaged (and marks it) when the object is missing or short.
-    pub async fn read_blob(&self, blob: &OpenBlob, range: Option<Range<u64>>) -> Result<BlobRead> {
-        unimplemented!()
-    }
-    /// `false`: cannot be mounted, begin a session instead.
-    pub async fn mount_blob(&self, to: &RepoName, from: Option<&RepoName>, digest: &Digest) -> Result<bool> {
-        unimplemented!()
-    }
-    pub async fn delete_blob(&self, repo: &RepoName, digest: &Digest, purge: Purge) -> Result<()> {
-        unimplemented!()
-    }
-
-    // uploads
-    pub async fn start_upload(&self, repo: &RepoName, algorithm: Algorithm) -> Result<UploadStatus> {
-        unimplemented!()
-    }
-    /// `POST ?digest=`: the whole blob in one request.
-    pub async fn push_blob(&self, repo: &RepoName, digest: &Digest, body: PushBody) -> Result<()> {
-        unimplemented!()
-    }
-    pub async fn append_upload(
-        &self,
-        repo: &RepoName,
-        id: &UploadId,
-        range: Option<ChunkRange>,
-        body: PushBody,
-    ) -> Result<UploadStatus> {
-        unimplemented!()
-    }
-    pub async fn finish_upload(
-        &self,
-        repo: &RepoName,
-        id: &UploadId,
-        range: Option<ChunkRange>,
-        digest: &Digest,
-        body: PushBody,
-    ) -> Result<()> {
-        unimplemented!()
-    }
-    pub async fn upload_status(&self, repo: &RepoName, id: &UploadId) -> Result<UploadStatus> {
-        unimplemented!()
-    }
-    pub async fn cancel_upload(&self, repo: &RepoName, id: &UploadId) -> Result<()> {
-        unimplemented!()
-    }
-
-    // manifests
-    pub async fn find_manifest(&self, repo: &RepoName, reference: &Reference) -> Result<StoredManifest> {
-        unimplemented!()
-    }
-    pub async fn put_manifest(&self, repo: &RepoName, put: PutManifest) -> Result<ManifestReceipt> {
-        unimplemented!()
-    }
-    /// A tag: the tag only. A digest: the manifest and its tags.
-    pub async fn delete_manifest(&self, repo: &RepoName, reference: &Reference, purge: Purge) -> Result<()> {
-        unimplemented!()
-    }
-    pub async fn list_tags(&self, repo: &RepoName, page: &PageRequest) -> Result<Page<Tag>> {
-        unimplemented!()
-    }
-    /// Descriptors (JSON texts) of referrers.
-    pub async fn list_referrers(
-        &self,
-        repo: &RepoName,
-        subject: &Digest,
-        artifact_type: Option<&str>,
-        page: &PageRequest,
-    ) -> Result<Page<String>> {
-        unimplemented!()
-    }
-    pub async fn list_repositories(&self, page: &PageRequest) -> Result<Page<RepoName>> {
-        unimplemented!()
-    }
-    /// RepositoryUnknown when there is none.
-    pub async fn delete_repository(&self, repo: &RepoName, purge: Purge) -> Result<()> {
-        unimplemented!()
-    }
-
-    // upkeep
-    /// One round of expiry, collection and purging; says whether there is more to do at once.
-    pub async fn sweep(&self) -> Result<bool> {
-        unimplemented!()
-    }
-    /// Resolves when a delete has made garbage since the last call (a hint for the sweep job; it also polls).
-    pub async fn garbage_made(&self) {
-        unimplemented!()
-    }
-    /// Whether database and storage answer (readiness), with the reason when not.
+    /// Whether database and storage answer, with the reason when not; for readiness.
+    ///
+    /// # Errors
+    /// A sentence for the operator; it names no repository.
     pub async fn check_ready(&self) -> std::result::Result<(), String> {
-        unimplemented!()
+        self.metadata.ping().await.map_err(|error| error.to_string())?;
+        self.storage.free_bytes().await.map(|_| ()).map_err(|error| error.to_string())
     }
+
+    /// Refuses to take anything in while the disk has less room than `disk_free_bytes_min`.
+    async fn check_room(&self) -> Result<()> {
+        let min = self.options.limits.disk_free_bytes_min;
+        match self.storage.free_bytes().await? {
+            Some(free) if free < min => Err(RegistryError::DiskFull { free, min }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How many entries of a page to give, `max` at most.
+fn page_limit(page: &PageRequest, max: u32) -> u32 {
+    page.n.unwrap_or(max).min(max)
+}
+
+/// A page of `limit` entries, cut from a list of which one more was asked for.
+fn cut_page<T>(mut entries: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Page<T> {
+    let limit = limit as usize;
+    let next = if entries.len() > limit { entries.get(limit.saturating_sub(1)).map(cursor) } else { None };
+    entries.truncate(limit);
+    Page { entries, next }
 }

@@ -5,6 +5,11 @@
 //! be dumb: it never lists on a hot path and never decides what may go.
 
 pub mod error;
+pub mod fs;
+pub mod layers;
+pub mod memory;
+mod pace;
+pub mod read;
 
 use std::fmt;
 use std::fs::File;

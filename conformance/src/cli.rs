@@ -1,0 +1,104 @@
+//! The command line, and the only place that reads the environment.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Drives a registry with wire-level scenarios and real clients.
+#[derive(Parser)]
+#[command(name = "conformance", args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Runs the scenarios (the default).
+    Run(RunArgs),
+    /// Measures the memory of the server under many large uploads at once.
+    Memory(MemoryArgs),
+}
+
+/// Which server, which scenarios.
+#[derive(Args, Clone)]
+pub(crate) struct RunArgs {
+    /// Run only scenarios whose "group / name" contains this text.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Print the scenarios and run none.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Use the registry that runs at this address instead of starting one.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The server binary [default: `bonded` beside this program].
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub(crate) server: Option<PathBuf>,
+    /// Which real clients: all, none, or names with commas between.
+    #[arg(long, value_name = "NAMES", default_value = "all")]
+    pub(crate) clients: String,
+    /// A client that is not installed is a failure (also with CI=true).
+    #[arg(long)]
+    pub(crate) require_clients: bool,
+    /// How often the kill scenario kills the server.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Seed of all random choices; printed by each run.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// The size of the memory measurement and its bounds.
+#[derive(Args, Clone)]
+pub(crate) struct MemoryArgs {
+    /// The server binary [default: `bonded` beside this program].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) server: Option<PathBuf>,
+    /// Uploads at once.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) uploads: usize,
+    /// Size of each upload in MB (10^6 bytes).
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) size_mb: u64,
+    /// Largest peak of the resident memory in MB.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) peak_mb: u64,
+    /// Largest resident memory in MB of the idle server, before the uploads and after them.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) idle_mb: u64,
+}
+
+/// What the environment says.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    /// `CI=true`.
+    pub(crate) ci: bool,
+    /// Folders in which programs are looked for: `$BONDED_TOOLS`, `$PATH`, then where Debian puts daemons.
+    pub(crate) tool_folders: Vec<PathBuf>,
+    /// Names of variables that would configure the server and are hidden from it.
+    pub(crate) server_variables: Vec<String>,
+}
+
+impl Environment {
+    /// Reads it, once.
+    pub(crate) fn read() -> Self {
+        let mut tool_folders: Vec<PathBuf> = std::env::var_os("BONDED_TOOLS").map(PathBuf::from).into_iter().collect();
+        if let Some(path) = std::env::var_os("PATH") {
+            tool_folders.extend(std::env::split_paths(&path));
+        }
+        tool_folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
+        let server_variables = std::env::vars_os()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .filter(|name| name.starts_with("BONDED_"))
+            .collect();
+        Self { ci: std::env::var_os("CI").is_some_and(|value| value == "true"), tool_folders, server_variables }
+    }
+
+    /// Where a program is.
+    pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {
+        self.tool_folders.iter().map(|folder| folder.join(program)).find(|path| path.is_file())
+    }
+}

@@ -1,0 +1,175 @@
+//! A server under test: its process, its data folder, its memory.
+//!
+//! The process dies with the value, and the data folder goes with it.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::cli::Environment;
+
+/// Longest time from start to the first connection.
+const START_MAX: Duration = Duration::from_secs(30);
+/// Longest time from SIGTERM to the end of the process.
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// A running server.
+pub(crate) struct Server {
+    binary: PathBuf,
+    hidden: Vec<String>,
+    folder: TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Server {
+    /// Starts `binary` on a free loopback port with an empty data folder and this configuration (TOML).
+    pub(crate) async fn start(binary: &Path, environment: &Environment, config: &str) -> Result<Self> {
+        ensure!(binary.is_file(), "there is no server binary at {}; build it first", binary.display());
+        let folder = tempfile::Builder::new().prefix("bonded-conformance-").tempdir()?;
+        std::fs::write(folder.path().join("bonded.toml"), config)?;
+        let port = free_port()?;
+        let hidden = environment.server_variables.clone();
+        let child = spawn(binary, &hidden, folder.path(), port)?;
+        let mut server = Self { binary: binary.to_owned(), hidden, folder, port, child };
+        server.wait_until_ready().await?;
+        Ok(server)
+    }
+
+    /// The binary beside this program, where cargo puts both.
+    pub(crate) fn default_binary() -> Result<PathBuf> {
+        let own = std::env::current_exe()?;
+        Ok(own.parent().context("this program stands in no folder")?.join("bonded"))
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.child.id().context("the server has ended")
+    }
+
+    /// Ends the process as a power cut would (SIGKILL).
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.context("the server could not be killed")
+    }
+
+    /// Asks the process to end (SIGTERM) and waits for it.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        terminate(&mut self.child).await
+    }
+
+    /// Starts the process again on the same data folder and port.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.binary, &self.hidden, self.folder.path(), self.port)?;
+        self.wait_until_ready().await
+    }
+
+    /// Runs `fsck --rehash` on the data folder; fails with its findings.
+    pub(crate) async fn fsck(&self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        for name in &self.hidden {
+            command.env_remove(name);
+        }
+        command.args(["fsck", "--rehash", "--data"]).arg(self.data()).current_dir(self.folder.path());
+        let output = command.output().await?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = [output.stdout, output.stderr].concat();
+        bail!("fsck --rehash ended with {}: {}", output.status, String::from_utf8_lossy(&text));
+    }
+
+    /// Resident memory in kB now and at its highest (`VmRSS` and `VmHWM` of proc(5)).
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).with_context(|| format!("no {name}"))
+        };
+        Ok(Memory { now_kb: field("VmRSS:")?, peak_kb: field("VmHWM:")? })
+    }
+
+    /// The end of what the server printed.
+    pub(crate) fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended with {status} at its start: {}", self.log_tail());
+            }
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok() {
+                return Ok(());
+            }
+            ensure!(begin.elapsed() < START_MAX, "the server does not listen: {}", self.log_tail());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// What a process holds in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// Resident now.
+    pub(crate) now_kb: u64,
+    /// Resident at most.
+    pub(crate) peak_kb: u64,
+}
+
+/// Asks a process to end (SIGTERM), waits, and kills it when it takes too long.
+pub(crate) async fn terminate(child: &mut Child) -> Result<()> {
+    if let Some(pid) = child.id() {
+        Command::new("/bin/sh").args(["-c", "kill -TERM \"$0\"", &pid.to_string()]).status().await?;
+    }
+    if tokio::time::timeout(STOP_MAX, child.wait()).await.is_err() {
+        child.kill().await?;
+        bail!("the process did not end within {} s of SIGTERM", STOP_MAX.as_secs());
+    }
+    Ok(())
+}
+
+/// A port that nobody listens on; the caller has to be quick.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn spawn(binary: &Path, hidden: &[String], folder: &Path, port: u16) -> Result<Child> {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join(LOG))?;
+    let mut command = Command::new(binary);
+    for name in hidden {
+        command.env_remove(name);
+    }
+    command
+        .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"])
+        .arg(folder.join("data"))
+        .arg("--config")
+        .arg(folder.join("bonded.toml"))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(true);
+    command.spawn().with_context(|| format!("{} could not be started", binary.display()))
+}
+
+const LOG: &str = "server.log";
+const LOG_TAIL_LINES: usize = 20;

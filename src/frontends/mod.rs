@@ -1,0 +1,4 @@
+//! The dialects in which clients talk to the registry. A front end translates; it decides nothing.
+
+pub mod oci;
+pub mod ops;

@@ -1,0 +1,92 @@
+//! Blobs: pull whole or in ranges, look, delete (distribution-spec, end-2 and end-10).
+//!
+//! Invariant: HEAD never runs GET; it asks the registry another question, because whoever may push and is told that a
+//! blob exists will not upload it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+
+use super::Exchange;
+use super::conditions::{self, Ranged, Wanted};
+use super::ranges::{self, BLOB_MEDIA_TYPE};
+use super::reply::{Answer, CACHE_FOR_EVER, DOCKER_CONTENT_DIGEST, Reply, http_date};
+use crate::metadata::model::BlobRecord;
+use crate::oci::digest::Digest;
+use crate::oci::etag::etag;
+use crate::oci::name::RepoName;
+use crate::oci::range::content_range;
+use crate::registry::{OpenBlob, Purge};
+
+/// `GET /v2/<name>/blobs/<digest>`.
+pub(super) async fn get(exchange: &Exchange, repo: &RepoName, digest: &Digest) -> Answer {
+    let blob = exchange.registry.open_blob(repo, digest).await?;
+    if let Some(answer) = conditions::judge(&exchange.headers, digest)? {
+        return Ok(answer);
+    }
+    let content = Ranged {
+        digest,
+        size: blob.record.size,
+        modified: blob.record.created_at,
+        ranges_max: exchange.registry.limits().ranges_max,
+    };
+    match conditions::wanted_range(&exchange.headers, &content)? {
+        Wanted::All => whole(exchange, repo, &blob).await,
+        Wanted::One(range) => one_range(exchange, repo, &blob, range).await,
+        Wanted::Many(ranges) => many_ranges(exchange, repo, blob, &ranges).await,
+    }
+}
+
+/// `HEAD /v2/<name>/blobs/<digest>`. A `Range` is not looked at (RFC 9110, section 14.2: only GET has one).
+pub(super) async fn head(exchange: &Exchange, repo: &RepoName, digest: &Digest) -> Answer {
+    // Everybody may push in this open mode, so every caller may come to rely on the answer.
+    let may_push = true;
+    let record = exchange.registry.stat_blob(repo, digest, may_push).await?;
+    if let Some(answer) = conditions::judge(&exchange.headers, digest)? {
+        return Ok(answer);
+    }
+    let reply = described(StatusCode::OK, &record).header(CONTENT_TYPE, BLOB_MEDIA_TYPE);
+    Ok(reply.header(CONTENT_LENGTH, record.size).finish())
+}
+
+/// `DELETE /v2/<name>/blobs/<digest>`.
+pub(super) async fn delete(exchange: &Exchange, repo: &RepoName, digest: &Digest, purge: Purge) -> Answer {
+    exchange.registry.delete_blob(repo, digest, purge).await?;
+    Ok(Reply::empty(StatusCode::ACCEPTED).finish())
+}
+
+async fn whole(exchange: &Exchange, repo: &RepoName, blob: &OpenBlob) -> Answer {
+    let size = blob.record.size;
+    let read = exchange.registry.read_blob(repo, blob, None).await?;
+    let reply = described(StatusCode::OK, &blob.record).header(CONTENT_TYPE, BLOB_MEDIA_TYPE);
+    Ok(reply.header(CONTENT_LENGTH, size).body(ranges::read_body(read, size)))
+}
+
+async fn one_range(exchange: &Exchange, repo: &RepoName, blob: &OpenBlob, range: Range<u64>) -> Answer {
+    let length = range.end - range.start;
+    let read = exchange.registry.read_blob(repo, blob, Some(range.clone())).await?;
+    let reply = described(StatusCode::PARTIAL_CONTENT, &blob.record)
+        .header(CONTENT_TYPE, BLOB_MEDIA_TYPE)
+        .header(CONTENT_RANGE, content_range(&range, blob.record.size))
+        .header(CONTENT_LENGTH, length);
+    Ok(reply.body(ranges::read_body(read, length)))
+}
+
+async fn many_ranges(exchange: &Exchange, repo: &RepoName, blob: OpenBlob, wanted: &[Range<u64>]) -> Answer {
+    let reply = described(StatusCode::PARTIAL_CONTENT, &blob.record);
+    let parts = ranges::multipart_body(Arc::clone(&exchange.registry), repo, blob, wanted).await?;
+    let reply = reply.header(CONTENT_TYPE, parts.content_type).header(CONTENT_LENGTH, parts.length);
+    Ok(reply.body(parts.body))
+}
+
+/// What every successful answer about a blob says.
+fn described(status: StatusCode, record: &BlobRecord) -> Reply {
+    Reply::new(status)
+        .header(DOCKER_CONTENT_DIGEST, &record.digest)
+        .header(ETAG, etag(&record.digest))
+        .header(ACCEPT_RANGES, "bytes")
+        .header(CACHE_CONTROL, CACHE_FOR_EVER)
+        .maybe(LAST_MODIFIED, http_date(record.created_at))
+}

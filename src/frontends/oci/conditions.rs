@@ -1,0 +1,143 @@
+//! Request headers that decide what is answered or written: conditions, ranges, types (RFC 9110, sections 8.3, 13, 14).
+//!
+//! Invariant: a header that only asks for less is ignored when malformed; one that guards a write is refused.
+
+use std::ops::Range;
+
+use axum::response::Response;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::reply::{DOCKER_CONTENT_DIGEST, Reply};
+use crate::clock::Timestamp;
+use crate::metadata::model::Precondition;
+use crate::oci::digest::Digest;
+use crate::oci::error::Condition;
+use crate::oci::etag::{EntityTags, etag, if_range_holds};
+use crate::oci::media_type::MediaType;
+use crate::oci::range::{ContentRange, Ranges, Selection};
+use crate::oci::reference::Reference;
+use crate::registry::{ChunkRange, RegistryError};
+
+/// Content as a `Range` sees it.
+pub(super) struct Ranged<'a> {
+    /// Its digest.
+    pub(super) digest: &'a Digest,
+    /// Its size in bytes.
+    pub(super) size: u64,
+    /// What `Last-Modified` says.
+    pub(super) modified: Timestamp,
+    /// Most ranges in one request.
+    pub(super) ranges_max: usize,
+}
+
+/// The part of a content that a GET wants; ends are exclusive.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// All of it: 200.
+    All,
+    /// One part: 206.
+    One(Range<u64>),
+    /// Several, in this order: 206 in parts.
+    Many(Vec<Range<u64>>),
+}
+
+/// What `Range`, under the condition of `If-Range`, means for a content.
+///
+/// # Errors
+/// 416 when no range lies within the content, 400 when there are too many: clients of lazy image formats fall back to
+/// single ranges on 400 and on nothing else.
+pub(super) fn wanted_range(headers: &HeaderMap, content: &Ranged<'_>) -> Result<Wanted, Failure> {
+    let Some(range) = joined(headers, &RANGE) else { return Ok(Wanted::All) };
+    if let Some(condition) = joined(headers, &IF_RANGE)
+        && !if_range_holds(&condition, content.digest, Some(content.modified.to_system_time()))
+    {
+        return Ok(Wanted::All);
+    }
+    let parsed = Ranges::parse(&range, content.ranges_max)
+        .map_err(|error| Failure::new(Condition::TooManyRanges, error.to_string(), Value::Null))?;
+    match parsed.map(|ranges| ranges.select(content.size)) {
+        None | Some(Selection::Whole) => Ok(Wanted::All),
+        Some(Selection::Unsatisfiable) => Err(Failure::unsatisfiable(content.size)),
+        Some(Selection::Parts(mut parts)) => match parts.pop() {
+            Some(only) if parts.is_empty() => Ok(Wanted::One(only)),
+            Some(last) => {
+                parts.push(last);
+                Ok(Wanted::Many(parts))
+            }
+            None => Ok(Wanted::All),
+        },
+    }
+}
+
+/// What `If-Match` and `If-None-Match` say about reading a content: 412, 304, or nothing.
+pub(super) fn judge(headers: &HeaderMap, digest: &Digest) -> Result<Option<Response>, Failure> {
+    let tags = |name| joined(headers, name).and_then(|text| EntityTags::parse(&text));
+    let expected = tags(&IF_MATCH).and_then(|tags| tags.strong_digests());
+    if expected.is_some_and(|digests| !digests.contains(digest)) {
+        return Err(RegistryError::PreconditionFailed(Reference::Digest(digest.clone())).into());
+    }
+    let known = tags(&IF_NONE_MATCH).is_some_and(|tags| tags.names(digest));
+    Ok(known.then(|| {
+        let reply = Reply::new(StatusCode::NOT_MODIFIED).header(ETAG, etag(digest));
+        reply.header(DOCKER_CONTENT_DIGEST, digest).finish()
+    }))
+}
+
+/// What `If-Match` or `If-None-Match` demand of what a manifest PUT replaces.
+///
+/// # Errors
+/// 400 when one is malformed or both are there: a guard that is not understood must not be dropped.
+pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Failure> {
+    let tags = |name: &HeaderName| {
+        if !headers.contains_key(name) {
+            return Ok(None);
+        }
+        let tags = joined(headers, name).and_then(|text| EntityTags::parse(&text));
+        tags.map(Some).ok_or_else(|| invalid(&format!("{name} is not * or a list of entity tags")))
+    };
+    match (tags(&IF_MATCH)?, tags(&IF_NONE_MATCH)?) {
+        (None, None) => Ok(Precondition::None),
+        (Some(tags), None) => Ok(tags.strong_digests().map_or(Precondition::Exists, Precondition::AnyOf)),
+        (None, Some(tags)) => Ok(tags.all_digests().map_or(Precondition::Absent, Precondition::NoneOf)),
+        (Some(_), Some(_)) => Err(invalid("if-match and if-none-match cannot be combined")),
+    }
+}
+
+/// `Content-Range` of a chunk.
+///
+/// # Errors
+/// 400 when it is malformed.
+pub(super) fn chunk_range(headers: &HeaderMap) -> Result<Option<ChunkRange>, Failure> {
+    let Some(text) = headers.get(CONTENT_RANGE) else { return Ok(None) };
+    let parsed = text.to_str().ok().and_then(|text| ContentRange::parse(text).ok());
+    match parsed {
+        Some(ContentRange { start, end }) => Ok(Some(ChunkRange { start, end })),
+        None => Err(Failure::from(Condition::ContentRangeInvalid)),
+    }
+}
+
+/// `Content-Type` of a manifest, without parameters.
+///
+/// # Errors
+/// 400 when it is malformed.
+pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(text) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    match text.to_str().ok().map(MediaType::from_header) {
+        Some(Ok(media_type)) => Ok(Some(media_type.as_str().to_owned())),
+        Some(Err(error)) => Err(Failure::new(Condition::ManifestInvalid, error.to_string(), Value::Null)),
+        None => Err(Failure::from(Condition::ManifestInvalid)),
+    }
+}
+
+fn invalid(message: &str) -> Failure {
+    Failure::new(Condition::HeaderInvalid, message, Value::Null)
+}
+
+/// All lines of a header as one list (RFC 9110, section 5.3); `None` when there is none, or one that is no text.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|line| line.to_str()).collect();
+    lines.ok().filter(|lines| !lines.is_empty()).map(|lines| lines.join(","))
+}

@@ -1,0 +1,121 @@
+//! Upload sessions: begin, append, finish, ask, cancel; mounts; blobs in one request (distribution-spec, end-4 to end-6,
+//! end-11, end-13, end-14).
+//!
+//! Invariant: every answer about a session that lives on says where it is and how far it is, refusals too.
+
+use axum::response::Response;
+use http::StatusCode;
+use http::header::{LOCATION, RANGE};
+
+use super::Exchange;
+use super::conditions::chunk_range;
+use super::failure::Failure;
+use super::reply::{Answer, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Reply};
+use crate::metadata::model::UploadId;
+use crate::oci::digest::{Algorithm, Digest};
+use crate::oci::name::RepoName;
+use crate::oci::route::{Mount, location_blob, location_upload};
+use crate::registry::{ChunkRange, RegistryError, UploadStatus};
+
+/// `POST /v2/<name>/blobs/uploads/`: a mount, a whole blob, or a session.
+///
+/// What cannot be mounted becomes a session, never an error: clients go on after a 202 and give up after a 4xx.
+pub(super) async fn start(
+    exchange: &Exchange,
+    repo: &RepoName,
+    digest: Option<&Digest>,
+    algorithm: Option<Algorithm>,
+    mount: Option<&Mount>,
+) -> Answer {
+    if let Some(Mount { digest, from }) = mount
+        && exchange.registry.mount_blob(repo, from.as_ref(), digest).await?
+    {
+        return Ok(created(repo, digest));
+    }
+    if let Some(digest) = digest {
+        exchange.registry.push_blob(repo, digest, exchange.inbound.push_body()).await?;
+        return Ok(created(repo, digest));
+    }
+    // Whoever asked for a mount will close the session with the digest that could not be mounted.
+    let algorithm = algorithm.or(mount.map(|mount| mount.digest.algorithm())).unwrap_or(Algorithm::Sha256);
+    let status = exchange.registry.start_upload(repo, algorithm).await?;
+    Ok(progress(StatusCode::ACCEPTED, repo, &status).finish())
+}
+
+/// `PATCH <location>`: the next piece.
+pub(super) async fn append(exchange: &Exchange, repo: &RepoName, id: &UploadId) -> Answer {
+    let range = checked_chunk(exchange)?;
+    let taken = exchange.registry.append_upload(repo, id, range, exchange.inbound.push_body()).await;
+    let status = taken.map_err(|error| with_position(error, repo, id))?;
+    Ok(progress(StatusCode::ACCEPTED, repo, &status).finish())
+}
+
+/// `PUT <location>?digest=`: the last piece, which may be empty, and the end.
+pub(super) async fn finish(exchange: &Exchange, repo: &RepoName, id: &UploadId, digest: &Digest) -> Answer {
+    let range = checked_chunk(exchange)?;
+    let body = exchange.inbound.push_body();
+    let done = exchange.registry.finish_upload(repo, id, range, digest, body).await;
+    done.map_err(|error| with_position(error, repo, id))?;
+    Ok(created(repo, digest))
+}
+
+/// `GET <location>`: how far it is.
+pub(super) async fn status(exchange: &Exchange, repo: &RepoName, id: &UploadId) -> Answer {
+    let status = exchange.registry.upload_status(repo, id).await?;
+    Ok(progress(StatusCode::NO_CONTENT, repo, &status).finish())
+}
+
+/// `DELETE <location>`: the end without a blob.
+pub(super) async fn cancel(exchange: &Exchange, repo: &RepoName, id: &UploadId) -> Answer {
+    exchange.registry.cancel_upload(repo, id).await?;
+    Ok(Reply::new(StatusCode::NO_CONTENT).finish())
+}
+
+/// `Content-Range`, where its length agrees with that of the body.
+fn checked_chunk(exchange: &Exchange) -> Result<Option<ChunkRange>, Failure> {
+    let range = chunk_range(&exchange.headers)?;
+    if let (Some(range), Some(length)) = (range, exchange.inbound.length()) {
+        let declared = range.end - range.start + 1;
+        if declared != length {
+            return Err(RegistryError::SizeMismatch { declared, actual: length }.into());
+        }
+    }
+    Ok(range)
+}
+
+fn progress(code: StatusCode, repo: &RepoName, status: &UploadStatus) -> Reply {
+    let reply = if code == StatusCode::NO_CONTENT { Reply::new(code) } else { Reply::empty(code) };
+    reply
+        .header(LOCATION, location_upload(repo, status.id.as_str()))
+        .header(RANGE, position(status.received))
+        .header(DOCKER_UPLOAD_UUID, status.id.as_str())
+}
+
+fn created(repo: &RepoName, digest: &Digest) -> Response {
+    Reply::empty(StatusCode::CREATED)
+        .header(LOCATION, location_blob(repo, digest))
+        .header(DOCKER_CONTENT_DIGEST, digest)
+        .finish()
+}
+
+/// A refusal that leaves the session alive says where the session stands (distribution-spec, "Pushing a blob in chunks").
+fn with_position(error: RegistryError, repo: &RepoName, id: &UploadId) -> Failure {
+    let received = match &error {
+        RegistryError::UploadRange { received } => Some(*received),
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match received {
+        None => failure,
+        Some(received) => failure
+            .with_header(LOCATION, location_upload(repo, id.as_str()))
+            .with_header(RANGE, position(received))
+            .with_header(DOCKER_UPLOAD_UUID, id.as_str()),
+    }
+}
+
+/// `Range` of a session: the whole blob so far, its end included, without a unit. Clients read `%d-%d` and insist on an
+/// end that is not before the start, so an empty session says `0-0` like one with a single byte.
+fn position(received: u64) -> String {
+    format!("0-{}", received.saturating_sub(1))
+}

@@ -1,0 +1,131 @@
+//! What an operator asks: health, metrics, and the deletion of a whole repository.
+//!
+//! Who may call: health and metrics, everybody who reaches the listener. `/api/v1`: everybody too, for as long as the
+//! server has no accounts; such a server listens on loopback unless its operator said otherwise.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
+use axum::routing::{delete, get};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::http::Services;
+use crate::oci::name::RepoName;
+use crate::registry::{Purge, RegistryError};
+
+/// Media type of [`crate::http::Metrics::render`].
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything beside `/v2` on the main listener; `/metrics` only when it has no listener of its own.
+pub fn routes(services: &Services, with_metrics: bool) -> Router {
+    let router = Router::new()
+        .route("/", get(root))
+        .route("/health", get(ready))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/api/v1/repositories/{*name}", delete(delete_repository))
+        .route("/api/v1", axum::routing::any(api_unknown))
+        .route("/api/v1/{*path}", axum::routing::any(api_unknown));
+    let router = if with_metrics { router.route("/metrics", get(metrics)) } else { router };
+    router.with_state(services.clone())
+}
+
+/// `/metrics` and health, for `metrics_listen`.
+pub fn metrics_routes(services: &Services) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .with_state(services.clone())
+}
+
+async fn root() -> Response {
+    let text = "bonded, an OCI registry. The API is at /v2/.\n";
+    answer(StatusCode::OK, "text/plain; charset=utf-8", text.to_owned())
+}
+
+async fn live() -> Response {
+    answer(StatusCode::OK, "application/json", json!({"status": "ok"}).to_string())
+}
+
+async fn ready(State(services): State<Services>) -> Response {
+    let reason = if services.draining.has_begun() {
+        Err("shutting down".to_owned())
+    } else {
+        services.registry.check_ready().await
+    };
+    match reason {
+        Ok(()) => live().await,
+        Err(reason) => {
+            tracing::warn!(reason, "not ready");
+            let body = json!({"status": "unavailable", "reason": if services.draining.has_begun() { "shutting down" } else { "a store does not answer" }});
+            answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", body.to_string())
+        }
+    }
+}
+
+async fn metrics(State(services): State<Services>) -> Response {
+    match services.registry.store_counts().await {
+        Ok(counts) => {
+            let text = services.metrics.render(counts, services.registry.collector_stats());
+            answer(StatusCode::OK, OPENMETRICS, text)
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+/// `DELETE /api/v1/repositories/{name}`: 202, as the deletes of the distribution API; `?purge=wait` waits for the bytes.
+async fn delete_repository(
+    State(services): State<Services>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let Ok(repo) = name.parse::<RepoName>() else {
+        return problem(StatusCode::BAD_REQUEST, &format!("`{name}` is not a repository name"));
+    };
+    let purge = match query.as_deref() {
+        None | Some("") => Purge::Later,
+        Some("purge=wait") => Purge::Wait,
+        Some(_) => return problem(StatusCode::BAD_REQUEST, "the only parameter here is purge=wait"),
+    };
+    match services.registry.delete_repository(&repo, purge).await {
+        Ok(()) => answer(StatusCode::ACCEPTED, "application/json", json!({"deleted": repo.as_str()}).to_string()),
+        Err(error) => failure(&error),
+    }
+}
+
+async fn api_unknown() -> Response {
+    problem(StatusCode::NOT_FOUND, "there is no such resource in /api/v1")
+}
+
+fn failure(error: &RegistryError) -> Response {
+    match error {
+        RegistryError::RepositoryUnknown => problem(StatusCode::NOT_FOUND, "there is no such repository"),
+        RegistryError::Busy { retry_after } => {
+            let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "the registry is busy; try again");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().clamp(1, 60)));
+            response
+        }
+        other => {
+            tracing::error!(error = %anyhow::Error::msg(format!("{other:?}")), "request failed");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+        }
+    }
+}
+
+/// An error as RFC 9457 writes it.
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("error");
+    let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    answer(status, "application/problem+json", body.to_string())
+}
+
+fn answer(status: StatusCode, media_type: &'static str, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}

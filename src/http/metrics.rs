@@ -1,0 +1,171 @@
+//! What is measured, rendered as Prometheus reads it. No label ever holds a repository, a tag or a digest.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry as MetricRegistry;
+
+use crate::metadata::model::StoreCounts;
+use crate::registry::CollectorStats;
+use crate::telemetry::metric;
+
+/// Bounds of the time histograms in seconds.
+const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// The metrics of one process.
+pub struct Metrics {
+    registry: MetricRegistry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+    connections: Gauge,
+    uploads_open: Gauge,
+    deletions: Gauge,
+    deletion_bytes: Gauge,
+    gc_blobs: Counter,
+    gc_bytes: Counter,
+    gc_objects: Counter,
+    uploads_expired: Counter,
+    storage: Family<OperationLabels, Histogram, fn() -> Histogram>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn time_histogram() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: MetricRegistry::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(time_histogram),
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            uploads_open: Gauge::default(),
+            deletions: Gauge::default(),
+            deletion_bytes: Gauge::default(),
+            gc_blobs: Counter::default(),
+            gc_bytes: Counter::default(),
+            gc_objects: Counter::default(),
+            uploads_expired: Counter::default(),
+            storage: Family::new_with_constructor(time_histogram),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let build: Family<BuildLabels, Gauge> = Family::default();
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register(metric::BUILD, "Version of the program", build);
+        registry.register(metric::HTTP_REQUESTS, "Requests answered", self.requests.clone());
+        registry.register(metric::HTTP_DURATION, "Time to the head of the answer", self.durations.clone());
+        registry.register(metric::HTTP_IN_FLIGHT, "Requests under way", self.in_flight.clone());
+        registry.register(metric::CONNECTIONS, "Open connections", self.connections.clone());
+        registry.register(metric::UPLOADS_OPEN, "Upload sessions that are open", self.uploads_open.clone());
+        registry.register(metric::DELETIONS_WAITING, "Objects that wait to be removed", self.deletions.clone());
+        registry.register(metric::DELETIONS_WAITING_BYTES, "Bytes of these objects", self.deletion_bytes.clone());
+        registry.register(metric::GC_BLOBS, "Blobs collected", self.gc_blobs.clone());
+        registry.register(metric::GC_BYTES, "Bytes of blobs collected", self.gc_bytes.clone());
+        registry.register(metric::GC_OBJECTS, "Objects removed from the store", self.gc_objects.clone());
+        registry.register(metric::UPLOADS_EXPIRED, "Upload sessions that expired", self.uploads_expired.clone());
+        registry.register(metric::STORAGE_DURATION, "Time of storage operations", self.storage.clone());
+    }
+
+    /// A request begins; it is counted as under way until the guard is dropped.
+    pub fn begin_request(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.in_flight)
+    }
+
+    /// A connection is open until the guard is dropped.
+    pub fn begin_connection(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.connections)
+    }
+
+    /// A request was answered.
+    pub fn observe_request(&self, route: &'static str, method: &'static str, status: u16, elapsed: Duration) {
+        self.requests.get_or_create(&RequestLabels { route, method, status }).inc();
+        self.durations.get_or_create(&RouteLabels { route }).observe(elapsed.as_secs_f64());
+    }
+
+    /// A storage operation ended.
+    pub fn observe_storage(&self, operation: &'static str, outcome: &'static str, elapsed: Duration) {
+        self.storage.get_or_create(&OperationLabels { operation, outcome }).observe(elapsed.as_secs_f64());
+    }
+
+    /// Everything as `OpenMetrics` text, with what the stores say now.
+    pub fn render(&self, counts: StoreCounts, collected: CollectorStats) -> String {
+        let gauge = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge(&self.uploads_open, counts.uploads);
+        gauge(&self.deletions, counts.deletions);
+        gauge(&self.deletion_bytes, counts.deletion_bytes);
+        raise(&self.gc_blobs, collected.blobs);
+        raise(&self.gc_bytes, collected.bytes);
+        raise(&self.gc_objects, collected.objects);
+        raise(&self.uploads_expired, collected.sessions);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        encode(&mut text, &self.registry).ok();
+        text
+    }
+}
+
+/// Raises a counter to a total that is kept elsewhere.
+fn raise(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+/// One more of something, for as long as this lives.
+#[derive(Debug)]
+pub struct GaugeGuard(Gauge);
+
+impl GaugeGuard {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,220 @@
+//! What every request passes: an identifier, the host guard, one log line, the metrics, and a net under panics.
+
+use std::any::Any;
+use std::net::{IpAddr, Ipv6Addr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::FutureExt;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::clock::Entropy;
+use crate::http::metrics::Metrics;
+use crate::oci::error::{Condition, ErrorBody};
+use crate::oci::route::Route;
+use crate::telemetry::route;
+
+/// Carries a request's identifier (read if sane, made otherwise, always answered).
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest identifier taken from a client in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What the outermost layer needs.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// Counts requests.
+    pub metrics: Arc<Metrics>,
+    /// Makes identifiers.
+    pub entropy: Arc<dyn Entropy>,
+    /// Which hosts may be asked for; `None`: any.
+    pub guard: Option<HostGuard>,
+}
+
+/// Wraps a request: identifier, guard, log line, metrics. Use with `axum::middleware::from_fn_with_state`.
+pub async fn envelope(
+    axum::extract::State(envelope): axum::extract::State<Envelope>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let _under_way = envelope.metrics.begin_request();
+    let id = request_id(request.headers(), envelope.entropy.as_ref());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let (route, repo) = describe(&method, &uri);
+    let span = tracing::info_span!("request", request.id = %id.to_str().unwrap_or_default());
+    let allowed = envelope.guard.as_ref().is_none_or(|guard| guard.allows(request.headers(), &uri));
+    let mut response = if allowed {
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+        answer.unwrap_or_else(|panic| span.in_scope(|| after_panic(panic.as_ref())))
+    } else {
+        misdirected()
+    };
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    envelope.metrics.observe_request(route, method_label(&method), status, elapsed);
+    span.in_scope(|| {
+        tracing::info!(
+            http.method = %method,
+            http.route = route,
+            http.status = status,
+            repo.name = repo.as_deref(),
+            duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            "request"
+        );
+    });
+    response
+}
+
+/// Hosts under which a server without accounts answers, so that no web page can reach it through a name of its own
+/// (DNS rebinding).
+#[derive(Clone, Debug, Default)]
+pub struct HostGuard {
+    /// Host of `public_url`.
+    pub public_host: Option<String>,
+}
+
+impl HostGuard {
+    fn allows(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        let from_header = headers.get(HOST).and_then(|value| value.to_str().ok());
+        let Some(authority) = uri.authority().map(http::uri::Authority::as_str).or(from_header) else { return false };
+        let host = without_port(authority).to_ascii_lowercase();
+        let name = host.strip_suffix('.').unwrap_or(&host);
+        let local = name == "localhost" || name.ends_with(".localhost");
+        local
+            || is_loopback(name)
+            || self.public_host.as_deref().is_some_and(|public| public.eq_ignore_ascii_case(name))
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match bare {
+        Some(v6) => v6.parse() == Ok(Ipv6Addr::LOCALHOST),
+        None => matches!(host.parse(), Ok(IpAddr::V4(v4)) if v4.is_loopback()),
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match host.rsplit_once(':') {
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
+            name
+        }
+        _ => host,
+    }
+}
+
+fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> HeaderValue {
+    let sane = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        !bytes.is_empty() && bytes.len() <= REQUEST_ID_BYTES_MAX && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    headers.get(X_REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+        HeaderValue::try_from(hex::encode(entropy.bytes16())).unwrap_or(HeaderValue::from_static("unknown"))
+    })
+}
+
+/// The route's name for metrics and logs, and the repository for logs.
+fn describe(method: &Method, uri: &Uri) -> (&'static str, Option<String>) {
+    let path = uri.path();
+    let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if below("/v2") {
+        return match Route::parse(method, path, uri.query()) {
+            Ok(route) => (route.name(), route.repo().map(ToString::to_string)),
+            Err(_) => (route::UNKNOWN, None),
+        };
+    }
+    let name = match path {
+        "/" => route::ROOT,
+        _ if below("/health") => route::HEALTH,
+        _ if below("/metrics") => route::METRICS,
+        _ if below("/api/v1") => route::API,
+        _ => route::UNKNOWN,
+    };
+    (name, None)
+}
+
+/// A method as a label: only those that exist, so that a client cannot make labels up.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+fn misdirected() -> Response {
+    let message = "this registry has no accounts yet, so it answers only to localhost, 127.0.0.0/8, [::1] and the host of \
+                   public_url; set public_url, or insecure_anonymous = true to answer to any host";
+    json(StatusCode::MISDIRECTED_REQUEST, &ErrorBody::new(Condition::HostRefused, message, serde_json::Value::Null))
+}
+
+fn after_panic(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or("unknown"), "a handler panicked");
+    json(StatusCode::INTERNAL_SERVER_ERROR, &Condition::Internal.into())
+}
+
+fn json(status: StatusCode, body: &ErrorBody) -> Response {
+    let mut response = Response::new(Body::from(body.to_json()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guard_knows_this_machine_and_the_public_host() {
+        let guard = HostGuard { public_host: Some("registry.example.com".to_owned()) };
+        let allows = |host: &str| {
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(host).expect("a header"))]);
+            guard.allows(&headers, &Uri::from_static("/v2/"))
+        };
+        for good in [
+            "localhost",
+            "localhost:8080",
+            "LOCALHOST.:1",
+            "app.localhost",
+            "127.0.0.1",
+            "127.9.8.7:80",
+            "[::1]",
+            "[::1]:80",
+            "registry.example.com:443",
+            "Registry.Example.Com",
+        ] {
+            assert!(allows(good), "{good}");
+        }
+        for bad in [
+            "example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com",
+            "10.0.0.1",
+            "[::2]",
+            "::1",
+            "0.0.0.0",
+            "xlocalhost",
+            "127.0.0.1@evil.example",
+            "",
+        ] {
+            assert!(!allows(bad), "{bad}");
+        }
+        assert!(!guard.allows(&HeaderMap::new(), &Uri::from_static("/v2/")), "no host at all");
+    }
+}

@@ -1,0 +1,77 @@
+//! Work that runs beside the requests: each job waits for a hint or its interval, runs, and backs off when it fails.
+
+mod sweep;
+mod tls;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use sweep::Sweep;
+pub use tls::ReloadTls;
+
+/// Something to do again and again. Running it twice is running it once.
+#[async_trait]
+pub trait Job: fmt::Debug + Send + Sync {
+    /// Its name in logs.
+    fn name(&self) -> &'static str;
+
+    /// Longest pause between two runs.
+    fn interval(&self) -> Duration;
+
+    /// Resolves when a run is worth while before the interval has passed.
+    async fn hint(&self);
+
+    /// One run; says whether there is more to do at once.
+    ///
+    /// # Errors
+    /// Whatever failed; it is logged, and the next run waits longer.
+    async fn run(&self) -> anyhow::Result<bool>;
+}
+
+/// Longest pause after failures.
+const BACKOFF_MAX: Duration = Duration::from_mins(5);
+
+/// Runs a job until `stop` fires.
+pub fn start(tracker: &TaskTracker, stop: CancellationToken, job: impl Job + 'static) {
+    tracker.spawn(async move {
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            let more = match job.run().await {
+                Ok(more) => {
+                    failures = 0;
+                    more
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(job = job.name(), error = format!("{error:#}"), failures, "job failed");
+                    false
+                }
+            };
+            if !more {
+                pause(&job, failures, &stop).await;
+            }
+        }
+    });
+}
+
+async fn pause(job: &impl Job, failures: u32, stop: &CancellationToken) {
+    let interval = job.interval();
+    if failures > 0 {
+        // A hint does not shorten the pause after a failure: what failed would fail again.
+        let backoff = interval.saturating_mul(1 << failures.min(8)).min(BACKOFF_MAX);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(backoff) => {}
+        }
+        return;
+    }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = job.hint() => {}
+        () = tokio::time::sleep(interval) => {}
+    }
+}

@@ -1,0 +1,88 @@
+//! Blobs, their memberships and leases.
+
+super::statements! {
+    /// A blob of a repository.
+    FIND = "SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at \
+        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2";
+
+    /// A sound blob of a repository, with its lease and whether a manifest of the repository names it.
+    FIND_LEASE = "SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at, rb.repo_id, \
+            rb.lease_until, EXISTS (SELECT 1 FROM manifest_blobs e WHERE e.repo_id = rb.repo_id AND e.blob_id = rb.blob_id) \
+            AS referenced \
+        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 AND b.damaged_at IS NULL";
+
+    /// A sound blob that any repository has.
+    FIND_ANYWHERE = "SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at FROM blobs b \
+        WHERE b.digest = $1 AND b.damaged_at IS NULL AND EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = b.id)";
+
+    /// Where a blob's bytes are, by its digest.
+    BY_DIGEST = "SELECT id, size, object_key, damaged_at, adopted FROM blobs WHERE digest = $1";
+
+    /// A new blob.
+    INSERT = "INSERT INTO blobs (digest, size, object_key, inline, created_at, orphan_since, gc_after) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
+
+    /// Other bytes for the same digest.
+    REPLACE = "UPDATE blobs SET size = $2, object_key = $3, inline = $4, damaged_at = NULL, adopted = 0 WHERE id = $1";
+
+    /// A blob that a repository has again.
+    UNORPHAN = "UPDATE blobs SET orphan_since = NULL, gc_after = NULL \
+        WHERE id = $1 AND (orphan_since IS NOT NULL OR gc_after IS NOT NULL)";
+
+    /// Blobs that no repository has any more.
+    ORPHAN = "UPDATE blobs SET orphan_since = COALESCE(orphan_since, $2), gc_after = COALESCE(gc_after, $2) \
+        WHERE id IN (SELECT value FROM json_each($1)) \
+        AND NOT EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = blobs.id)";
+
+    /// Keeps an orphan until then.
+    KEEP_ORPHAN = "UPDATE blobs SET orphan_since = COALESCE(orphan_since, $2), gc_after = $3 \
+        WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = blobs.id)";
+
+    /// Wrong or missing bytes.
+    DAMAGE = "UPDATE blobs SET damaged_at = COALESCE(damaged_at, $3) WHERE id = $1 AND object_key = $2";
+
+    /// Membership with the lease of an upload or a mount.
+    JOIN = "INSERT INTO repo_blobs (repo_id, blob_id, lease_until, leased_at, gc_after) VALUES ($1, $2, $3, $4, $3) \
+        ON CONFLICT (repo_id, blob_id) DO UPDATE SET leased_at = excluded.leased_at, \
+        lease_until = CASE WHEN repo_blobs.lease_until > excluded.lease_until THEN repo_blobs.lease_until \
+            ELSE excluded.lease_until END, \
+        gc_after = CASE WHEN repo_blobs.lease_until > excluded.lease_until THEN repo_blobs.lease_until \
+            ELSE excluded.lease_until END";
+
+    /// A HEAD's lease, which is never shorter than the one that is there.
+    LEASE = "UPDATE repo_blobs SET lease_until = $3, gc_after = $3 WHERE repo_id = $1 AND blob_id = $2 \
+        AND (lease_until IS NULL OR lease_until < $3)";
+
+    /// A blob and a manifest of the repository that names it.
+    FIND_REFERENCED = "SELECT rb.repo_id, rb.blob_id, (SELECT m.digest FROM manifest_blobs e \
+            JOIN manifests m ON m.id = e.manifest_id \
+            WHERE e.repo_id = rb.repo_id AND e.blob_id = rb.blob_id LIMIT 1) AS named_by \
+        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2";
+
+    /// The end of a membership.
+    LEAVE = "DELETE FROM repo_blobs WHERE repo_id = $1 AND blob_id = $2";
+
+    /// Edges that wait for a blob.
+    FILL_EDGES = "UPDATE manifest_blobs SET blob_id = $3 WHERE repo_id = $1 AND digest = $2 AND blob_id IS NULL";
+
+    /// Children that turned out to be a blob.
+    DROP_WAITING_CHILDREN = "DELETE FROM manifest_children WHERE repo_id = $1 AND child_digest = $2 AND child_id IS NULL";
+
+    /// Sets what the loss of an edge means: garbage when the lease is over, unless another manifest names it.
+    RELEASE = "UPDATE repo_blobs SET gc_after = CASE WHEN lease_until > $3 THEN lease_until ELSE $3 END \
+        WHERE repo_id = $1 AND blob_id IN (SELECT value FROM json_each($2)) \
+        AND NOT EXISTS (SELECT 1 FROM manifest_blobs e WHERE e.repo_id = repo_blobs.repo_id AND e.blob_id = repo_blobs.blob_id)";
+
+    /// Ends leases set by HEAD, and those set by an upload or a mount before a moment.
+    END_LEASES = "UPDATE repo_blobs SET lease_until = NULL, leased_at = NULL \
+        WHERE repo_id = $1 AND blob_id IN (SELECT value FROM json_each($2)) AND lease_until IS NOT NULL \
+        AND (leased_at IS NULL OR leased_at < $3)";
+
+    /// From here on the foreign key holds these blobs, not the lease.
+    HOLD = "UPDATE repo_blobs SET lease_until = NULL, leased_at = NULL, gc_after = NULL \
+        WHERE repo_id = $1 AND blob_id IN (SELECT value FROM json_each($2)) \
+        AND (lease_until IS NOT NULL OR gc_after IS NOT NULL)";
+}

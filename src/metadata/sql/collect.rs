@@ -1,0 +1,79 @@
+//! Collection and the list of objects to remove.
+//!
+//! Each kind is collected by two steps in one transaction: pick what is past `gc_after`, then delete what is still free
+//! to go and clear the mark of the rest.
+
+super::statements! {
+    /// Referrers whose subject has been gone for long enough.
+    PICK_MANIFESTS = "SELECT m.id, m.repo_id, m.digest, length(m.payload) AS bytes, \
+            NOT EXISTS (SELECT 1 FROM manifest_children c WHERE c.child_id = m.id AND c.repo_id = m.repo_id) \
+            AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id) \
+            AND NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repo_id = m.repo_id AND s.digest = m.subject) AS free \
+        FROM manifests m WHERE m.gc_after <= $1 ORDER BY m.gc_after, m.id LIMIT $2";
+
+    /// Manifests that somebody needs after all.
+    KEEP_MANIFEST = "UPDATE manifests SET gc_after = NULL WHERE id = $1";
+
+    /// Memberships past their time.
+    PICK_MEMBERSHIPS = "SELECT repo_id, blob_id FROM repo_blobs WHERE gc_after <= $1 ORDER BY gc_after LIMIT $2";
+
+    /// Ends picked memberships that nothing holds: no lease, no manifest, and no manifest that waits for the digest.
+    DELETE_MEMBERSHIPS = "DELETE FROM repo_blobs WHERE (repo_id, blob_id) IN \
+            (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each($1)) \
+        AND (lease_until IS NULL OR lease_until <= $2) \
+        AND NOT EXISTS (SELECT 1 FROM manifest_blobs e \
+            WHERE e.repo_id = repo_blobs.repo_id AND e.blob_id = repo_blobs.blob_id) \
+        AND NOT EXISTS (SELECT 1 FROM manifest_blobs e JOIN blobs b ON b.digest = e.digest \
+            WHERE e.repo_id = repo_blobs.repo_id AND e.blob_id IS NULL AND b.id = repo_blobs.blob_id) \
+        RETURNING blob_id";
+
+    /// Picked memberships that stay: looked at again when the lease ends, or when the last edge goes.
+    KEEP_MEMBERSHIPS = "UPDATE repo_blobs SET gc_after = CASE WHEN lease_until > $2 THEN lease_until END \
+        WHERE (repo_id, blob_id) IN \
+            (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each($1))";
+
+    /// Blobs past their time.
+    PICK_BLOBS = "SELECT id FROM blobs WHERE gc_after <= $1 ORDER BY gc_after LIMIT $2";
+
+    /// Objects of picked blobs that no repository has; those of an adopted store are not ours to remove.
+    DOOM_BLOBS = "INSERT INTO object_deletions (object_key, size, not_before) \
+        SELECT object_key, size, $2 FROM blobs WHERE id IN (SELECT value FROM json_each($1)) \
+        AND object_key IS NOT NULL AND adopted = 0 \
+        AND NOT EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = blobs.id) \
+        ON CONFLICT (object_key) DO NOTHING";
+
+    /// Rows of picked blobs that no repository has.
+    DELETE_BLOBS = "DELETE FROM blobs WHERE id IN (SELECT value FROM json_each($1)) \
+        AND NOT EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = blobs.id) RETURNING size";
+
+    /// Picked blobs that a repository has after all.
+    KEEP_BLOBS = "UPDATE blobs SET gc_after = NULL, orphan_since = NULL WHERE id IN (SELECT value FROM json_each($1))";
+
+    /// One object to remove.
+    DOOM = "INSERT INTO object_deletions (object_key, driver_state, size, not_before) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (object_key) DO NOTHING";
+
+    /// Takes an object off the list because it is wanted again.
+    UNDOOM = "DELETE FROM object_deletions WHERE object_key = $1";
+
+    /// Hands out objects to remove, and not again before a moment.
+    CLAIM = "UPDATE object_deletions SET not_before = $2, attempts = attempts + 1 WHERE object_key IN \
+            (SELECT object_key FROM object_deletions WHERE not_before <= $1 ORDER BY not_before LIMIT $3) \
+        RETURNING object_key, driver_state, size, attempts - 1 AS attempts";
+
+    /// Objects that are gone.
+    DONE = "DELETE FROM object_deletions WHERE object_key IN (SELECT value FROM json_each($1))";
+
+    /// An object that could not be removed.
+    RETRY = "UPDATE object_deletions SET not_before = $2 WHERE object_key = $1";
+
+    /// Whether any of some blobs is garbage that a sweep would take now.
+    GARBAGE_BLOBS = "SELECT EXISTS (SELECT 1 FROM blobs b WHERE b.id IN (SELECT value FROM json_each($1)) \
+        AND (b.gc_after <= $2 OR EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = b.id)) \
+        AND NOT EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = b.id AND \
+            (rb.gc_after IS NULL OR rb.gc_after > $2 OR rb.lease_until > $2 \
+            OR EXISTS (SELECT 1 FROM manifest_blobs e WHERE e.repo_id = rb.repo_id AND e.blob_id = rb.blob_id))))";
+
+    /// Whether any of some keys is listed.
+    GARBAGE_KEYS = "SELECT EXISTS (SELECT 1 FROM object_deletions WHERE object_key IN (SELECT value FROM json_each($1)))";
+}

@@ -1,0 +1,78 @@
+//! Manifests and what they name.
+
+super::statements! {
+    /// A manifest by its digest.
+    BY_DIGEST = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at \
+        FROM repositories r JOIN manifests m ON m.repo_id = r.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND m.digest = $2";
+
+    /// A manifest by a tag.
+    BY_TAG = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at \
+        FROM repositories r JOIN tags t ON t.repo_id = r.id JOIN manifests m ON m.id = t.manifest_id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND t.name = $2";
+
+    /// Ids of manifests of a repository.
+    IDS = "SELECT digest, id FROM manifests WHERE repo_id = $1 AND digest IN (SELECT value FROM json_each($2))";
+
+    /// Blobs of a repository, and whether their bytes are sound.
+    BLOBS = "SELECT b.digest, b.id, b.damaged_at IS NULL AS sound \
+        FROM json_each($2) j JOIN blobs b ON b.digest = j.value \
+        JOIN repo_blobs rb ON rb.repo_id = $1 AND rb.blob_id = b.id";
+
+    /// A new manifest, not tagged yet.
+    INSERT = "INSERT INTO manifests (repo_id, digest, media_type, artifact_type, subject, referrer, untagged_since, \
+            created_at, payload) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8) RETURNING id";
+
+    /// The same bytes again, perhaps under another content type.
+    REFRESH = "UPDATE manifests SET media_type = $2, artifact_type = $3, referrer = $4, gc_after = NULL \
+        WHERE id = $1 AND (media_type <> $2 OR gc_after IS NOT NULL)";
+
+    /// Blobs that a manifest names: rows of (pos, digest, size, role, blob id or null).
+    INSERT_EDGES = "INSERT INTO manifest_blobs (manifest_id, repo_id, pos, digest, size, role, blob_id) \
+        SELECT $1, $2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
+            json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each($3)";
+
+    /// Manifests that an index lists: rows of (pos, digest, child id or null, platform or null).
+    INSERT_CHILDREN = "INSERT INTO manifest_children (parent_id, repo_id, pos, child_digest, child_id, platform) \
+        SELECT $1, $2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
+            json_extract(value, '$[3]') FROM json_each($3)";
+
+    /// Indexes that wait for this manifest.
+    FILL_CHILDREN = "UPDATE manifest_children SET child_id = $3 \
+        WHERE repo_id = $1 AND child_digest = $2 AND child_id IS NULL";
+
+    /// The other half of what [`FILL_CHILDREN`] fills.
+    DROP_WAITING_EDGES = "DELETE FROM manifest_blobs \
+        WHERE repo_id = $1 AND digest = $2 AND blob_id IS NULL AND role = 'child'";
+
+    /// The referrers of a subject that is back.
+    KEEP_REFERRERS = "UPDATE manifests SET gc_after = NULL WHERE repo_id = $1 AND subject = $2 AND gc_after IS NOT NULL";
+
+    /// The referrers of a subject that is gone.
+    END_REFERRERS = "UPDATE manifests SET gc_after = $3 WHERE repo_id = $1 AND subject = $2 AND gc_after IS NULL";
+
+    /// An index that lists a manifest.
+    PARENT = "SELECT p.digest FROM manifest_children c JOIN manifests p ON p.id = c.parent_id \
+        WHERE c.child_id = $1 AND c.repo_id = $2 LIMIT 1";
+
+    /// Blobs that a manifest names and the repository has.
+    NAMED_BLOBS = "SELECT DISTINCT blob_id FROM manifest_blobs WHERE manifest_id = $1 AND blob_id IS NOT NULL \
+        ORDER BY blob_id";
+
+    /// Its end; its edges go with it.
+    DELETE = "DELETE FROM manifests WHERE id = $1";
+
+    /// Referrers in digest order.
+    REFERRERS = "SELECT m.digest, m.artifact_type, m.referrer FROM repositories r JOIN manifests m ON m.repo_id = r.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND m.subject = $2 AND m.referrer IS NOT NULL \
+        AND (CAST($3 AS TEXT) IS NULL OR m.artifact_type = $3) AND m.digest > $4 \
+        ORDER BY m.digest LIMIT $5";
+
+    /// It has a tag now.
+    MARK_TAGGED = "UPDATE manifests SET untagged_since = NULL WHERE id = $1 AND untagged_since IS NOT NULL";
+
+    /// It may have lost its last tag.
+    MARK_UNTAGGED = "UPDATE manifests SET untagged_since = $2 WHERE id = $1 AND untagged_since IS NULL \
+        AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = manifests.id)";
+}

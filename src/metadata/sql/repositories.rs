@@ -1,0 +1,39 @@
+//! Repositories. A deleted one keeps its row, so that ids stay unique for ever.
+
+super::statements! {
+    /// Id of a living repository.
+    FIND = "SELECT id FROM repositories WHERE path = $1 AND deleted_at IS NULL";
+
+    /// A new repository.
+    INSERT = "INSERT INTO repositories (path, created_at) VALUES ($1, $2) RETURNING id";
+
+    /// Repositories with a manifest, in byte order.
+    LIST = "SELECT r.path FROM repositories r \
+        WHERE r.deleted_at IS NULL AND r.path > $1 AND EXISTS (SELECT 1 FROM manifests m WHERE m.repo_id = r.id) \
+        ORDER BY r.path LIMIT $2";
+
+    /// Whether a repository has a manifest.
+    HAS_MANIFEST = "SELECT EXISTS (SELECT 1 FROM repositories r JOIN manifests m ON m.repo_id = r.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL)";
+
+    /// Its end.
+    DELETE = "UPDATE repositories SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
+
+    /// Lists of its indexes.
+    DELETE_CHILDREN = "DELETE FROM manifest_children WHERE parent_id IN (SELECT id FROM manifests WHERE repo_id = $1)";
+
+    /// What its manifests name.
+    DELETE_EDGES = "DELETE FROM manifest_blobs WHERE manifest_id IN (SELECT id FROM manifests WHERE repo_id = $1)";
+
+    /// Its manifests.
+    DELETE_MANIFESTS = "DELETE FROM manifests WHERE repo_id = $1";
+
+    /// Its tags.
+    DELETE_TAGS = "DELETE FROM tags WHERE repo_id = $1";
+
+    /// Its memberships.
+    DELETE_MEMBERSHIPS = "DELETE FROM repo_blobs WHERE repo_id = $1 RETURNING blob_id";
+
+    /// Its sessions.
+    UPLOADS = "SELECT id FROM uploads WHERE repo_id = $1";
+}

@@ -1,0 +1,68 @@
+//! Upload sessions and the bytes that no object has yet.
+
+super::statements! {
+    /// A new session.
+    INSERT = "INSERT INTO uploads (id, repo_id, driver_state, received, hash_state, epoch, principal, state, created_at, \
+            expires_at) \
+        VALUES ($1, $2, $3, 0, $4, 0, $5, 'open', $6, $7)";
+
+    /// A session of a repository that has not expired.
+    FIND = "SELECT u.id, u.object_key, u.driver_state, u.received, u.hash_state, u.epoch, u.principal, u.state, u.digest \
+        FROM uploads u JOIN repositories r ON r.id = u.repo_id \
+        WHERE u.id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND u.expires_at > $3";
+
+    /// Makes a session the caller's.
+    TAKE = "UPDATE uploads SET epoch = epoch + 1, owner = $2, expires_at = $3 WHERE id = $1 RETURNING epoch";
+
+    /// The kept bytes.
+    TAIL = "SELECT start, bytes FROM upload_tail WHERE upload_id = $1 ORDER BY start";
+
+    /// The object's key, written once.
+    INTEND = "UPDATE uploads SET object_key = $3 WHERE id = $1 AND epoch = $2 AND state <> 'committed' \
+        AND (object_key IS NULL OR object_key = $3)";
+
+    /// Progress. A session that was about to complete takes bytes again.
+    CHECKPOINT = "UPDATE uploads SET received = $3, driver_state = $4, hash_state = $5, expires_at = $6, state = 'open', \
+            digest = NULL \
+        WHERE id = $1 AND epoch = $2 AND state <> 'committed'";
+
+    /// Kept bytes that an object has now.
+    TAIL_DROP = "DELETE FROM upload_tail WHERE upload_id = $1 AND start + length(bytes) <= $2";
+
+    /// Kept bytes of which an object has the first ones now.
+    TAIL_TRIM = "UPDATE upload_tail SET bytes = substr(bytes, $2 - start + 1), start = $2 \
+        WHERE upload_id = $1 AND start < $2";
+
+    /// More kept bytes.
+    TAIL_INSERT = "INSERT INTO upload_tail (upload_id, start, bytes) VALUES ($1, $2, $3)";
+
+    /// All kept bytes of a session.
+    TAIL_CLEAR = "DELETE FROM upload_tail WHERE upload_id = $1";
+
+    /// A later expiry.
+    RENEW = "UPDATE uploads SET expires_at = $3 WHERE id = $1 AND epoch = $2 AND state <> 'committed'";
+
+    /// The intent to complete the object.
+    COMPLETING = "UPDATE uploads SET state = 'completing', digest = $3, received = $4, driver_state = $5 \
+        WHERE id = $1 AND epoch = $2 AND state <> 'committed'";
+
+    /// The session of a holder.
+    HELD = "SELECT repo_id, object_key, driver_state, received, state, digest FROM uploads WHERE id = $1 AND epoch = $2";
+
+    /// What is left of a session that became a blob. The key is the blob's from here on.
+    COMMITTED = "UPDATE uploads SET state = 'committed', digest = $2, received = $3, expires_at = $4, object_key = NULL, \
+            driver_state = $5 \
+        WHERE id = $1";
+
+    /// Sessions past their expiry.
+    EXPIRED = "SELECT id FROM uploads WHERE expires_at <= $1 ORDER BY expires_at, id LIMIT $2";
+
+    /// The objects of sessions that end. A committed session has none.
+    DOOM = "INSERT INTO object_deletions (object_key, driver_state, size, not_before) \
+        SELECT object_key, driver_state, received, $2 FROM uploads \
+        WHERE id IN (SELECT value FROM json_each($1)) AND object_key IS NOT NULL AND state <> 'committed' \
+        ON CONFLICT (object_key) DO NOTHING";
+
+    /// Sessions that end; their kept bytes go with them.
+    DELETE = "DELETE FROM uploads WHERE id IN (SELECT value FROM json_each($1))";
+}

@@ -1,0 +1,346 @@
+//! The one task that writes.
+//!
+//! - It owns one connection. Calls come over a bounded queue; those that wait are made one transaction.
+//! - Each call is a savepoint of its own: a call that fails leaves nothing and does not touch the others.
+//! - A call is answered after COMMIT, and runs to its end whether or not somebody still waits for the answer.
+//! - When the task dies, [`Writer::died`] is cancelled and every later call fails.
+
+use futures_util::future::BoxFuture;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::metadata::{MetadataError, Result};
+
+/// Most calls in one transaction: bounds what one failed COMMIT takes along, and how long the first one waits.
+const GROUP_CALLS_MAX: usize = 256;
+
+/// The way to the writing task.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Box<dyn Call>>,
+    closing: CancellationToken,
+    died: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Writer {
+    /// Starts the task on its connection.
+    pub(super) fn start(conn: SqliteConnection, queue_max: usize) -> Self {
+        let (queue, calls) = mpsc::channel(queue_max.max(1));
+        let (closing, died, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(write_all(conn, calls, closing.clone(), died.clone().drop_guard()));
+        tasks.close();
+        Self { queue, closing, died, tasks }
+    }
+
+    /// Runs `work` inside the next transaction and waits for its COMMIT.
+    ///
+    /// # Errors
+    /// [`MetadataError::Unavailable`] when the queue is full or the task is gone; otherwise what `work` or COMMIT gives.
+    pub(super) async fn call<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let call = Box::new(Waiting { work: Some(Box::new(work)), result: None, reply });
+        self.queue.try_send(call).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => unavailable("too many writes wait"),
+            mpsc::error::TrySendError::Closed(_) => unavailable("it does not take writes any more"),
+        })?;
+        answer.await.map_err(|_| unavailable("the writing task ended"))?
+    }
+
+    /// Cancelled when the task has ended other than by [`close`](Self::close).
+    pub(super) fn died(&self) -> &CancellationToken {
+        &self.died
+    }
+
+    /// Takes no more calls, finishes those that wait, and ends the task.
+    pub(super) async fn close(&self) {
+        self.closing.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+/// The task: one group after the other until the queue is closed and empty.
+async fn write_all(
+    mut conn: SqliteConnection,
+    mut calls: mpsc::Receiver<Box<dyn Call>>,
+    closing: CancellationToken,
+    alive: DropGuard,
+) {
+    loop {
+        let next = tokio::select! {
+            biased;
+            call = calls.recv() => call,
+            () = closing.cancelled(), if !calls.is_closed() => {
+                calls.close();
+                continue;
+            }
+        };
+        let Some(first) = next else { break };
+        if let Err(error) = write_group(&mut conn, first, &mut calls).await {
+            tracing::error!(%error, "the database's writing task ends");
+            return;
+        }
+    }
+    alive.disarm();
+    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await {
+        tracing::warn!(%error, "the write-ahead log stays; the next start reads it");
+    }
+    if let Err(error) = conn.close().await {
+        tracing::warn!(%error, "the database did not close well");
+    }
+}
+
+/// One transaction: `first` and whatever waits behind it by now. An error means that the connection is of no use any more.
+async fn write_group(
+    conn: &mut SqliteConnection,
+    first: Box<dyn Call>,
+    calls: &mut mpsc::Receiver<Box<dyn Call>>,
+) -> Result<()> {
+    if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await {
+        let failure = Failure::of(&error.into());
+        first.answer(Some(&failure));
+        return if failure.passing { Ok(()) } else { Err(failure.to_error()) };
+    }
+    let mut group = Vec::new();
+    let mut next = Some(first);
+    while let Some(mut call) = next {
+        let ran = run_saved(conn, call.as_mut()).await;
+        group.push(call);
+        if let Err(failure) = ran {
+            return abandon(conn, group, &failure).await;
+        }
+        next = if group.len() < GROUP_CALLS_MAX { calls.try_recv().ok() } else { None };
+    }
+    if let Err(error) = sqlx::query("COMMIT").execute(&mut *conn).await {
+        return abandon(conn, group, &Failure::of(&error.into())).await;
+    }
+    for call in group {
+        call.answer(None);
+    }
+    Ok(())
+}
+
+/// One call in its savepoint. An error means that the transaction is lost, not that the call failed.
+async fn run_saved(conn: &mut SqliteConnection, call: &mut dyn Call) -> std::result::Result<(), Failure> {
+    let lost = |error: sqlx::Error| Failure::of(&error.into());
+    sqlx::query("SAVEPOINT one_call").execute(&mut *conn).await.map_err(lost)?;
+    if let Err(failure) = call.run(conn).await {
+        // SQLite ends the whole transaction by itself on some errors (a full disk); then there is no savepoint left,
+        // and what ended it is the reason for everybody in it.
+        sqlx::query("ROLLBACK TO one_call").execute(&mut *conn).await.map_err(|_| failure)?;
+    }
+    sqlx::query("RELEASE one_call").execute(&mut *conn).await.map_err(lost)?;
+    Ok(())
+}
+
+/// Ends a transaction that cannot be committed and tells everybody in it.
+async fn abandon(conn: &mut SqliteConnection, group: Vec<Box<dyn Call>>, failure: &Failure) -> Result<()> {
+    let rolled_back = sqlx::query("ROLLBACK").execute(&mut *conn).await;
+    for call in group {
+        call.answer(Some(failure));
+    }
+    match rolled_back {
+        // A database error here says that there is no transaction any more, which is what was wanted.
+        Ok(_) | Err(sqlx::Error::Database(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why a group failed, for each of its calls.
+struct Failure {
+    passing: bool,
+    full: bool,
+    text: String,
+}
+
+impl Failure {
+    fn of(error: &MetadataError) -> Self {
+        Self {
+            passing: matches!(error, MetadataError::Unavailable(_)),
+            full: matches!(error, MetadataError::Full(_)),
+            text: error.to_string(),
+        }
+    }
+
+    fn to_error(&self) -> MetadataError {
+        match self {
+            Self { passing: true, text, .. } => MetadataError::Unavailable(text.clone()),
+            Self { full: true, text, .. } => MetadataError::Full(text.clone()),
+            Self { text, .. } => MetadataError::Driver(text.clone().into()),
+        }
+    }
+}
+
+fn unavailable(reason: &str) -> MetadataError {
+    MetadataError::Unavailable(reason.to_owned())
+}
+
+/// A call whose type of result does not matter to the task.
+trait Call: Send {
+    /// Does the work and keeps its result; an error means that it must leave nothing.
+    fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> BoxFuture<'c, std::result::Result<(), Failure>>;
+
+    /// Tells whoever waits: the kept result, or that the group failed.
+    fn answer(self: Box<Self>, failure: Option<&Failure>);
+}
+
+type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send>;
+
+struct Waiting<T> {
+    work: Option<Work<T>>,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send> Call for Waiting<T> {
+    fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> BoxFuture<'c, std::result::Result<(), Failure>> {
+        Box::pin(async move {
+            let Some(work) = self.work.take() else { return Ok(()) };
+            let result = self.result.insert(work(conn).await);
+            result.as_ref().map(drop).map_err(Failure::of)
+        })
+    }
+
+    fn answer(self: Box<Self>, failure: Option<&Failure>) {
+        let result = match (self.result, failure) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Some(failure)) => Err(failure.to_error()),
+            (Some(done), None) => done,
+            (None, None) => Err(unavailable("the write was not run")),
+        };
+        // Nobody waits any more: the write stands all the same.
+        let _ = self.reply.send(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn writer(queue_max: usize) -> Writer {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.expect("a database in memory");
+        sqlx::query("CREATE TABLE numbers (n INTEGER PRIMARY KEY)").execute(&mut conn).await.expect("a table");
+        Writer::start(conn, queue_max)
+    }
+
+    async fn insert(writer: &Writer, n: i64) -> Result<()> {
+        writer
+            .call(move |conn| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO numbers VALUES ($1)").bind(n).execute(conn).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn numbers(writer: &Writer) -> Vec<i64> {
+        let read = writer.call(|conn| {
+            Box::pin(async move { Ok(sqlx::query_scalar("SELECT n FROM numbers ORDER BY n").fetch_all(conn).await?) })
+        });
+        read.await.expect("numbers")
+    }
+
+    #[tokio::test]
+    async fn a_failed_call_does_not_touch_its_neighbours() {
+        let writer = writer(16).await;
+        let (one, again, two) = tokio::join!(insert(&writer, 1), insert(&writer, 1), insert(&writer, 2));
+        assert!(one.is_ok() && two.is_ok());
+        assert!(matches!(again, Err(MetadataError::Driver(_))), "{again:?}");
+        assert_eq!(numbers(&writer).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses() {
+        let writer = writer(1).await;
+        // On a runtime of one thread the task cannot run between these two.
+        let (one, two) = tokio::join!(insert(&writer, 1), insert(&writer, 2));
+        assert!(one.is_ok());
+        assert!(matches!(two, Err(MetadataError::Unavailable(_))), "{two:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_does_not_cancel_its_write() {
+        let writer = writer(4).await;
+        {
+            let write = insert(&writer, 7);
+            tokio::select! {
+                biased;
+                _ = write => {}
+                () = std::future::ready(()) => {}
+            }
+        }
+        assert_eq!(numbers(&writer).await, [7]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_task_and_says_so() {
+        let writer = writer(4).await;
+        let broken: Result<()> = writer.call(|_| Box::pin(async { panic!("on purpose") })).await;
+        assert!(matches!(broken, Err(MetadataError::Unavailable(_))));
+        writer.died().cancelled().await;
+        assert!(matches!(insert(&writer, 1).await, Err(MetadataError::Unavailable(_))));
+    }
+
+    #[tokio::test]
+    async fn closing_finishes_what_waits_and_is_not_a_death() {
+        let writer = writer(4).await;
+        let (written, ()) = tokio::join!(insert(&writer, 1), writer.close());
+        assert!(written.is_ok());
+        assert!(!writer.died().is_cancelled());
+        assert!(matches!(insert(&writer, 2).await, Err(MetadataError::Unavailable(_))));
+    }
+
+    #[tokio::test]
+    async fn a_full_medium_fails_the_group_and_leaves_the_task_alive() {
+        let writer = writer(16).await;
+        let shrink = writer.call(|conn| {
+            Box::pin(async move {
+                sqlx::query("CREATE TABLE big (b BLOB)").execute(&mut *conn).await?;
+                sqlx::query("PRAGMA max_page_count = 8").execute(&mut *conn).await?;
+                Ok(())
+            })
+        });
+        shrink.await.expect("a small limit");
+        let full: Result<()> = writer
+            .call(|conn| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO big VALUES (zeroblob(1000000))").execute(conn).await?;
+                    Ok(())
+                })
+            })
+            .await;
+        assert!(matches!(full, Err(MetadataError::Full(_))), "{full:?}");
+        insert(&writer, 3).await.expect("room for a number");
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_fails_everybody() {
+        let writer = writer(16).await;
+        let prepare = writer.call(|conn| {
+            Box::pin(async move {
+                sqlx::query("CREATE TABLE child (n INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED)")
+                    .execute(conn)
+                    .await?;
+                Ok(())
+            })
+        });
+        prepare.await.expect("a table with a late check");
+        let dangling = writer.call(|conn| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO child VALUES (99)").execute(conn).await?;
+                Ok(())
+            })
+        });
+        let (one, dangling): (_, Result<()>) = tokio::join!(insert(&writer, 1), dangling);
+        assert!(one.is_err() && dangling.is_err(), "{one:?} {dangling:?}");
+        assert!(numbers(&writer).await.is_empty());
+    }
+}

@@ -1,0 +1,134 @@
+//! Blobs: found, read, mounted, deleted.
+
+use std::ops::Range;
+
+use crate::metadata::model::{BlobDeleted, BlobLocation, BlobMount, BlobRecord, HeadLease};
+use crate::oci::digest::Digest;
+use crate::oci::name::RepoName;
+use crate::registry::{OpenBlob, Purge, Registry, RegistryError, Result};
+use crate::storage::{BlobRead, Key, ReadSource, StorageError};
+
+impl Registry {
+    /// A blob for HEAD. A caller who may push will not upload what it was told exists, so it gets a lease.
+    ///
+    /// # Errors
+    /// [`RegistryError::BlobUnknown`], also for a damaged blob when the caller may push: pushing heals it.
+    pub async fn stat_blob(&self, repo: &RepoName, digest: &Digest, may_push: bool) -> Result<BlobRecord> {
+        if !may_push {
+            return self.open_blob(repo, digest).await.map(|blob| blob.record);
+        }
+        let now = self.clock.now();
+        let lease = HeadLease {
+            now,
+            unreferenced_until: now.after(self.options.blob_lease),
+            referenced_until: now.after(self.options.head_lease),
+        };
+        let found = self.metadata.blob_lease(repo, digest, lease).await?;
+        found.ok_or_else(|| RegistryError::BlobUnknown(digest.clone()))
+    }
+
+    /// A blob for GET.
+    ///
+    /// # Errors
+    /// [`RegistryError::BlobUnknown`]; [`RegistryError::BlobDamaged`] when its bytes are known to be wrong.
+    pub async fn open_blob(&self, repo: &RepoName, digest: &Digest) -> Result<OpenBlob> {
+        match self.metadata.blob_find(repo, digest).await? {
+            None => Err(RegistryError::BlobUnknown(digest.clone())),
+            Some(record) if record.damaged_at.is_some() => Err(RegistryError::BlobDamaged(digest.clone())),
+            Some(record) => Ok(OpenBlob { record }),
+        }
+    }
+
+    /// Bytes of an opened blob: `range` (end exclusive, within the blob), or all of it.
+    ///
+    /// # Errors
+    /// [`RegistryError::BlobDamaged`] when the object is missing or short, which marks the blob;
+    /// [`RegistryError::BlobUnknown`] when the blob was collected since it was opened.
+    pub async fn read_blob(&self, repo: &RepoName, blob: &OpenBlob, range: Option<Range<u64>>) -> Result<BlobRead> {
+        let record = &blob.record;
+        match self.read_location(record, range.clone()).await {
+            Err(StorageError::NotFound { .. } | StorageError::Corrupt { .. }) => {}
+            other => return Ok(other?),
+        }
+        // Either the blob went, or was healed under another key, while it was opened; or its bytes are gone.
+        let again = self.open_blob(repo, &record.digest).await?;
+        match self.read_location(&again.record, range).await {
+            Err(StorageError::NotFound { .. } | StorageError::Corrupt { .. }) => {
+                self.mark_damaged(&again.record).await?;
+                Err(RegistryError::BlobDamaged(record.digest.clone()))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Makes a blob of another repository (`None`: of any) a member of `to`. `false`: it cannot be; upload it.
+    pub async fn mount_blob(&self, to: &RepoName, from: Option<&RepoName>, digest: &Digest) -> Result<bool> {
+        self.check_room().await?;
+        let now = self.clock.now();
+        let mount = BlobMount {
+            to: to.clone(),
+            from: from.cloned(),
+            digest: digest.clone(),
+            now,
+            lease_until: now.after(self.options.blob_lease),
+        };
+        Ok(self.metadata.blob_mount(&mount).await?.is_some())
+    }
+
+    /// Ends a blob's membership in a repository.
+    ///
+    /// # Errors
+    /// [`RegistryError::BlobUnknown`]; [`RegistryError::Referenced`] while a manifest of the repository names it.
+    pub async fn delete_blob(&self, repo: &RepoName, digest: &Digest, purge: Purge) -> Result<()> {
+        match self.metadata.blob_delete(repo, digest, self.clock.now()).await? {
+            BlobDeleted::Unknown => Err(RegistryError::BlobUnknown(digest.clone())),
+            BlobDeleted::Referenced(by) => Err(RegistryError::Referenced { what: digest.clone(), by }),
+            BlobDeleted::Deleted(id) => self.after_delete(&[id], purge).await,
+        }
+    }
+
+    /// Marks a blob whose bytes are wrong or missing, so that pushers upload it again.
+    pub(super) async fn mark_damaged(&self, record: &BlobRecord) -> Result<()> {
+        if let BlobLocation::Object(key) = &record.location {
+            tracing::error!(blob.digest = %record.digest, blob.key = %key, "the blob's object is missing or damaged");
+            self.metadata.blob_damage(record.id, key, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_location(
+        &self,
+        record: &BlobRecord,
+        range: Option<Range<u64>>,
+    ) -> std::result::Result<BlobRead, StorageError> {
+        match &record.location {
+            BlobLocation::Inline(bytes) => {
+                let size = bytes.len() as u64;
+                let range = range.unwrap_or(0..size);
+                let (from, to) = (clamp(range.start, bytes.len()), clamp(range.end, bytes.len()));
+                let piece = bytes.slice(from.min(to)..to);
+                let stream = futures_util::stream::once(std::future::ready(Ok(piece)));
+                Ok(BlobRead { size, source: ReadSource::Stream(Box::pin(stream)) })
+            }
+            BlobLocation::Object(key) => self.read_object(key, record.size, range).await,
+        }
+    }
+
+    async fn read_object(
+        &self,
+        key: &Key,
+        size: u64,
+        range: Option<Range<u64>>,
+    ) -> std::result::Result<BlobRead, StorageError> {
+        let read = self.storage.read(key, range).await?;
+        if read.size == size {
+            return Ok(read);
+        }
+        let reason = format!("it has {} bytes instead of {size}", read.size);
+        Err(StorageError::Corrupt { key: key.to_string(), reason })
+    }
+}
+
+fn clamp(offset: u64, len: usize) -> usize {
+    usize::try_from(offset).unwrap_or(len).min(len)
+}

@@ -1,0 +1,160 @@
+//! Giving space back: sessions expire, memberships and blobs that nobody needs go, and their objects after them.
+//!
+//! Every step is safe to run on many nodes at once and while pushes run: the database decides in one transaction what is
+//! garbage, and an object goes only after its row is gone.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
+
+use crate::clock::Timestamp;
+use crate::metadata::model::{BlobId, Deletion};
+use crate::registry::{Purge, Registry, Result};
+use crate::storage::Key;
+
+/// Rows of one step of a sweep.
+const BATCH: u32 = 200;
+
+/// Longest wait of `?purge=wait`.
+const PURGE_WAIT: Duration = Duration::from_secs(30);
+
+/// Pause between two looks of `?purge=wait`.
+const PURGE_POLL: Duration = Duration::from_millis(50);
+
+/// Longest pause before an object that could not be removed is tried again.
+const RETRY_MAX: Duration = Duration::from_hours(1);
+
+/// What the collector shares inside one process.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    garbage: Notify,
+    /// One sweep at a time: a second one in the same process could only wait for the first one's rows.
+    sweeping: Mutex<()>,
+    blobs: AtomicU64,
+    bytes: AtomicU64,
+    objects: AtomicU64,
+    sessions: AtomicU64,
+}
+
+impl Collector {
+    /// Says that there may be garbage.
+    pub(super) fn wake(&self) {
+        self.garbage.notify_one();
+    }
+}
+
+/// What was collected since this process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectorStats {
+    /// Blobs whose rows went.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects removed from the store.
+    pub objects: u64,
+    /// Sessions that expired.
+    pub sessions: u64,
+}
+
+impl Registry {
+    /// One round of expiry, collection and purging; says whether there is more to do at once.
+    pub async fn sweep(&self) -> Result<bool> {
+        let _turn = self.collector.sweeping.lock().await;
+        let now = self.clock.now();
+        let full = u64::from(BATCH);
+        let sessions = self.metadata.upload_expire(now, self.dead_until(now), BATCH).await?;
+        let manifests = self.metadata.manifest_collect(now, BATCH).await?;
+        let memberships = self.metadata.membership_collect(now, BATCH).await?;
+        let blobs = self.metadata.blob_collect(now, BATCH).await?;
+        let objects = self.purge(now).await?;
+        let collector = &self.collector;
+        collector.sessions.fetch_add(sessions, Ordering::Relaxed);
+        collector.blobs.fetch_add(blobs.rows, Ordering::Relaxed);
+        collector.bytes.fetch_add(blobs.bytes, Ordering::Relaxed);
+        collector.objects.fetch_add(objects, Ordering::Relaxed);
+        // A step feeds the ones behind it in the same round; only a full batch leaves something for the next round.
+        Ok([sessions, manifests.seen, memberships.seen, blobs.seen, objects].iter().any(|seen| *seen >= full))
+    }
+
+    /// Resolves when something may have become garbage since the last call. A hint: callers poll as well.
+    pub async fn garbage_made(&self) {
+        self.collector.garbage.notified().await;
+    }
+
+    /// What was collected since this process began.
+    pub fn collector_stats(&self) -> CollectorStats {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let collector = &self.collector;
+        CollectorStats {
+            blobs: load(&collector.blobs),
+            bytes: load(&collector.bytes),
+            objects: load(&collector.objects),
+            sessions: load(&collector.sessions),
+        }
+    }
+
+    /// Numbers of the fact store, for metrics.
+    pub async fn store_counts(&self) -> Result<crate::metadata::model::StoreCounts> {
+        Ok(self.metadata.counts().await?)
+    }
+
+    /// Starts collection after a delete, and waits for the bytes of `blobs` when asked to.
+    pub(super) async fn after_delete(&self, blobs: &[BlobId], purge: Purge) -> Result<()> {
+        if purge == Purge::Later {
+            self.collector.wake();
+            return Ok(());
+        }
+        let keys = self.metadata.blob_keys(blobs).await?;
+        let deadline = Instant::now() + PURGE_WAIT;
+        loop {
+            let more = self.sweep().await?;
+            if !self.metadata.purge_pending(blobs, &keys, self.clock.now()).await? {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                self.collector.wake();
+                return Ok(());
+            }
+            if !more {
+                tokio::time::sleep(PURGE_POLL).await;
+            }
+        }
+    }
+
+    /// Removes one batch of objects from the store; says how many went.
+    async fn purge(&self, now: Timestamp) -> Result<u64> {
+        let deletions = self.metadata.deletion_claim(now, BATCH).await?;
+        let (aborts, deletes): (Vec<_>, Vec<_>) = deletions.into_iter().partition(|d| d.driver_state.is_some());
+        let mut done = Vec::new();
+        for deletion in aborts {
+            match self.storage.abort(&deletion.key, deletion.driver_state.as_ref()).await {
+                Ok(()) => done.push(deletion.key),
+                Err(error) => self.retry_later(&deletion, &error, now).await?,
+            }
+        }
+        let keys: Vec<Key> = deletes.iter().map(|deletion| deletion.key.clone()).collect();
+        for (deletion, result) in deletes.iter().zip(self.storage.delete_many(&keys).await) {
+            match result {
+                Ok(()) => done.push(deletion.key.clone()),
+                Err(error) => self.retry_later(deletion, &error, now).await?,
+            }
+        }
+        if !done.is_empty() {
+            self.metadata.deletion_done(&done).await?;
+        }
+        Ok(done.len() as u64)
+    }
+
+    async fn retry_later(
+        &self,
+        deletion: &Deletion,
+        error: &crate::storage::StorageError,
+        now: Timestamp,
+    ) -> Result<()> {
+        let pause = Duration::from_secs(1 << deletion.attempts.min(12)).min(RETRY_MAX);
+        tracing::warn!(blob.key = %deletion.key, attempts = deletion.attempts, %error, "an object could not be removed");
+        Ok(self.metadata.deletion_retry(&deletion.key, now.after(pause)).await?)
+    }
+}

@@ -1,0 +1,354 @@
+//! A push body on its way to the store: counted, limited, hashed beside the transfer, and checkpointed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::metadata::MetadataStore;
+use crate::metadata::model::{Checkpoint, UploadHold};
+use crate::oci::digest::Hasher;
+use crate::registry::{BodyError, PushBody, Registry, RegistryError, Result};
+use crate::storage::{AppendError, AppendSource, DriverState};
+
+/// Bytes that are hashed in one go on a thread of their own; less is hashed where it is.
+const HASH_BATCH_BYTES: usize = 256 << 10;
+
+/// Below this a hash costs less than handing it to another thread.
+const HASH_INLINE_BYTES: usize = 32 << 10;
+
+/// How often the room on the disk is looked at while a body runs, in bytes.
+const ROOM_CHECK_BYTES: u64 = 64 << 20;
+
+/// What checkpoints of a body mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// PATCH: what was stored counts, even if the body breaks off.
+    Kept,
+    /// PUT: the body counts as a whole or not at all; a checkpoint only asks whether the session is still ours.
+    AllOrNothing,
+}
+
+/// A push body as a source for a storage driver.
+pub(super) struct Intake<'a> {
+    registry: &'a Registry,
+    hold: UploadHold,
+    progress: Progress,
+    stop: CancellationToken,
+    body: BoxStream<'static, std::result::Result<Bytes, BodyError>>,
+    /// The rest of a piece that was longer than the driver wanted.
+    rest: Bytes,
+    hash: HashPipe,
+    offset: u64,
+    room_checked: u64,
+    fault: Option<Fault>,
+}
+
+/// Why the body ended before its end.
+#[derive(Debug)]
+enum Fault {
+    Body(BodyError),
+    Fenced,
+    Refused(RegistryError),
+}
+
+impl<'a> Intake<'a> {
+    /// A source that continues a session at byte `offset`, where `hasher` stands.
+    pub(super) fn new(
+        registry: &'a Registry,
+        hold: UploadHold,
+        progress: Progress,
+        stop: CancellationToken,
+        body: PushBody,
+        at: (u64, Hasher),
+    ) -> Self {
+        let (offset, hasher) = at;
+        Self {
+            registry,
+            hold,
+            progress,
+            stop,
+            body: body.stream,
+            rest: Bytes::new(),
+            hash: HashPipe::new(hasher),
+            offset,
+            room_checked: offset,
+            fault: None,
+        }
+    }
+
+    /// Every byte before this one was taken.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The hasher at [`offset`](Self::offset).
+    pub(super) async fn hasher(&mut self) -> Result<&Hasher> {
+        self.hash.settle().await
+    }
+
+    /// Takes pieces until more than `limit` bytes are there or the body has ended.
+    pub(super) async fn head(&mut self, limit: u64) -> Vec<Bytes> {
+        let mut head = Vec::new();
+        let mut len = 0;
+        while len <= limit {
+            let Some(piece) = self.next(usize::MAX).await else { break };
+            len += piece.len() as u64;
+            head.push(piece);
+        }
+        head
+    }
+
+    /// The error that ended the body, if one did.
+    ///
+    /// # Errors
+    /// [`RegistryError::BodyBroken`], [`RegistryError::BodyTimeout`], [`RegistryError::UploadRange`] when a newer writer
+    /// took the session, [`RegistryError::BlobTooLarge`], [`RegistryError::DiskFull`].
+    pub(super) fn outcome(&mut self) -> Result<()> {
+        match self.fault.take() {
+            None => Ok(()),
+            Some(Fault::Body(BodyError::Broken)) => Err(RegistryError::BodyBroken),
+            Some(Fault::Body(BodyError::Timeout)) => Err(RegistryError::BodyTimeout),
+            Some(Fault::Fenced) => Err(RegistryError::UploadRange { received: self.offset }),
+            Some(Fault::Refused(error)) => Err(error),
+        }
+    }
+
+    /// Whether a newer writer took the session.
+    pub(super) fn is_fenced(&self) -> bool {
+        matches!(self.fault, Some(Fault::Fenced))
+    }
+
+    async fn pull(&mut self) -> Option<Bytes> {
+        let stop = self.stop.clone();
+        loop {
+            let piece = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.fault = Some(Fault::Fenced);
+                    return None;
+                }
+                piece = self.body.next() => piece?,
+            };
+            match piece {
+                Ok(piece) if piece.is_empty() => {}
+                Ok(piece) => return Some(piece),
+                Err(error) => {
+                    self.fault = Some(Fault::Body(error));
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn check_limits(&mut self) -> Result<()> {
+        let max = self.registry.options.limits.blob_bytes_max;
+        if self.offset > max {
+            return Err(RegistryError::BlobTooLarge { max });
+        }
+        if self.offset - self.room_checked >= ROOM_CHECK_BYTES {
+            self.room_checked = self.offset;
+            self.registry.check_room().await?;
+        }
+        Ok(())
+    }
+
+    fn metadata(&self) -> &Arc<dyn MetadataStore> {
+        &self.registry.metadata
+    }
+}
+
+#[async_trait]
+impl AppendSource for Intake<'_> {
+    async fn next(&mut self, limit: usize) -> Option<Bytes> {
+        if self.fault.is_some() {
+            return None;
+        }
+        if self.rest.is_empty() {
+            self.rest = self.pull().await?;
+        }
+        let piece = self.rest.split_to(limit.min(self.rest.len()));
+        self.offset += piece.len() as u64;
+        if let Err(error) = self.check_limits().await {
+            self.fault = Some(Fault::Refused(error));
+            return None;
+        }
+        if let Err(error) = self.hash.push(piece.clone()).await {
+            self.fault = Some(Fault::Refused(error));
+            return None;
+        }
+        Some(piece)
+    }
+
+    fn mark(&mut self, offset: u64) {
+        self.hash.mark(offset);
+    }
+
+    async fn checkpoint(&mut self, offset: u64, state: &DriverState) -> std::result::Result<(), AppendError> {
+        let now = self.registry.clock.now();
+        let expires_at = now.after(self.registry.options.upload_ttl);
+        let ours = match self.progress {
+            Progress::AllOrNothing => self.metadata().upload_renew(&self.hold, expires_at).await,
+            Progress::Kept => match self.hash.state_at(offset).await {
+                Ok(hash_state) => {
+                    let checkpoint = Checkpoint {
+                        received: offset,
+                        driver_state: state.clone(),
+                        hash_state,
+                        tail_start: offset,
+                        tail_new: Bytes::new(),
+                        expires_at,
+                    };
+                    self.metadata().upload_checkpoint(&self.hold, &checkpoint).await
+                }
+                Err(error) => {
+                    self.fault = Some(Fault::Refused(error));
+                    return Err(AppendError::Fenced);
+                }
+            },
+        };
+        match ours {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.fault = Some(Fault::Fenced);
+                Err(AppendError::Fenced)
+            }
+            Err(error) => {
+                self.fault = Some(Fault::Refused(error.into()));
+                Err(AppendError::Fenced)
+            }
+        }
+    }
+}
+
+/// A hasher that runs beside the transfer: at most one batch is being hashed while the next one fills.
+struct HashPipe {
+    /// The hasher, while no batch runs.
+    hasher: Option<Hasher>,
+    running: Option<JoinHandle<Hashed>>,
+    batch: Vec<Item>,
+    batch_bytes: usize,
+    /// States at the marks passed so far.
+    marked: VecDeque<(u64, Vec<u8>)>,
+}
+
+enum Item {
+    Piece(Bytes),
+    Mark(u64),
+}
+
+struct Hashed {
+    hasher: Hasher,
+    marked: Vec<(u64, Vec<u8>)>,
+}
+
+impl HashPipe {
+    fn new(hasher: Hasher) -> Self {
+        Self { hasher: Some(hasher), running: None, batch: Vec::new(), batch_bytes: 0, marked: VecDeque::new() }
+    }
+
+    async fn push(&mut self, piece: Bytes) -> Result<()> {
+        self.batch_bytes += piece.len();
+        self.batch.push(Item::Piece(piece));
+        if self.batch_bytes >= HASH_BATCH_BYTES {
+            self.join().await?;
+            self.start();
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, offset: u64) {
+        self.batch.push(Item::Mark(offset));
+    }
+
+    /// Hashes everything pushed so far.
+    async fn settle(&mut self) -> Result<&Hasher> {
+        self.join().await?;
+        if self.batch_bytes > HASH_INLINE_BYTES {
+            self.start();
+            self.join().await?;
+        } else if let Some(hasher) = self.hasher.take() {
+            self.batch_bytes = 0;
+            let batch = std::mem::take(&mut self.batch);
+            self.take_in(hash(hasher, batch));
+        }
+        self.hasher.as_ref().ok_or_else(|| RegistryError::Internal("the hasher is lost".into()))
+    }
+
+    /// The saved state at a marked offset; older marks are forgotten.
+    async fn state_at(&mut self, offset: u64) -> Result<Vec<u8>> {
+        if !self.marked.iter().any(|(at, _)| *at == offset) {
+            self.settle().await?;
+        }
+        while let Some((at, state)) = self.marked.pop_front() {
+            if at == offset {
+                return Ok(state);
+            }
+        }
+        Err(RegistryError::Internal("a driver checkpoints where it set no mark".into()))
+    }
+
+    fn start(&mut self) {
+        if let Some(hasher) = self.hasher.take() {
+            let batch = std::mem::take(&mut self.batch);
+            self.batch_bytes = 0;
+            self.running = Some(tokio::task::spawn_blocking(move || hash(hasher, batch)));
+        }
+    }
+
+    async fn join(&mut self) -> Result<()> {
+        if let Some(running) = self.running.as_mut() {
+            let hashed = running.await.map_err(|error| RegistryError::Internal(error.into()))?;
+            self.running = None;
+            self.take_in(hashed);
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, hashed: Hashed) {
+        self.marked.extend(hashed.marked);
+        self.hasher = Some(hashed.hasher);
+    }
+}
+
+fn hash(mut hasher: Hasher, batch: Vec<Item>) -> Hashed {
+    let mut marked = Vec::new();
+    for item in batch {
+        match item {
+            Item::Piece(piece) => hasher.update(&piece),
+            Item::Mark(offset) => marked.push((offset, hasher.save())),
+        }
+    }
+    Hashed { hasher, marked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::digest::{Algorithm, Digest};
+
+    #[tokio::test]
+    async fn a_state_is_the_one_at_its_mark_however_the_batches_fall() {
+        let data: Vec<u8> = (0..3_000_000_u32).map(|i| u8::try_from(i % 251).expect("below 251")).collect();
+        for piece in [1_000, 70_000, 300_000] {
+            let mut pipe = HashPipe::new(Hasher::new(Algorithm::Sha256));
+            let mut offset = 0;
+            for chunk in data.chunks(piece) {
+                pipe.push(Bytes::copy_from_slice(chunk)).await.expect("hashing");
+                offset += chunk.len();
+                pipe.mark(offset as u64);
+            }
+            let middle = 2 * piece;
+            let mut half = Hasher::restore(&pipe.state_at(middle as u64).await.expect("marked")).expect("own format");
+            half.update(&data[middle..]);
+            let whole = Digest::of(Algorithm::Sha256, &data);
+            assert_eq!(half.finish(), whole);
+            assert_eq!(pipe.settle().await.expect("hashing").clone().finish(), whole);
+        }
+    }
+}

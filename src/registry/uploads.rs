@@ -1,0 +1,387 @@
+//! Upload sessions: begun, continued, closed, cancelled.
+//!
+//! The newest writer wins: whoever takes a session at the right offset raises its epoch, and every later write of an older
+//! writer fails on it. Received bytes, driver state and hash state always describe the same byte.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::clock::Timestamp;
+use crate::metadata::model::{
+    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadHold, UploadId, UploadRecord, UploadState, UploadTake,
+    UploadTaken,
+};
+use crate::oci::digest::{Algorithm, Digest, Hasher};
+use crate::oci::name::RepoName;
+use crate::registry::intake::{Intake, Progress};
+use crate::registry::writers::Turn;
+use crate::registry::{ChunkRange, PushBody, Registry, RegistryError, Result, UploadStatus};
+use crate::storage::{AppendError, AppendHint, Appended, DriverState, Key, StorageError};
+
+/// A session that this request holds.
+struct Session {
+    record: UploadRecord,
+    hold: UploadHold,
+    turn: Turn,
+    hasher: Hasher,
+}
+
+/// What a body became.
+struct Stored {
+    /// The object, unless all bytes are in `appended.tail`.
+    key: Option<Key>,
+    appended: Appended,
+}
+
+impl Registry {
+    /// Begins a session (distribution-spec, end-4a and end-4c); makes the repository when it is not there.
+    ///
+    /// # Errors
+    /// [`RegistryError::DiskFull`].
+    pub async fn start_upload(&self, repo: &RepoName, algorithm: Algorithm) -> Result<UploadStatus> {
+        self.check_room().await?;
+        let id = UploadId::from_bytes(self.entropy.bytes16());
+        let now = self.clock.now();
+        let upload = NewUpload {
+            id: id.clone(),
+            hash_state: Hasher::new(algorithm).save(),
+            principal: None,
+            now,
+            expires_at: now.after(self.options.upload_ttl),
+        };
+        self.metadata.upload_create(repo, &upload).await?;
+        Ok(UploadStatus { id, received: 0 })
+    }
+
+    /// Stores a whole blob in one request (end-4b).
+    ///
+    /// # Errors
+    /// [`RegistryError::DigestMismatch`], [`RegistryError::BodyBroken`], [`RegistryError::BlobTooLarge`],
+    /// [`RegistryError::DiskFull`].
+    pub async fn push_blob(&self, repo: &RepoName, digest: &Digest, body: PushBody) -> Result<()> {
+        let status = self.start_upload(repo, digest.algorithm()).await?;
+        let result = self.finish_upload(repo, &status.id, None, digest, body).await;
+        if result.is_err() {
+            // The client never learned this session's name, so nobody can continue it.
+            self.cancel_upload(repo, &status.id).await.ok();
+        }
+        result
+    }
+
+    /// Appends a chunk (end-5), or whatever the body holds when no range is given.
+    ///
+    /// # Errors
+    /// [`RegistryError::UploadUnknown`]; [`RegistryError::UploadRange`] when the session stands elsewhere, which leaves it
+    /// as it was; [`RegistryError::SizeMismatch`]; [`RegistryError::BodyBroken`] after keeping what came.
+    pub async fn append_upload(
+        &self,
+        repo: &RepoName,
+        id: &UploadId,
+        range: Option<ChunkRange>,
+        body: PushBody,
+    ) -> Result<UploadStatus> {
+        self.check_room().await?;
+        let declared = declared_length(range, body.length)?;
+        let session = self.take_session(repo, id, range).await?;
+        let start = session.record.received;
+        if session.record.state != UploadState::Open {
+            // A PUT has begun to close it; only a PUT can go on.
+            return Err(RegistryError::UploadRange { received: start });
+        }
+        let hint = AppendHint { remaining: declared, closing: false };
+        let mut intake = self.intake(&session, Progress::Kept, body);
+        let stored = self.store_body(&session, hint, None, &mut intake).await?;
+        if intake.is_fenced() {
+            return Err(self.fenced(repo, id).await);
+        }
+        let taken = intake.offset() - start;
+        if let Some(declared) = declared
+            && taken > declared
+        {
+            return Err(RegistryError::SizeMismatch { declared, actual: taken });
+        }
+        let outcome = intake.outcome();
+        self.record_progress(&session, stored, &mut intake).await?;
+        outcome?;
+        match declared {
+            Some(declared) if taken != declared => Err(RegistryError::SizeMismatch { declared, actual: taken }),
+            _ => Ok(UploadStatus { id: id.clone(), received: intake.offset() }),
+        }
+    }
+
+    /// Closes a session with its last bytes (end-6).
+    ///
+    /// # Errors
+    /// As [`append_upload`](Self::append_upload), but a body that breaks off counts for nothing; and
+    /// [`RegistryError::DigestMismatch`], which ends the session.
+    pub async fn finish_upload(
+        &self,
+        repo: &RepoName,
+        id: &UploadId,
+        range: Option<ChunkRange>,
+        digest: &Digest,
+        body: PushBody,
+    ) -> Result<()> {
+        let declared = declared_length(range, body.length)?;
+        let session = match self.take_session(repo, id, range).await {
+            Err(RegistryError::UploadUnknown) if self.is_committed(repo, id, digest).await? => return Ok(()),
+            other => other?,
+        };
+        if let UploadState::Completing(begun) = &session.record.state {
+            return self.finish_completing(&session, begun, digest).await;
+        }
+        if declared != Some(0) {
+            self.check_room().await?;
+        }
+        let start = session.record.received;
+        let hint = AppendHint { remaining: declared, closing: true };
+        let mut intake = self.intake(&session, Progress::AllOrNothing, body);
+        let stored = self.store_body(&session, hint, Some(digest), &mut intake).await?;
+        if intake.is_fenced() {
+            return Err(self.fenced(repo, id).await);
+        }
+        intake.outcome()?;
+        let taken = intake.offset() - start;
+        if let Some(declared) = declared
+            && taken != declared
+        {
+            return Err(RegistryError::SizeMismatch { declared, actual: taken });
+        }
+        self.commit(&session, stored, digest, &mut intake).await
+    }
+
+    /// How far a session is (end-13).
+    ///
+    /// # Errors
+    /// [`RegistryError::UploadUnknown`].
+    pub async fn upload_status(&self, repo: &RepoName, id: &UploadId) -> Result<UploadStatus> {
+        match self.metadata.upload_find(repo, id, self.clock.now()).await? {
+            Some(UploadRecord { state: UploadState::Open | UploadState::Completing(_), received, .. }) => {
+                Ok(UploadStatus { id: id.clone(), received })
+            }
+            _ => Err(RegistryError::UploadUnknown),
+        }
+    }
+
+    /// Ends a session and gives its bytes back (end-14).
+    ///
+    /// # Errors
+    /// [`RegistryError::UploadUnknown`].
+    pub async fn cancel_upload(&self, repo: &RepoName, id: &UploadId) -> Result<()> {
+        let now = self.clock.now();
+        self.upload_status(repo, id).await?;
+        if !self.metadata.upload_cancel(repo, id, now, self.dead_until(now)).await? {
+            return Err(RegistryError::UploadUnknown);
+        }
+        self.writers.evict(id).await;
+        self.collector.wake();
+        Ok(())
+    }
+
+    /// When the object of a session that ends now may go.
+    pub(super) fn dead_until(&self, now: Timestamp) -> Timestamp {
+        now.after(self.options.dead_session_grace)
+    }
+
+    /// Takes a session from whoever has it and waits until a local writer has let go.
+    async fn take_session(&self, repo: &RepoName, id: &UploadId, range: Option<ChunkRange>) -> Result<Session> {
+        let now = self.clock.now();
+        let take = UploadTake {
+            offset: range.map(|range| range.start),
+            owner: self.options.node.clone(),
+            expires_at: now.after(self.options.upload_ttl),
+        };
+        let record = match self.metadata.upload_take(repo, id, &take, now).await? {
+            UploadTaken::Taken(record) => *record,
+            UploadTaken::WrongOffset { received } => return Err(RegistryError::UploadRange { received }),
+            // A repeated PUT is told apart by its caller; for everybody else the session is closed.
+            UploadTaken::Committed(_) | UploadTaken::Unknown => return Err(RegistryError::UploadUnknown),
+        };
+        let hold = UploadHold { id: id.clone(), epoch: record.epoch };
+        let Some(turn) = self.writers.enter(&hold).await else { return Err(self.fenced(repo, id).await) };
+        let hasher = Hasher::restore(&record.hash_state).ok_or(RegistryError::UploadUnknown)?;
+        Ok(Session { record, hold, turn, hasher })
+    }
+
+    fn intake(&self, session: &Session, progress: Progress, body: PushBody) -> Intake<'_> {
+        let at = (session.record.received, session.hasher.clone());
+        Intake::new(self, session.hold.clone(), progress, session.turn.stop().clone(), body, at)
+    }
+
+    /// Brings a body to the store. The first few KiB of a session go nowhere yet: a small blob stays in its row.
+    async fn store_body(
+        &self,
+        session: &Session,
+        hint: AppendHint,
+        declared: Option<&Digest>,
+        intake: &mut Intake<'_>,
+    ) -> Result<Stored> {
+        let record = &session.record;
+        let stored = record.received - record.tail.len() as u64;
+        let (key, state, stored, tail) = match &record.object_key {
+            Some(key) if record.driver_state == DriverState::default() => {
+                // Whoever chose the key never came to a checkpoint, so what the store holds under it counts for nothing.
+                self.storage.abort(key, None).await?;
+                (key.clone(), self.storage.begin(key).await?, 0, record.tail.clone())
+            }
+            Some(key) => (key.clone(), record.driver_state.clone(), stored, record.tail.clone()),
+            None => {
+                let room = self.options.limits.inline_bytes_max.saturating_sub(record.tail.len() as u64);
+                let head = intake.head(room).await;
+                let tail = concat(&record.tail, &head);
+                if tail.len() as u64 <= self.options.limits.inline_bytes_max {
+                    let appended = Appended { state: DriverState::default(), stored: 0, tail };
+                    return Ok(Stored { key: None, appended });
+                }
+                let id = hex::encode(self.entropy.bytes16());
+                let key = declared.map_or_else(|| Key::opaque(&id), |digest| Key::declared(digest, &id));
+                if !self.metadata.upload_intend(&session.hold, &key).await? {
+                    return Err(RegistryError::UploadRange { received: record.received });
+                }
+                (key.clone(), self.storage.begin(&key).await?, 0, tail)
+            }
+        };
+        match self.storage.append(&key, state, stored, tail, hint, intake).await {
+            Ok(appended) => Ok(Stored { key: Some(key), appended }),
+            Err(AppendError::Storage(error)) => Err(error.into()),
+            // The source said stop; it knows why.
+            Err(AppendError::Fenced) => {
+                Err(intake.outcome().err().unwrap_or(RegistryError::UploadRange { received: record.received }))
+            }
+        }
+    }
+
+    async fn record_progress(&self, session: &Session, stored: Stored, intake: &mut Intake<'_>) -> Result<()> {
+        let Appended { state, stored, tail } = stored.appended;
+        let received = stored + tail.len() as u64;
+        // Tail bytes below the old end of the session are kept already.
+        let new_from = session.record.received.max(stored) - stored;
+        let checkpoint = Checkpoint {
+            received,
+            driver_state: state,
+            hash_state: intake.hasher().await?.save(),
+            tail_start: stored,
+            tail_new: tail.slice(usize::try_from(new_from).unwrap_or(tail.len()).min(tail.len())..),
+            expires_at: self.clock.now().after(self.options.upload_ttl),
+        };
+        if self.metadata.upload_checkpoint(&session.hold, &checkpoint).await? {
+            Ok(())
+        } else {
+            Err(RegistryError::UploadRange { received: session.record.received })
+        }
+    }
+
+    /// Compares the digest, completes the object and turns the session into a blob.
+    async fn commit(&self, session: &Session, stored: Stored, digest: &Digest, intake: &mut Intake<'_>) -> Result<()> {
+        let Stored { key, appended } = stored;
+        let size = appended.stored + appended.tail.len() as u64;
+        let hasher = intake.hasher().await?.clone();
+        let location = match key {
+            None => {
+                let actual = Digest::of(digest.algorithm(), &appended.tail);
+                self.require_digest(session, digest, actual).await?;
+                BlobLocation::Inline(appended.tail)
+            }
+            Some(key) if hasher.algorithm() == digest.algorithm() => {
+                self.require_digest(session, digest, hasher.finish()).await?;
+                self.complete(session, &key, appended, digest).await?;
+                BlobLocation::Object(key)
+            }
+            Some(key) => {
+                // The session hashed with another algorithm than the client closes it with: read the object back once.
+                self.complete(session, &key, appended, digest).await?;
+                let actual = self.hash_object(&key, size, digest.algorithm()).await?;
+                self.require_digest(session, digest, actual).await?;
+                BlobLocation::Object(key)
+            }
+        };
+        self.commit_as(session, digest, size, location).await
+    }
+
+    /// Turns the session into a blob, in one transaction.
+    async fn commit_as(&self, session: &Session, digest: &Digest, size: u64, location: BlobLocation) -> Result<()> {
+        let now = self.clock.now();
+        let lease_until = now.after(self.options.blob_lease);
+        let blob = NewBlob { digest: digest.clone(), size, location, now, lease_until };
+        if self.metadata.upload_commit(&session.hold, &blob, now.after(self.options.upload_ttl)).await? {
+            self.collector.wake();
+            Ok(())
+        } else {
+            Err(RegistryError::UploadRange { received: session.record.received })
+        }
+    }
+
+    /// Goes on with a PUT that came to completing the object and was lost: the right size under our own key is our object.
+    async fn finish_completing(&self, session: &Session, begun: &Digest, digest: &Digest) -> Result<()> {
+        let record = &session.record;
+        let Some(key) = record.object_key.clone().filter(|_| begun == digest) else {
+            return Err(RegistryError::UploadUnknown);
+        };
+        match self.storage.stat(&key).await {
+            Ok(size) if size == record.received => {
+                let actual = self.hash_object(&key, size, digest.algorithm()).await?;
+                self.require_digest(session, digest, actual).await?;
+                self.commit_as(session, digest, size, BlobLocation::Object(key)).await
+            }
+            // The last bytes were in the lost request, and nobody has them any more.
+            Ok(_) | Err(StorageError::NotFound { .. }) => Err(RegistryError::UploadUnknown),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn require_digest(&self, session: &Session, declared: &Digest, actual: Digest) -> Result<()> {
+        if *declared == actual {
+            return Ok(());
+        }
+        self.metadata.upload_drop(&session.hold, self.dead_until(self.clock.now())).await?;
+        self.collector.wake();
+        Err(RegistryError::DigestMismatch { declared: declared.clone(), actual })
+    }
+
+    async fn complete(&self, session: &Session, key: &Key, appended: Appended, digest: &Digest) -> Result<()> {
+        let Appended { state, stored, tail } = appended;
+        let size = stored + tail.len() as u64;
+        if !self.storage.complete_is_repeatable() {
+            let ours = self.metadata.upload_completing(&session.hold, digest, size, &state).await?;
+            if !ours {
+                return Err(RegistryError::UploadRange { received: session.record.received });
+            }
+        }
+        Ok(self.storage.complete(key, state, stored, tail).await?)
+    }
+
+    /// Whether a closed session became this blob: the PUT is repeated because its answer was lost.
+    async fn is_committed(&self, repo: &RepoName, id: &UploadId, digest: &Digest) -> Result<bool> {
+        let found = self.metadata.upload_find(repo, id, self.clock.now()).await?;
+        Ok(found.is_some_and(|record| record.state == UploadState::Committed(digest.clone())))
+    }
+
+    /// The answer to a writer whose session another one took: where it stands now.
+    async fn fenced(&self, repo: &RepoName, id: &UploadId) -> RegistryError {
+        match self.upload_status(repo, id).await {
+            Ok(status) => RegistryError::UploadRange { received: status.received },
+            Err(error) => error,
+        }
+    }
+}
+
+/// How long a body must be, from its range and its length.
+fn declared_length(range: Option<ChunkRange>, length: Option<u64>) -> Result<Option<u64>> {
+    let Some(range) = range else { return Ok(length) };
+    let declared = range.end.saturating_sub(range.start).saturating_add(1);
+    match length {
+        Some(actual) if actual != declared => Err(RegistryError::SizeMismatch { declared, actual }),
+        _ => Ok(Some(declared)),
+    }
+}
+
+fn concat(tail: &Bytes, head: &[Bytes]) -> Bytes {
+    if let (true, [only]) = (tail.is_empty(), head) {
+        return only.clone();
+    }
+    let mut all = BytesMut::with_capacity(tail.len() + head.iter().map(Bytes::len).sum::<usize>());
+    all.extend_from_slice(tail);
+    for piece in head {
+        all.extend_from_slice(piece);
+    }
+    all.freeze()
+}

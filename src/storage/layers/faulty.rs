@@ -1,0 +1,229 @@
+//! A store that fails when a test says so: before an operation, or after it, as if the answer had been lost.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use crate::clock::{Entropy, SeededEntropy};
+use crate::storage::layers::Operation;
+use crate::storage::{
+    AppendError, AppendHint, AppendSource, Appended, BlobRead, BlobStore, DriverState, Key, ObjectInfo, StorageError,
+};
+
+/// What an operation fails with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// [`StorageError::NotFound`]
+    NotFound,
+    /// [`StorageError::UploadLost`]
+    UploadLost,
+    /// [`StorageError::Denied`]
+    Denied,
+    /// [`StorageError::Full`]
+    Full,
+    /// [`StorageError::Unavailable`]
+    Unavailable,
+    /// [`StorageError::Corrupt`]
+    Corrupt,
+    /// [`StorageError::Other`]
+    Other,
+}
+
+/// When an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Instead of being done.
+    Before,
+    /// After it was done, so that only the answer is lost.
+    After,
+}
+
+/// The layer. It does no harm until it is told to.
+#[derive(Debug)]
+pub struct Faulty {
+    inner: Arc<dyn BlobStore>,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    calls: HashMap<Operation, u64>,
+    planned: Vec<Planned>,
+    random: Option<Random>,
+}
+
+#[derive(Debug)]
+struct Planned {
+    operation: Operation,
+    call: u64,
+    moment: Moment,
+    fault: Fault,
+}
+
+#[derive(Debug)]
+struct Random {
+    entropy: SeededEntropy,
+    /// Faults in 256 calls.
+    rate: u8,
+}
+
+impl Faulty {
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<dyn BlobStore>) -> Self {
+        Self { inner, plan: Mutex::default() }
+    }
+
+    /// Makes the `nth` call of an operation from now on (1: the next one) fail.
+    pub fn fail(&self, operation: Operation, nth: u64, moment: Moment, fault: Fault) {
+        let mut plan = self.plan();
+        let call = plan.calls.get(&operation).copied().unwrap_or(0) + nth;
+        plan.planned.push(Planned { operation, call, moment, fault });
+    }
+
+    /// Makes `rate` of 256 calls fail with [`Fault::Unavailable`], half of them after they were done; 0 ends it.
+    ///
+    /// Which calls fail follows from `seed` and the order of calls.
+    pub fn fail_randomly(&self, seed: u64, rate: u8) {
+        self.plan().random = (rate > 0).then(|| Random { entropy: SeededEntropy::new(seed), rate });
+    }
+
+    /// How often an operation was called.
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.plan().calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        // Every change is whole before the lock is let go, so a panic elsewhere does not spoil the plan.
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, StorageError>> + Send,
+    ) -> Result<T, StorageError> {
+        let fault = self.plan().next(operation);
+        match fault {
+            None => work.await,
+            Some((Moment::Before, fault)) => Err(fault.error()),
+            Some((Moment::After, fault)) => work.await.and(Err(fault.error())),
+        }
+    }
+}
+
+impl Plan {
+    fn next(&mut self, operation: Operation) -> Option<(Moment, Fault)> {
+        let calls = self.calls.entry(operation).or_default();
+        *calls += 1;
+        let due = |planned: &Planned| planned.operation == operation && planned.call == *calls;
+        if let Some(at) = self.planned.iter().position(due) {
+            let Planned { moment, fault, .. } = self.planned.swap_remove(at);
+            return Some((moment, fault));
+        }
+        let random = self.random.as_ref()?;
+        let [dice, coin, ..] = random.entropy.bytes16();
+        let moment = if coin.is_multiple_of(2) { Moment::Before } else { Moment::After };
+        (dice < random.rate).then_some((moment, Fault::Unavailable))
+    }
+}
+
+impl Fault {
+    fn error(self) -> StorageError {
+        let reason = "a test wanted this fault";
+        let (key, text) = ("(any)".to_owned(), reason.to_owned());
+        match self {
+            Self::NotFound => StorageError::NotFound { key },
+            Self::UploadLost => StorageError::UploadLost { key, reason: text },
+            Self::Denied => StorageError::Denied(reason.into()),
+            Self::Full => StorageError::Full(reason.into()),
+            Self::Unavailable => StorageError::Unavailable(reason.into()),
+            Self::Corrupt => StorageError::Corrupt { key, reason: text },
+            Self::Other => StorageError::Other(reason.into()),
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl BlobStore for Faulty {
+    async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<BlobRead, StorageError> {
+        self.run(Operation::Read, self.inner.read(key, range)).await
+    }
+
+    async fn stat(&self, key: &Key) -> Result<u64, StorageError> {
+        self.run(Operation::Stat, self.inner.stat(key)).await
+    }
+
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), StorageError> {
+        self.run(Operation::Put, self.inner.put(key, bytes)).await
+    }
+
+    async fn begin(&self, key: &Key) -> Result<DriverState, StorageError> {
+        self.run(Operation::Begin, self.inner.begin(key)).await
+    }
+
+    async fn append(
+        &self,
+        key: &Key,
+        state: DriverState,
+        stored: u64,
+        tail: Bytes,
+        hint: AppendHint,
+        source: &mut dyn AppendSource,
+    ) -> Result<Appended, AppendError> {
+        let fault = self.plan().next(Operation::Append);
+        match fault {
+            None => self.inner.append(key, state, stored, tail, hint, source).await,
+            Some((Moment::Before, fault)) => Err(fault.error().into()),
+            Some((Moment::After, fault)) => {
+                self.inner.append(key, state, stored, tail, hint, source).await.and(Err(fault.error().into()))
+            }
+        }
+    }
+
+    async fn complete(&self, key: &Key, state: DriverState, stored: u64, tail: Bytes) -> Result<(), StorageError> {
+        self.run(Operation::Complete, self.inner.complete(key, state, stored, tail)).await
+    }
+
+    fn complete_is_repeatable(&self) -> bool {
+        self.inner.complete_is_repeatable()
+    }
+
+    async fn abort(&self, key: &Key, state: Option<&DriverState>) -> Result<(), StorageError> {
+        self.run(Operation::Abort, self.inner.abort(key, state)).await
+    }
+
+    async fn delete_many(&self, keys: &[Key]) -> Vec<Result<(), StorageError>> {
+        let fault = self.plan().next(Operation::DeleteMany);
+        let answers = match fault {
+            Some((Moment::Before, _)) => Vec::new(),
+            _ => self.inner.delete_many(keys).await,
+        };
+        match fault {
+            None => answers,
+            Some((_, fault)) => keys.iter().map(|_| Err(fault.error())).collect(),
+        }
+    }
+
+    async fn presign(&self, key: &Key, ttl: Duration) -> Result<Option<String>, StorageError> {
+        self.run(Operation::Presign, self.inner.presign(key, ttl)).await
+    }
+
+    fn list(&self) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
+        let fault = self.plan().next(Operation::List);
+        match fault {
+            None => self.inner.list(),
+            Some((Moment::Before, fault)) => stream::iter([Err(fault.error())]).boxed(),
+            Some((Moment::After, fault)) => self.inner.list().chain(stream::iter([Err(fault.error())])).boxed(),
+        }
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
+        self.run(Operation::FreeBytes, self.inner.free_bytes()).await
+    }
+}

@@ -1,0 +1,225 @@
+//! The registry over a live loopback listener, with a clock and identifiers that the test controls.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
+use bonded::frontends;
+use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
+use bonded::oci::glob::RepoGlobs;
+use bonded::registry::{Limits, Registry, RegistryOptions};
+use bonded::storage::fs::{Durability, FsOptions, FsStore};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
+
+/// When every test begins: 2026-11-01 00:00:00 UTC.
+const START_MICROS: i64 = 1_793_491_200_000_000;
+
+/// What a test wants of its registry.
+#[derive(Default)]
+pub struct TestAppBuilder {
+    options: RegistryOptions,
+}
+
+impl TestAppBuilder {
+    /// Changes limits.
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.options.limits);
+        self
+    }
+
+    /// Changes whatever the operator decides.
+    pub fn options(mut self, change: impl FnOnce(&mut RegistryOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// Repositories in which a manifest may name content that is not there.
+    pub fn sparse(mut self, globs: &[&str]) -> Self {
+        self.options.sparse = RepoGlobs::parse(globs).expect("valid globs");
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(mut self) -> TestApp {
+        // A full disk under the test is no fault of the code under test.
+        self.options.limits.disk_free_bytes_min = 0;
+        let data = tempfile::tempdir().expect("a folder for the test");
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(START_MICROS)));
+        let (metadata, storage) = stores(&data).await;
+        let registry = Arc::new(Registry::new(
+            metadata,
+            storage,
+            Arc::<ManualClock>::clone(&clock),
+            Arc::new(SeededEntropy::new(1)),
+            self.options,
+        ));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let server = serve(listener, Arc::clone(&registry));
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client without options");
+        TestApp { address, client, registry, clock, data, server }
+    }
+}
+
+/// The default drivers in a folder, without waiting for the disk.
+async fn stores(data: &TempDir) -> (Arc<SqliteStore>, Arc<FsStore>) {
+    let options = SqliteOptions { synchronous_full: false, ..SqliteOptions::new(data.path().join("bonded.db")) };
+    let metadata = SqliteStore::open(&options).await.expect("a new database");
+    let options =
+        FsOptions { root: data.path().to_owned(), durability: Durability::Relaxed, boot_id: "test".to_owned() };
+    let storage = FsStore::open(options).await.expect("a new store");
+    (Arc::new(metadata), Arc::new(storage))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the handle is kept and ended by the test")]
+fn serve(listener: TcpListener, registry: Arc<Registry>) -> JoinHandle<()> {
+    let handler = move |request: Request| frontends::oci::handle(Arc::clone(&registry), request);
+    let router = axum::Router::new().fallback(handler);
+    tokio::spawn(async move { axum::serve(listener, router).await.expect("the listener stays open") })
+}
+
+/// A running registry; it ends when dropped.
+pub struct TestApp {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it serves.
+    pub registry: Arc<Registry>,
+    /// Its time.
+    pub clock: Arc<ManualClock>,
+    /// Its data folder.
+    pub data: TempDir,
+    client: reqwest::Client,
+    server: JoinHandle<()>,
+}
+
+impl TestApp {
+    /// A registry with the default options.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// A registry with other options.
+    pub fn builder() -> TestAppBuilder {
+        TestAppBuilder::default()
+    }
+
+    /// A request for a path, which may be a `Location`.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    /// A GET.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// A HEAD.
+    pub fn head(&self, path: &str) -> RequestBuilder {
+        self.request(Method::HEAD, path)
+    }
+
+    /// A POST.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    /// A PATCH.
+    pub fn patch(&self, path: &str) -> RequestBuilder {
+        self.request(Method::PATCH, path)
+    }
+
+    /// A PUT.
+    pub fn put(&self, path: &str) -> RequestBuilder {
+        self.request(Method::PUT, path)
+    }
+
+    /// A DELETE.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.request(Method::DELETE, path)
+    }
+
+    /// Pushes a blob in one request and gives its sha256 digest.
+    pub async fn push_blob(&self, repo: &str, data: &[u8]) -> String {
+        let digest = sha256(data);
+        let request = self.post(&format!("/v2/{repo}/blobs/uploads/?digest={digest}")).body(data.to_vec());
+        expect(request, StatusCode::CREATED).await;
+        digest
+    }
+
+    /// Pushes a manifest and gives its sha256 digest.
+    pub async fn push_manifest(&self, repo: &str, reference: &str, media_type: &str, manifest: &[u8]) -> String {
+        let request = self.put(&format!("/v2/{repo}/manifests/{reference}"));
+        let request = request.header("content-type", media_type).body(manifest.to_vec());
+        expect(request, StatusCode::CREATED).await;
+        sha256(manifest)
+    }
+
+    /// Pushes an image with everything it names, and gives the manifest's digest.
+    pub async fn push_image(&self, repo: &str, reference: &str, image: &ImageBuilder) -> String {
+        for blob in image.blobs() {
+            self.push_blob(repo, &blob).await;
+        }
+        self.push_manifest(repo, reference, IMAGE_MANIFEST, &image.manifest()).await
+    }
+
+    /// Begins an upload session and gives its location.
+    pub async fn start_upload(&self, repo: &str) -> String {
+        let answer = expect(self.post(&format!("/v2/{repo}/blobs/uploads/")), StatusCode::ACCEPTED).await;
+        header(&answer, "location").to_owned()
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Sends a request and insists on a status; the body of any other answer is in the message.
+#[track_caller]
+pub fn expect(request: RequestBuilder, status: StatusCode) -> impl Future<Output = Response> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let answer = request.send().await.expect("the server answers");
+        if answer.status() == status {
+            return answer;
+        }
+        let (got, url) = (answer.status(), answer.url().clone());
+        let body = answer.text().await.unwrap_or_default();
+        panic!("{caller}: {url} answered {got} instead of {status}: {body}");
+    }
+}
+
+/// A header's value; the test fails without one.
+#[track_caller]
+pub fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
+    let value = answer.headers().get(name).unwrap_or_else(|| panic!("the answer has no {name}"));
+    value.to_str().expect("a header of visible characters")
+}
+
+/// Whether a header is there, and its value.
+pub fn maybe_header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
+    answer.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The body as JSON.
+pub async fn json(answer: Response) -> Value {
+    serde_json::from_slice(&answer.bytes().await.expect("a whole body")).expect("a JSON body")
+}
+
+/// The code of the first error in the body.
+pub async fn error_code(answer: Response) -> String {
+    let body = json(answer).await;
+    body["errors"][0]["code"].as_str().expect("an error code").to_owned()
+}

@@ -1,0 +1,3 @@
+//! What every driver of a trait must do, as functions over the trait, run on each driver.
+
+mod metadata;

@@ -1,0 +1,9 @@
+//! The OCI distribution API on the wire.
+
+mod blobs;
+mod errors;
+mod lists;
+mod manifests;
+mod ranges;
+mod referrers;
+mod uploads;

@@ -1,0 +1,130 @@
+//! The registry's rules over real stores, without HTTP: sessions, leases, collection, checks.
+
+mod collect;
+mod fsck;
+mod uploads;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
+use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
+use bonded::oci::digest::{Algorithm, Digest};
+use bonded::oci::name::RepoName;
+use bonded::registry::{BodyError, PushBody, PutManifest, Registry, RegistryOptions};
+use bonded::storage::memory::MemoryStore;
+use bonded::storage::{BlobStore, ObjectInfo};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+/// A registry over SQLite in a folder of its own and a store in memory, at a time that moves only when told to.
+pub(crate) struct Fixture {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) store: Arc<dyn BlobStore>,
+    pub(crate) clock: Arc<ManualClock>,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        Self::over(Arc::new(MemoryStore::new())).await
+    }
+
+    pub(crate) async fn over(store: Arc<dyn BlobStore>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let metadata =
+            SqliteStore::open(&SqliteOptions::new(folder.path().join("bonded.db"))).await.expect("a database");
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
+        let registry = Registry::new(
+            Arc::new(metadata),
+            store.clone(),
+            clock.clone(),
+            Arc::new(SeededEntropy::new(7)),
+            RegistryOptions::default(),
+        );
+        Self { registry: Arc::new(registry), store, clock, _folder: folder }
+    }
+
+    /// Pushes a blob in one request.
+    pub(crate) async fn push(&self, repo: &RepoName, data: &Bytes) -> Digest {
+        let digest = digest(data);
+        self.registry.push_blob(repo, &digest, whole(data)).await.expect("pushed");
+        digest
+    }
+
+    /// Pushes an image of one layer, tagged.
+    pub(crate) async fn push_image(&self, repo: &RepoName, tag: &str, layer: &Bytes) -> Digest {
+        let config = Bytes::from_static(b"{}");
+        let (config_digest, layer_digest) = (self.push(repo, &config).await, self.push(repo, layer).await);
+        let payload = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest.to_string(), "size": 2},
+            "layers": [{"mediaType": "application/octet-stream", "digest": layer_digest.to_string(), "size": layer.len()}],
+            "annotations": {"tag": tag},
+        });
+        let put = PutManifest {
+            reference: tag.parse().expect("a tag"),
+            tags: Vec::new(),
+            content_type: None,
+            payload: Bytes::from(payload.to_string()),
+            precondition: bonded::metadata::model::Precondition::None,
+        };
+        self.registry.put_manifest(repo, put).await.expect("stored").digest
+    }
+
+    /// Sweeps until nothing is left to do.
+    pub(crate) async fn sweep(&self) {
+        while self.registry.sweep().await.expect("swept") {}
+    }
+
+    /// What the store holds.
+    pub(crate) async fn objects(&self) -> Vec<ObjectInfo> {
+        self.store.list().map(|object| object.expect("listed")).collect().await
+    }
+
+    /// A blob's bytes.
+    pub(crate) async fn read(&self, repo: &RepoName, digest: &Digest) -> Vec<u8> {
+        let blob = self.registry.open_blob(repo, digest).await.expect("there");
+        let mut stream = self.registry.read_blob(repo, &blob, None).await.expect("readable").into_stream(64 << 10);
+        let mut data = Vec::new();
+        while let Some(piece) = stream.next().await {
+            data.extend_from_slice(&piece.expect("read"));
+        }
+        data
+    }
+
+    pub(crate) fn advance(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+}
+
+pub(crate) fn repo(name: &str) -> RepoName {
+    name.parse().expect("a repository name")
+}
+
+pub(crate) fn digest(data: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha256, data)
+}
+
+/// `len` bytes that follow from a seed.
+pub(crate) fn bytes(seed: u8, len: usize) -> Bytes {
+    (0..len).map(|i| u8::try_from((i * 31 + i / 257 + usize::from(seed)) % 251).expect("below 251")).collect()
+}
+
+/// A body that arrives whole, in pieces of 64 KiB.
+pub(crate) fn whole(data: &Bytes) -> PushBody {
+    let pieces: Vec<_> = data.chunks(64 << 10).map(|piece| Ok(data.slice_ref(piece))).collect();
+    PushBody { stream: futures_util::stream::iter(pieces).boxed(), length: Some(data.len() as u64) }
+}
+
+/// A body that breaks off behind `data`.
+pub(crate) fn broken(data: &Bytes) -> PushBody {
+    let end = futures_util::stream::once(std::future::ready(Err(BodyError::Broken)));
+    PushBody { stream: whole(data).stream.chain(end).boxed(), length: None }
+}
+
+/// A body that stalls behind `data` and never ends.
+pub(crate) fn stalled(data: &Bytes) -> PushBody {
+    PushBody { stream: whole(data).stream.chain(futures_util::stream::pending()).boxed(), length: None }
+}

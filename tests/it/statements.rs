@@ -1,0 +1,129 @@
+//! The SQL as text: it prepares, it uses its indexes, and the migrations built in are those in the folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bonded::metadata::MetadataError;
+use bonded::metadata::MetadataStore;
+use bonded::metadata::sql::STATEMENTS;
+use bonded::metadata::sqlite::{MIGRATIONS, SqliteOptions, SqliteStore};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
+use tempfile::TempDir;
+
+/// Statements that may read a whole table, because they ask about all of it.
+const WHOLE_TABLE: &[&str] =
+    &["LOST_BLOBS", "LOST_CHILDREN", "LOST_TAGS", "FOREIGN_KEYS", "COUNT_DELETIONS", "COUNT_UPLOADS"];
+
+struct Database {
+    _folder: TempDir,
+    options: SqliteOptions,
+}
+
+impl Database {
+    async fn migrated() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = SqliteOptions::new(folder.path().join("bonded.db"));
+        SqliteStore::open(&options).await.expect("a store").close().await;
+        Self { _folder: folder, options }
+    }
+
+    async fn connect(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(&self.options.path).connect().await.expect("a connection")
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&mut self.connect().await).await.expect(sql);
+    }
+}
+
+fn statements() -> impl Iterator<Item = (&'static str, &'static str)> {
+    STATEMENTS.iter().copied().flatten().copied()
+}
+
+#[tokio::test]
+async fn every_statement_prepares() {
+    let database = Database::migrated().await;
+    let mut conn = database.connect().await;
+    for (name, sql) in statements() {
+        let prepared = conn.prepare(sqlx::SqlSafeStr::into_sql_str(sql)).await;
+        assert!(prepared.is_ok(), "{name}: {:?}\n{sql}", prepared.err());
+    }
+}
+
+#[tokio::test]
+async fn statements_find_their_rows_by_index() {
+    let database = Database::migrated().await;
+    let mut conn = database.connect().await;
+    for (name, sql) in statements().filter(|(name, _)| !WHOLE_TABLE.contains(name)) {
+        // The text is one of our own constants behind a fixed prefix.
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+        let steps: Vec<String> =
+            plan.fetch_all(&mut conn).await.expect(name).iter().map(|row| row.get("detail")).collect();
+        for step in &steps {
+            let scans = step.starts_with("SCAN") && !step.contains("VIRTUAL TABLE") && !step.contains("CONSTANT ROW");
+            let ordered = scans && step.contains("USING") && sql.contains("LIMIT");
+            assert!(!scans || ordered || name == "PING", "{name}: {step}\n{steps:#?}\n{sql}");
+        }
+    }
+}
+
+#[test]
+fn the_migrations_built_in_are_those_in_the_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
+    let in_folder: BTreeMap<String, String> = std::fs::read_dir(folder)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(&path).expect("a migration"))
+        })
+        .collect();
+    let built_in: BTreeMap<String, String> =
+        MIGRATIONS.iter().map(|(version, name, sql)| (format!("{version}_{name}.sql"), (*sql).to_owned())).collect();
+    assert_eq!(built_in, in_folder);
+}
+
+#[tokio::test]
+async fn a_database_from_a_newer_program_is_refused() {
+    let database = Database::migrated().await;
+    database
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (99990101000000, 'later', TRUE, x'00', 0)",
+        )
+        .await;
+    let refused = SqliteStore::open(&database.options).await;
+    assert!(matches!(refused, Err(MetadataError::Newer { found: 99_990_101_000_000, .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_changed_migration_is_noticed() {
+    let database = Database::migrated().await;
+    database.execute("UPDATE _sqlx_migrations SET checksum = x'00'").await;
+    assert!(matches!(SqliteStore::open(&database.options).await, Err(MetadataError::Driver(_))));
+}
+
+#[tokio::test]
+async fn a_command_neither_makes_nor_migrates_a_database() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = SqliteOptions { create: false, ..SqliteOptions::new(folder.path().join("bonded.db")) };
+    assert!(matches!(SqliteStore::open(&options).await, Err(MetadataError::Unavailable(_))));
+    assert!(!options.path.exists());
+    std::fs::write(&options.path, b"").expect("an empty database");
+    assert!(matches!(SqliteStore::open(&options).await, Err(MetadataError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_read_names_its_place() {
+    let database = Database::migrated().await;
+    database
+        .execute("INSERT INTO blobs (id, digest, size, object_key, created_at) VALUES (7, 'sha256:zz', 1, 'k', 0)")
+        .await;
+    let store = SqliteStore::open(&database.options).await.expect("a store");
+    let scanned = store.blob_scan(bonded::metadata::model::BlobId(0), 10).await;
+    match scanned {
+        Err(MetadataError::Inconsistent { table: "blobs", column: "digest", row, .. }) => assert_eq!(row, "7"),
+        other => panic!("{other:?}"),
+    }
+}

@@ -35,6 +35,15 @@ fn the_manifest_and_the_prerequisites_name_one_compiler() {
     assert!(readme.contains(&format!("Rust {minimum}")), "the README names Rust {minimum}, as Cargo.toml does");
 }
 
+#[test]
+fn every_metric_is_described() {
+    let telemetry = read("src/telemetry.rs");
+    let page = read("docs/LOGGING.md");
+    let names = telemetry.split('"').skip(1).step_by(2).filter(|text| text.starts_with("bonded_"));
+    let missing: Vec<&str> = names.filter(|name| !page.contains(&format!("`{name}"))).collect();
+    assert!(missing.is_empty(), "docs/LOGGING.md does not describe {missing:?}");
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(sources::root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }

@@ -26,7 +26,7 @@ const RULES: &[Rule] = &[
         module: "frontends",
         may_name: &["clock", "oci", "telemetry", "storage", "metadata::model", "registry", "http"],
     },
-    Rule { module: "jobs", may_name: &["clock", "oci", "telemetry", "registry"] },
+    Rule { module: "jobs", may_name: &["clock", "oci", "telemetry", "registry", "http"] },
     Rule {
         module: "config",
         may_name: &["clock", "oci", "telemetry", "storage", "metadata", "registry", "http", "frontends", "jobs"],

@@ -105,9 +105,9 @@ fn nothing_is_unsafe() {
 fn links_in_the_documentation_resolve() {
     let mut findings = Findings::default();
     for file in sources::files(&["README.md", "docs", "conformance", "migrations"], &[".md"]) {
-        for (line, target) in links(&file.text) {
-            if let Err(why) = check_link(&file, &target) {
-                findings.add(&file, line, &format!("link to `{target}`: {why}"));
+        for link in links(&file.text) {
+            if let Err(why) = check_link(&file, &link) {
+                findings.add(&file, link.line, &format!("link to `{}`: {why}", link.target));
             }
         }
     }
@@ -118,7 +118,7 @@ fn links_in_the_documentation_resolve() {
 fn every_page_of_documentation_is_in_the_index() {
     let mut findings = Findings::default();
     let index = sources::files(&["docs/README.md"], &[".md"]).remove(0);
-    let listed: Vec<PathBuf> = links(&index.text).iter().map(|(_, link)| resolve(&index, link)).collect();
+    let listed: Vec<PathBuf> = links(&index.text).iter().map(|link| resolve(&index, &link.target)).collect();
     for page in sources::files(&["docs"], &[".md"]).iter().filter(|page| page.path != index.path) {
         if !listed.contains(&sources::root().join(&page.path)) {
             findings.add(page, 1, "is not linked from docs/README.md");
@@ -199,36 +199,58 @@ fn names_an_issue(behind: &str) -> bool {
     number.is_some_and(|(digits, _)| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The targets of inline links `[text](target)` with their lines, code blocks and code spans left out.
-fn links(markdown: &str) -> Vec<(usize, String)> {
+/// An inline link `[text](target)`.
+#[derive(Debug, PartialEq, Eq)]
+struct Link {
+    line: usize,
+    text: String,
+    target: String,
+}
+
+/// The links of a page, code blocks and code spans left out.
+fn links(markdown: &str) -> Vec<Link> {
     let mut found = Vec::new();
     let mut fenced = false;
     for (index, line) in markdown.lines().enumerate() {
         if line.trim_start().starts_with("```") {
             fenced = !fenced;
-        } else if !fenced {
-            let prose: String = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
-            for piece in prose.split("](").skip(1) {
-                let target = piece.split(')').next().unwrap_or_default();
-                found.push((index + 1, target.trim().to_owned()));
+        }
+        for (at, _) in line.match_indices("](").filter(|_| !fenced) {
+            let (before, behind) = (&line[..at], &line[at + 2..]);
+            let in_code = before.matches('`').count() % 2 == 1;
+            if let Some((target, _)) = behind.split_once(')').filter(|_| !in_code) {
+                let text = before.rsplit('[').next().unwrap_or_default().to_owned();
+                found.push(Link { line: index + 1, text, target: target.trim().to_owned() });
             }
         }
     }
     found
 }
 
-fn check_link(from: &Source, target: &str) -> Result<(), String> {
-    if target.starts_with("https://") || target.starts_with("http://") || target.starts_with("mailto:") {
+/// A link leads to a file, and in it to the heading it names; one to Rust code whose text is a name in a code span leads to
+/// a file that has this name, so that a walk through the code cannot go stale.
+fn check_link(from: &Source, link: &Link) -> Result<(), String> {
+    let target = &link.target;
+    if ["https://", "http://", "mailto:"].iter().any(|scheme| target.starts_with(scheme)) {
         return Ok(());
     }
     let path = resolve(from, target);
     if !path.exists() {
         return Err("there is no such file".to_owned());
     }
-    let Some((_, anchor)) = target.split_once('#') else { return Ok(()) };
-    let text = fs::read_to_string(&path).map_err(|e| format!("cannot be read: {e}"))?;
-    let found = text.lines().filter(|line| line.starts_with('#')).any(|heading| anchor_of(heading) == anchor);
-    if found { Ok(()) } else { Err("there is no such heading".to_owned()) }
+    if let Some((_, anchor)) = target.split_once('#') {
+        let text = fs::read_to_string(&path).map_err(|e| format!("cannot be read: {e}"))?;
+        let found = text.lines().filter(|line| line.starts_with('#')).any(|heading| anchor_of(heading) == anchor);
+        return if found { Ok(()) } else { Err("there is no such heading".to_owned()) };
+    }
+    let name = link.text.strip_prefix('`').and_then(|text| text.strip_suffix('`')).unwrap_or_default();
+    if path.extension().is_some_and(|extension| extension == "rs") && name.chars().all(sources::is_word) {
+        let text = fs::read_to_string(&path).map_err(|e| format!("cannot be read: {e}"))?;
+        if !name.is_empty() && word_offsets(&text, name).next().is_none() {
+            return Err(format!("there is no `{name}` in it"));
+        }
+    }
+    Ok(())
 }
 
 /// The file that a link names, seen from the file it stands in.
@@ -276,12 +298,13 @@ fn check_snapshot(snapshot: &Source) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{anchor_of, links, names_an_issue};
+    use super::{Link, anchor_of, links, names_an_issue};
 
     #[test]
     fn links_are_found_outside_code() {
         let text = "see [a](b.md) and `[c](d)` or\n```\n[e](f)\n```\n[`g`](h.md#i)";
-        assert_eq!(links(text), [(1, "b.md".to_owned()), (5, "h.md#i".to_owned())]);
+        let link = |line, text: &str, target: &str| Link { line, text: text.to_owned(), target: target.to_owned() };
+        assert_eq!(links(text), [link(1, "a", "b.md"), link(5, "`g`", "h.md#i")]);
     }
 
     #[test]

@@ -1,5 +1,63 @@
 //! The names of what is logged and measured, written once (see `docs/LOGGING.md`).
 
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogStyle {
+    /// For people, coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why the log cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The filter is malformed.
+    #[error("the log filter is malformed: {0}")]
+    Filter(#[from] ParseError),
+    /// Something in this process logs already.
+    #[error("the log was started before: {0}")]
+    Started(#[from] TryInitError),
+}
+
+/// Starts the log on standard error, once for the process.
+///
+/// `filter` is a level (`info`), or a list such as `info,bonded::registry=debug`; `colours` only matters for text.
+///
+/// # Errors
+/// [`InitError`].
+pub fn init(style: LogStyle, filter: &str, colours: bool) -> Result<(), InitError> {
+    let filter: EnvFilter = filter.parse()?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match style {
+        LogStyle::Text => builder.with_ansi(colours).with_target(false).finish().try_init()?,
+        LogStyle::Json => builder.json().flatten_event(true).with_current_span(true).finish().try_init()?,
+    }
+    Ok(())
+}
+
+/// An error and everything that caused it, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many errors already repeat their cause in their own words.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Routes that are not part of the distribution API, as metrics and logs call them.
 pub mod route {
     /// `/health` and what is below it.
@@ -42,4 +100,27 @@ pub mod metric {
     pub const STORAGE_DURATION: &str = "bonded_storage_operation_seconds";
     /// Version of the program.
     pub const BUILD: &str = "bonded_build";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: {0}")]
+        struct Outer(#[source] Middle);
+        #[derive(Debug, thiserror::Error)]
+        #[error("middle")]
+        struct Middle(#[source] io::Error);
+
+        let error = Outer(Middle(io::Error::other("inner")));
+        assert_eq!(chain(&error), "outer: middle: inner");
+    }
+
+    #[test]
+    fn a_malformed_filter_is_refused() {
+        assert!(matches!(init(LogStyle::Text, "bonded=loud", false), Err(InitError::Filter(_))));
+    }
 }

@@ -115,6 +115,11 @@ impl Metrics {
         GaugeGuard::new(&self.in_flight)
     }
 
+    /// Requests whose answer has not begun yet.
+    pub fn requests_under_way(&self) -> i64 {
+        self.in_flight.get()
+    }
+
     /// A connection is open until the guard is dropped.
     pub fn begin_connection(&self) -> GaugeGuard {
         GaugeGuard::new(&self.connections)

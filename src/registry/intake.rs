@@ -17,7 +17,7 @@ use crate::registry::{BodyError, PushBody, Registry, RegistryError, Result};
 use crate::storage::{AppendError, AppendSource, DriverState};
 
 /// Bytes that are hashed in one go on a thread of their own; less is hashed where it is.
-const HASH_BATCH_BYTES: usize = 256 << 10;
+const HASH_BATCH_BYTES: usize = 128 << 10;
 
 /// Below this a hash costs less than handing it to another thread.
 const HASH_INLINE_BYTES: usize = 32 << 10;

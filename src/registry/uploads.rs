@@ -15,7 +15,7 @@ use crate::oci::name::RepoName;
 use crate::registry::intake::{Intake, Progress};
 use crate::registry::writers::Turn;
 use crate::registry::{ChunkRange, PushBody, Registry, RegistryError, Result, UploadStatus};
-use crate::storage::{AppendError, AppendHint, Appended, DriverState, Key};
+use crate::storage::{AppendError, AppendHint, Appended, DriverState, Key, StorageError};
 
 /// A session that this request holds.
 struct Session {
@@ -83,6 +83,10 @@ impl Registry {
         let declared = declared_length(range, body.length)?;
         let session = self.take_session(repo, id, range).await?;
         let start = session.record.received;
+        if session.record.state != UploadState::Open {
+            // A PUT has begun to close it; only a PUT can go on.
+            return Err(RegistryError::UploadRange { received: start });
+        }
         let hint = AppendHint { remaining: declared, closing: false };
         let mut intake = self.intake(&session, Progress::Kept, body);
         let stored = self.store_body(&session, hint, None, &mut intake).await?;
@@ -122,6 +126,9 @@ impl Registry {
             Err(RegistryError::UploadUnknown) if self.is_committed(repo, id, digest).await? => return Ok(()),
             other => other?,
         };
+        if let UploadState::Completing(begun) = &session.record.state {
+            return self.finish_completing(&session, begun, digest).await;
+        }
         if declared != Some(0) {
             self.check_room().await?;
         }
@@ -287,6 +294,11 @@ impl Registry {
                 BlobLocation::Object(key)
             }
         };
+        self.commit_as(session, digest, size, location).await
+    }
+
+    /// Turns the session into a blob, in one transaction.
+    async fn commit_as(&self, session: &Session, digest: &Digest, size: u64, location: BlobLocation) -> Result<()> {
         let now = self.clock.now();
         let lease_until = now.after(self.options.blob_lease);
         let blob = NewBlob { digest: digest.clone(), size, location, now, lease_until };
@@ -295,6 +307,24 @@ impl Registry {
             Ok(())
         } else {
             Err(RegistryError::UploadRange { received: session.record.received })
+        }
+    }
+
+    /// Goes on with a PUT that came to completing the object and was lost: the right size under our own key is our object.
+    async fn finish_completing(&self, session: &Session, begun: &Digest, digest: &Digest) -> Result<()> {
+        let record = &session.record;
+        let Some(key) = record.object_key.clone().filter(|_| begun == digest) else {
+            return Err(RegistryError::UploadUnknown);
+        };
+        match self.storage.stat(&key).await {
+            Ok(size) if size == record.received => {
+                let actual = self.hash_object(&key, size, digest.algorithm()).await?;
+                self.require_digest(session, digest, actual).await?;
+                self.commit_as(session, digest, size, BlobLocation::Object(key)).await
+            }
+            // The last bytes were in the lost request, and nobody has them any more.
+            Ok(_) | Err(StorageError::NotFound { .. }) => Err(RegistryError::UploadUnknown),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -316,13 +346,7 @@ impl Registry {
                 return Err(RegistryError::UploadRange { received: session.record.received });
             }
         }
-        let completing = matches!(session.record.state, UploadState::Completing(_));
-        match self.storage.complete(key, state, stored, tail).await {
-            Ok(()) => Ok(()),
-            // An earlier PUT of this session completed it and was lost: the right size under our own key is our object.
-            Err(_) if completing && self.storage.stat(key).await.is_ok_and(|found| found == size) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.storage.complete(key, state, stored, tail).await?)
     }
 
     /// Whether a closed session became this blob: the PUT is repeated because its answer was lost.

@@ -111,3 +111,45 @@ fn read_error(error: io::Error) -> StorageError {
     }
     StorageError::Other(error.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use futures_util::TryStreamExt;
+
+    use super::*;
+
+    /// A stream over `range` of a file with the bytes 0 to 99; read ahead on a blocking thread when `cold`.
+    fn pieces(range: Range<u64>, chunk: usize, cold: bool) -> BoxStream<'static, Result<Bytes, StorageError>> {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&(0..100).collect::<Vec<u8>>()).expect("written");
+        let mut read = FileRead { file: Arc::new(file), rest: range, chunk, ahead: None };
+        if cold && let Some((offset, len)) = read.take_chunk() {
+            read.ahead = Some(read.start(offset, len));
+        }
+        stream::unfold(Some(read), |read| async { read?.next().await }).boxed()
+    }
+
+    #[tokio::test]
+    async fn cached_or_not_a_range_is_cut_into_chunks() {
+        for cold in [false, true] {
+            for (range, lens) in [(0..0, vec![]), (3..4, vec![1]), (10..70, vec![25, 25, 10]), (50..100, vec![25, 25])]
+            {
+                let pieces: Vec<Bytes> = pieces(range.clone(), 25, cold).try_collect().await.expect("bytes");
+                assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), lens, "{range:?}, cold: {cold}");
+                let expected: Vec<u8> = (0..100).skip_while(|b| u64::from(*b) < range.start).collect();
+                assert!(expected.starts_with(&pieces.concat()), "{range:?}, cold: {cold}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_ends_early_is_corrupt() {
+        for cold in [false, true] {
+            let all: Vec<_> = pieces(80..120, 15, cold).collect().await;
+            let ends_with_error = matches!(all.as_slice(), [Ok(_), Err(StorageError::Corrupt { .. })]);
+            assert!(ends_with_error, "{all:?}, cold: {cold}");
+        }
+    }
+}

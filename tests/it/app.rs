@@ -23,31 +23,31 @@ const START_MICROS: i64 = 1_793_491_200_000_000;
 
 /// What a test wants of its registry.
 #[derive(Default)]
-pub struct TestAppBuilder {
+pub(crate) struct TestAppBuilder {
     options: RegistryOptions,
 }
 
 impl TestAppBuilder {
     /// Changes limits.
-    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+    pub(crate) fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.options.limits);
         self
     }
 
     /// Changes whatever the operator decides.
-    pub fn options(mut self, change: impl FnOnce(&mut RegistryOptions)) -> Self {
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut RegistryOptions)) -> Self {
         change(&mut self.options);
         self
     }
 
     /// Repositories in which a manifest may name content that is not there.
-    pub fn sparse(mut self, globs: &[&str]) -> Self {
+    pub(crate) fn sparse(mut self, globs: &[&str]) -> Self {
         self.options.sparse = RepoGlobs::parse(globs).expect("valid globs");
         self
     }
 
     /// Starts it.
-    pub async fn start(mut self) -> TestApp {
+    pub(crate) async fn start(mut self) -> TestApp {
         // A full disk under the test is no fault of the code under test.
         self.options.limits.disk_free_bytes_min = 0;
         let data = tempfile::tempdir().expect("a folder for the test");
@@ -62,13 +62,13 @@ impl TestAppBuilder {
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let server = serve(listener, Arc::clone(&registry));
+        let server = serve(listener, registry);
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client without options");
-        TestApp { address, client, registry, clock, data, server }
+        TestApp { address, clock, data, client, server }
     }
 }
 
@@ -90,67 +90,65 @@ fn serve(listener: TcpListener, registry: Arc<Registry>) -> JoinHandle<()> {
 }
 
 /// A running registry; it ends when dropped.
-pub struct TestApp {
+pub(crate) struct TestApp {
     /// Where it listens.
-    pub address: SocketAddr,
-    /// What it serves.
-    pub registry: Arc<Registry>,
+    pub(crate) address: SocketAddr,
     /// Its time.
-    pub clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<ManualClock>,
     /// Its data folder.
-    pub data: TempDir,
+    pub(crate) data: TempDir,
     client: reqwest::Client,
     server: JoinHandle<()>,
 }
 
 impl TestApp {
     /// A registry with the default options.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::builder().start().await
     }
 
     /// A registry with other options.
-    pub fn builder() -> TestAppBuilder {
+    pub(crate) fn builder() -> TestAppBuilder {
         TestAppBuilder::default()
     }
 
     /// A request for a path, which may be a `Location`.
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
 
     /// A GET.
-    pub fn get(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.request(Method::GET, path)
     }
 
     /// A HEAD.
-    pub fn head(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn head(&self, path: &str) -> RequestBuilder {
         self.request(Method::HEAD, path)
     }
 
     /// A POST.
-    pub fn post(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.request(Method::POST, path)
     }
 
     /// A PATCH.
-    pub fn patch(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn patch(&self, path: &str) -> RequestBuilder {
         self.request(Method::PATCH, path)
     }
 
     /// A PUT.
-    pub fn put(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn put(&self, path: &str) -> RequestBuilder {
         self.request(Method::PUT, path)
     }
 
     /// A DELETE.
-    pub fn delete(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
         self.request(Method::DELETE, path)
     }
 
     /// Pushes a blob in one request and gives its sha256 digest.
-    pub async fn push_blob(&self, repo: &str, data: &[u8]) -> String {
+    pub(crate) async fn push_blob(&self, repo: &str, data: &[u8]) -> String {
         let digest = sha256(data);
         let request = self.post(&format!("/v2/{repo}/blobs/uploads/?digest={digest}")).body(data.to_vec());
         expect(request, StatusCode::CREATED).await;
@@ -158,7 +156,7 @@ impl TestApp {
     }
 
     /// Pushes a manifest and gives its sha256 digest.
-    pub async fn push_manifest(&self, repo: &str, reference: &str, media_type: &str, manifest: &[u8]) -> String {
+    pub(crate) async fn push_manifest(&self, repo: &str, reference: &str, media_type: &str, manifest: &[u8]) -> String {
         let request = self.put(&format!("/v2/{repo}/manifests/{reference}"));
         let request = request.header("content-type", media_type).body(manifest.to_vec());
         expect(request, StatusCode::CREATED).await;
@@ -166,7 +164,7 @@ impl TestApp {
     }
 
     /// Pushes an image with everything it names, and gives the manifest's digest.
-    pub async fn push_image(&self, repo: &str, reference: &str, image: &ImageBuilder) -> String {
+    pub(crate) async fn push_image(&self, repo: &str, reference: &str, image: &ImageBuilder) -> String {
         for blob in image.blobs() {
             self.push_blob(repo, &blob).await;
         }
@@ -174,7 +172,7 @@ impl TestApp {
     }
 
     /// Begins an upload session and gives its location.
-    pub async fn start_upload(&self, repo: &str) -> String {
+    pub(crate) async fn start_upload(&self, repo: &str) -> String {
         let answer = expect(self.post(&format!("/v2/{repo}/blobs/uploads/")), StatusCode::ACCEPTED).await;
         header(&answer, "location").to_owned()
     }
@@ -188,7 +186,7 @@ impl Drop for TestApp {
 
 /// Sends a request and insists on a status; the body of any other answer is in the message.
 #[track_caller]
-pub fn expect(request: RequestBuilder, status: StatusCode) -> impl Future<Output = Response> {
+pub(crate) fn expect(request: RequestBuilder, status: StatusCode) -> impl Future<Output = Response> {
     let caller = std::panic::Location::caller();
     async move {
         let answer = request.send().await.expect("the server answers");
@@ -203,23 +201,23 @@ pub fn expect(request: RequestBuilder, status: StatusCode) -> impl Future<Output
 
 /// A header's value; the test fails without one.
 #[track_caller]
-pub fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
+pub(crate) fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
     let value = answer.headers().get(name).unwrap_or_else(|| panic!("the answer has no {name}"));
     value.to_str().expect("a header of visible characters")
 }
 
 /// Whether a header is there, and its value.
-pub fn maybe_header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
+pub(crate) fn maybe_header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
     answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The body as JSON.
-pub async fn json(answer: Response) -> Value {
+pub(crate) async fn json(answer: Response) -> Value {
     serde_json::from_slice(&answer.bytes().await.expect("a whole body")).expect("a JSON body")
 }
 
 /// The code of the first error in the body.
-pub async fn error_code(answer: Response) -> String {
+pub(crate) async fn error_code(answer: Response) -> String {
     let body = json(answer).await;
     body["errors"][0]["code"].as_str().expect("an error code").to_owned()
 }

@@ -4,13 +4,13 @@ use bonded::oci::digest::{Algorithm, Digest};
 use serde_json::{Value, json};
 
 /// Media type of an OCI image manifest.
-pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Media type of an OCI image index.
-pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// `len` bytes that follow from `seed`, without a short period.
-pub fn bytes(len: usize, seed: u32) -> Vec<u8> {
+pub(crate) fn bytes(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
         state ^= state << 13;
@@ -22,23 +22,23 @@ pub fn bytes(len: usize, seed: u32) -> Vec<u8> {
 }
 
 /// The sha256 digest of `data`, as text.
-pub fn sha256(data: &[u8]) -> String {
+pub(crate) fn sha256(data: &[u8]) -> String {
     Digest::of(Algorithm::Sha256, data).to_string()
 }
 
 /// The sha512 digest of `data`, as text.
-pub fn sha512(data: &[u8]) -> String {
+pub(crate) fn sha512(data: &[u8]) -> String {
     Digest::of(Algorithm::Sha512, data).to_string()
 }
 
 /// A descriptor of `data`.
-pub fn descriptor(media_type: &str, data: &[u8]) -> Value {
+pub(crate) fn descriptor(media_type: &str, data: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": sha256(data), "size": data.len()})
 }
 
 /// An image manifest in the making.
 #[derive(Clone, Debug, Default)]
-pub struct ImageBuilder {
+pub(crate) struct ImageBuilder {
     config: Vec<u8>,
     layers: Vec<Vec<u8>>,
     subject: Option<Value>,
@@ -48,41 +48,41 @@ pub struct ImageBuilder {
 
 impl ImageBuilder {
     /// An image whose config is `{}` and that has no layers.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { config: b"{}".to_vec(), ..Self::default() }
     }
 
     /// Adds a layer.
-    pub fn layer(mut self, data: &[u8]) -> Self {
+    pub(crate) fn layer(mut self, data: &[u8]) -> Self {
         self.layers.push(data.to_vec());
         self
     }
 
     /// Names a subject by its manifest's bytes.
-    pub fn subject(mut self, media_type: &str, manifest: &[u8]) -> Self {
+    pub(crate) fn subject(mut self, media_type: &str, manifest: &[u8]) -> Self {
         self.subject = Some(descriptor(media_type, manifest));
         self
     }
 
     /// Sets `artifactType`.
-    pub fn artifact_type(mut self, artifact_type: &str) -> Self {
+    pub(crate) fn artifact_type(mut self, artifact_type: &str) -> Self {
         self.artifact_type = Some(artifact_type.to_owned());
         self
     }
 
     /// Adds an annotation.
-    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+    pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.push((key.to_owned(), value.to_owned()));
         self
     }
 
     /// The blobs the manifest names.
-    pub fn blobs(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn blobs(&self) -> Vec<Vec<u8>> {
         std::iter::once(self.config.clone()).chain(self.layers.iter().cloned()).collect()
     }
 
     /// The manifest's bytes.
-    pub fn manifest(&self) -> Vec<u8> {
+    pub(crate) fn manifest(&self) -> Vec<u8> {
         let layer = |data: &Vec<u8>| descriptor("application/vnd.oci.image.layer.v1.tar", data);
         let mut manifest = json!({
             "schemaVersion": 2,
@@ -104,7 +104,7 @@ impl ImageBuilder {
 }
 
 /// An index of these image manifests.
-pub fn index(manifests: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn index(manifests: &[Vec<u8>]) -> Vec<u8> {
     let children: Vec<Value> = manifests.iter().map(|manifest| descriptor(IMAGE_MANIFEST, manifest)).collect();
     serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": children}))
         .expect("an index is JSON")

@@ -280,3 +280,78 @@ impl HttpBody for SizedBody {
         SizeHint::with_exact(self.left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn sized(pieces: &[&'static str], length: u64) -> SizedBody {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect();
+        SizedBody::new(stream::iter(pieces).boxed(), length)
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_exactly_where_its_headers_say_or_fails() {
+        let body = sized(&["abc", "de"], 5);
+        assert_eq!(body.size_hint().exact(), Some(5));
+        assert_eq!(body.collect().await.expect("a whole body").to_bytes(), "abcde");
+        assert!(matches!(sized(&["abc"], 5).collect().await, Err(SendError::Length { left: 2 })));
+        assert!(matches!(sized(&["abc", "def"], 5).collect().await, Err(SendError::Length { left: 2 })));
+        assert!(sized(&[], 0).is_end_stream());
+        let broken = stream::iter([Err(SendError::Read("gone".into()))]).boxed();
+        assert!(matches!(SizedBody::new(broken, 1).collect().await, Err(SendError::Read(_))));
+    }
+
+    fn inbound(pieces: &[Bytes], awaits_continue: bool) -> Inbound {
+        let pieces: Vec<_> = pieces.iter().cloned().map(Ok::<_, std::io::Error>).collect();
+        Inbound::new(Body::from_stream(stream::iter(pieces)), Duration::from_mins(1), awaits_continue)
+    }
+
+    #[tokio::test]
+    async fn a_little_that_nobody_read_is_thrown_away_and_much_ends_the_connection() {
+        let little = [Bytes::from(vec![0; 1000])];
+        let much = vec![Bytes::from(vec![0; 1 << 19]); 3];
+        assert_eq!(inbound(&little, false).settle().await, Settled::Whole);
+        assert_eq!(inbound(&much, false).settle().await, Settled::Unread);
+        assert_eq!(inbound(&little, true).settle().await, Settled::Unread, "nobody asked for the body");
+
+        let begun = inbound(&[little[0].clone(), little[0].clone()], true);
+        assert!(begun.push_body().stream.next().await.is_some());
+        assert_eq!(begun.settle().await, Settled::Whole, "it is on its way already");
+
+        let read = inbound(&much, false);
+        assert_eq!(read.push_body().stream.count().await, 3);
+        assert_eq!(read.settle().await, Settled::Whole);
+    }
+
+    #[tokio::test]
+    async fn a_body_on_loan_at_the_end_ends_the_connection() {
+        let inbound = inbound(&[Bytes::from_static(b"x")], false);
+        let lent = inbound.push_body();
+        assert_eq!(inbound.push_body().stream.count().await, 0, "it can be lent once");
+        assert_eq!(inbound.settle().await, Settled::Unread);
+        drop(lent);
+    }
+
+    #[tokio::test]
+    async fn silence_is_not_waited_out() {
+        let silent = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());
+        let inbound = Inbound::new(silent, Duration::from_millis(1), false);
+        assert_eq!(inbound.push_body().stream.next().await, Some(Err(BodyError::Timeout)));
+        assert_eq!(inbound.settle().await, Settled::Unread);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_is_read_to_its_limit() {
+        let pieces = [Bytes::from_static(b"abc"), Bytes::from_static(b"de")];
+        assert_eq!(inbound(&pieces, false).read_manifest(5).await.expect("it fits"), "abcde");
+        let refused = inbound(&pieces, false).read_manifest(4).await;
+        assert!(matches!(refused, Err(RegistryError::ManifestTooLarge { max: 4 })));
+        let known = Inbound::new(Body::from("abcde"), Duration::from_mins(1), false);
+        assert_eq!(known.length(), Some(5));
+        assert!(matches!(known.read_manifest(4).await, Err(RegistryError::ManifestTooLarge { max: 4 })));
+    }
+}

@@ -141,3 +141,61 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let lines: Result<Vec<&str>, _> = headers.get_all(name).iter().map(|line| line.to_str()).collect();
     lines.ok().filter(|lines| !lines.is_empty()).map(|lines| lines.join(","))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::oci::digest::Algorithm;
+
+    fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
+        let line = |(name, value): &(HeaderName, &str)| (name.clone(), HeaderValue::from_str(value).expect("a header"));
+        lines.iter().map(line).collect()
+    }
+
+    fn wanted(lines: &[(HeaderName, &str)], size: u64) -> Result<Wanted, Condition> {
+        let digest = Digest::of(Algorithm::Sha256, b"x");
+        let content = Ranged { digest: &digest, size, modified: Timestamp::from_micros(0), ranges_max: 3 };
+        wanted_range(&headers(lines), &content).map_err(|failure| failure.condition())
+    }
+
+    #[test]
+    fn ranges_keep_their_number_and_order() {
+        let range = |text| wanted(&[(RANGE, text)], 10);
+        assert_eq!(range("bytes=1-2"), Ok(Wanted::One(1..3)));
+        assert_eq!(range("bytes=5-6,1-2, 1-2"), Ok(Wanted::Many(vec![5..7, 1..3, 1..3])));
+        assert_eq!(range("bytes=50-60,1-2"), Ok(Wanted::One(1..3)));
+        assert_eq!(range("bytes=50-60"), Err(Condition::RangeUnsatisfiable));
+        assert_eq!(range("bytes=1-2,1-2,1-2,1-2"), Err(Condition::TooManyRanges));
+        assert_eq!(range("apples=1-2"), Ok(Wanted::All));
+        assert_eq!(wanted(&[(RANGE, "bytes=0-")], 0), Ok(Wanted::All));
+        // Two lines are one list.
+        assert_eq!(wanted(&[(RANGE, "bytes=1-2"), (RANGE, "5-6")], 10), Ok(Wanted::Many(vec![1..3, 5..7])));
+        assert_eq!(wanted(&[(RANGE, "bytes=1-2"), (IF_RANGE, "\"other\"")], 10), Ok(Wanted::All));
+    }
+
+    #[test]
+    fn a_guard_that_is_not_understood_is_refused() {
+        let digest = Digest::of(Algorithm::Sha256, b"x");
+        let tag = etag(&digest);
+        let read = |lines: &[(HeaderName, &str)]| precondition(&headers(lines)).map_err(|failure| failure.condition());
+        assert_eq!(read(&[]), Ok(Precondition::None));
+        assert_eq!(read(&[(IF_MATCH, "*")]), Ok(Precondition::Exists));
+        assert_eq!(read(&[(IF_NONE_MATCH, "*")]), Ok(Precondition::Absent));
+        assert_eq!(read(&[(IF_MATCH, &tag)]), Ok(Precondition::AnyOf(vec![digest.clone()])));
+        assert_eq!(read(&[(IF_MATCH, &format!("W/{tag}"))]), Ok(Precondition::AnyOf(Vec::new())));
+        assert_eq!(read(&[(IF_NONE_MATCH, &tag)]), Ok(Precondition::NoneOf(vec![digest])));
+        assert_eq!(read(&[(IF_MATCH, "x")]), Err(Condition::HeaderInvalid));
+        assert_eq!(read(&[(IF_MATCH, "\u{e4}")]), Err(Condition::HeaderInvalid));
+        assert_eq!(read(&[(IF_MATCH, "*"), (IF_NONE_MATCH, &tag)]), Err(Condition::HeaderInvalid));
+    }
+
+    #[test]
+    fn a_type_loses_its_parameters_and_nothing_else() {
+        let read = |text: &str| media_type(&headers(&[(CONTENT_TYPE, text)])).map_err(|failure| failure.condition());
+        assert_eq!(read("application/vnd.x+json; charset=utf-8"), Ok(Some("application/vnd.x+json".to_owned())));
+        assert_eq!(read("no type"), Err(Condition::ManifestInvalid));
+        assert_eq!(media_type(&HeaderMap::new()).map_err(|failure| failure.condition()), Ok(None));
+    }
+}

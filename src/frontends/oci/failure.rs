@@ -47,6 +47,12 @@ impl Failure {
         Self::from(condition).with_header(CONTENT_RANGE, content_range_unsatisfied(size))
     }
 
+    /// The row of the error table.
+    #[cfg(test)]
+    pub(super) fn condition(&self) -> Condition {
+        self.condition
+    }
+
     /// The answer.
     pub(super) fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.condition.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -153,4 +159,57 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::oci::digest::{Algorithm, Digest};
+
+    async fn rendered(error: RegistryError) -> (u16, Option<String>, String) {
+        let response = Failure::from(error).into_response();
+        let retry = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
+        (status, retry, String::from_utf8(body.to_vec()).expect("JSON is text"))
+    }
+
+    #[tokio::test]
+    async fn nothing_of_an_inner_failure_reaches_the_client() {
+        let error = RegistryError::Internal("the password of the database is hunter2".into());
+        let (status, _, body) = rendered(error).await;
+        assert_eq!(status, 500);
+        insta::assert_snapshot!(body, @r#"{"errors":[{"code":"UNKNOWN","message":"internal error"}]}"#);
+    }
+
+    #[tokio::test]
+    async fn a_busy_registry_names_a_time_that_clients_accept() {
+        for (wait, header) in [(0, "1"), (1, "1"), (1_500, "2"), (60_000, "60"), (3_600_000, "60")] {
+            let (status, retry, body) =
+                rendered(RegistryError::Busy { retry_after: Duration::from_millis(wait) }).await;
+            assert_eq!((status, retry.as_deref()), (503, Some(header)));
+            assert!(body.contains("TOOMANYREQUESTS"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_tells_its_numbers_when_it_knows_them() {
+        let (status, _, body) = rendered(RegistryError::DiskFull { free: 5, min: 9 }).await;
+        assert_eq!(status, 507);
+        insta::assert_snapshot!(body, @r#"{"errors":[{"code":"DENIED","message":"only 5 bytes are free on the registry's disk and 9 must stay (disk_free_bytes_min)"}]}"#);
+        let (_, _, body) = rendered(RegistryError::DiskFull { free: 0, min: 0 }).await;
+        insta::assert_snapshot!(body, @r#"{"errors":[{"code":"DENIED","message":"disk full"}]}"#);
+    }
+
+    #[tokio::test]
+    async fn missing_content_has_an_entry_for_each_digest() {
+        let digests: Vec<Digest> = [b"a", b"b"].iter().map(|data| Digest::of(Algorithm::Sha256, *data)).collect();
+        let (status, _, body) = rendered(RegistryError::ContentMissing(digests.clone())).await;
+        assert_eq!(status, 404);
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        let named: Vec<&Value> = (0..3).map(|at| &body["errors"][at]["detail"]["digest"]).collect();
+        assert_eq!(named, [&json!(digests[0].to_string()), &json!(digests[1].to_string()), &Value::Null]);
+    }
 }

@@ -27,6 +27,7 @@ use self::body::{Inbound, Settled};
 use self::failure::Failure;
 use self::reply::{Answer, DOCKER_API_VERSION, JSON_MEDIA_TYPE, Reply};
 use crate::metadata::model::UploadId;
+use crate::oci::error::Condition;
 use crate::oci::route::{BlobAction, ManifestAction, Route, UploadAction};
 use crate::registry::{Purge, Registry, RegistryError};
 
@@ -39,7 +40,7 @@ pub async fn handle(registry: Arc<Registry>, request: Request) -> Response {
     let inbound = Inbound::new(body, registry.limits().body_idle_max, awaits_continue);
     let exchange = Exchange { registry, headers, inbound };
     let answer = match Route::parse(&method, uri.path(), uri.query()) {
-        Ok(route) => dispatch(&exchange, route).await,
+        Ok(route) => dispatch_in_time(&exchange, route).await,
         Err(error) => Err(error.into()),
     };
     let mut response = answer.unwrap_or_else(Failure::into_response);
@@ -60,6 +61,13 @@ struct Exchange {
     registry: Arc<Registry>,
     headers: HeaderMap,
     inbound: Inbound,
+}
+
+/// Ends what takes longer than any request may, so that a late write of a session that is long dead cannot happen.
+async fn dispatch_in_time(exchange: &Exchange, route: Route) -> Answer {
+    let time_max = exchange.registry.limits().request_time_max;
+    let answer = tokio::time::timeout(time_max, dispatch(exchange, route)).await;
+    answer.unwrap_or_else(|_| Err(Condition::BodyTimeout.into()))
 }
 
 async fn dispatch(exchange: &Exchange, route: Route) -> Answer {

@@ -122,3 +122,26 @@ fn bytes_of(read: BlobRead) -> BoxStream<'static, Result<Bytes, SendError>> {
 fn broken(error: impl std::error::Error + Send + Sync + 'static) -> SendError {
     SendError::Read(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::digest::Algorithm;
+
+    #[test]
+    fn part_heads_are_those_of_the_rfc() {
+        let parts = lay_out("b", &[5..7, 0..1], 10);
+        let heads: Vec<&[u8]> = parts.iter().map(|part| part.head.as_ref()).collect();
+        let head = |before: &str, range: &str| {
+            format!("{before}--b\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {range}/10\r\n\r\n")
+        };
+        assert_eq!(heads, [head("", "5-6").as_bytes(), head("\r\n", "0-0").as_bytes()]);
+    }
+
+    #[test]
+    fn a_boundary_is_as_short_as_it_must_be() {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            assert_eq!(boundary_of(&Digest::of(algorithm, b"x")).len(), 64);
+        }
+    }
+}

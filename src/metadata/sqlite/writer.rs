@@ -76,11 +76,11 @@ async fn write_all(
     loop {
         let next = tokio::select! {
             biased;
-            call = calls.recv() => call,
             () = closing.cancelled(), if !calls.is_closed() => {
                 calls.close();
                 continue;
             }
+            call = calls.recv() => call,
         };
         let Some(first) = next else { break };
         if let Err(error) = write_group(&mut conn, first, &mut calls).await {

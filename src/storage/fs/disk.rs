@@ -122,3 +122,33 @@ pub(super) fn io_error(key: &Key, error: io::Error) -> StorageError {
 pub(super) fn lost(key: &Key, reason: &str) -> StorageError {
     StorageError::UploadLost { key: key.to_string(), reason: reason.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_the_kernel_are_named_by_what_the_caller_can_do() {
+        let kind = |errno: Errno| match io_error(&Key::opaque("00"), errno.into()) {
+            StorageError::NotFound { .. } => "not found",
+            StorageError::Denied(_) => "denied",
+            StorageError::Full(_) => "full",
+            StorageError::Other(_) => "other",
+            _ => "unexpected",
+        };
+        for (errno, expected) in [
+            (Errno::NOENT, "not found"),
+            (Errno::NOTDIR, "not found"),
+            (Errno::ACCESS, "denied"),
+            (Errno::PERM, "denied"),
+            (Errno::ROFS, "denied"),
+            (Errno::NOSPC, "full"),
+            (Errno::DQUOT, "full"),
+            (Errno::IO, "other"),
+        ] {
+            assert_eq!(kind(errno), expected, "{errno}");
+        }
+    }
+}

@@ -281,3 +281,6 @@ fn store_error(root: &Path, error: io::Error) -> StorageError {
         _ => StorageError::Other(named(error).into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,3 +227,46 @@ impl BlobStore for Faulty {
         self.run(Operation::FreeBytes, self.inner.free_bytes()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryStore;
+
+    fn store() -> Faulty {
+        Faulty::new(Arc::new(MemoryStore::new()))
+    }
+
+    #[tokio::test]
+    async fn the_planned_call_fails_before_or_after_it_is_done() {
+        let (store, key) = (store(), Key::opaque("00"));
+        store.fail(Operation::Put, 2, Moment::Before, Fault::Full);
+        store.fail(Operation::Put, 3, Moment::After, Fault::Unavailable);
+        store.put(&key, "1".into()).await.expect("not planned");
+        let full = store.put(&key, "22".into()).await;
+        assert!(matches!(full, Err(StorageError::Full(_))), "{full:?}");
+        assert_eq!(store.stat(&key).await.expect("stat"), 1, "nothing was done");
+        let lost = store.put(&key, "333".into()).await;
+        assert!(matches!(lost, Err(StorageError::Unavailable(_))), "{lost:?}");
+        assert_eq!(store.stat(&key).await.expect("stat"), 3, "only the answer was lost");
+        assert_eq!((store.calls(Operation::Put), store.calls(Operation::Stat)), (3, 2));
+    }
+
+    #[tokio::test]
+    async fn random_faults_follow_from_the_seed() {
+        let mut runs = Vec::new();
+        for _ in 0..2 {
+            let store = store();
+            store.fail_randomly(7, 64);
+            let mut failed = Vec::new();
+            for call in 0..200 {
+                if store.free_bytes().await.is_err() {
+                    failed.push(call);
+                }
+            }
+            runs.push(failed);
+        }
+        assert_eq!(runs[0], runs[1]);
+        assert!((20..80).contains(&runs[0].len()), "about a quarter of 200: {}", runs[0].len());
+    }
+}

@@ -177,3 +177,41 @@ impl BlobStore for Instrumented {
         self.timed(Operation::FreeBytes, self.inner.free_bytes()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::storage::layers::{Fault, Faulty, Moment};
+    use crate::storage::memory::MemoryStore;
+
+    #[derive(Debug, Default)]
+    struct Seen(Mutex<Vec<(Operation, Outcome)>>);
+
+    impl Observe for Seen {
+        fn observe(&self, operation: Operation, _elapsed: Duration, outcome: Outcome) {
+            self.0.lock().expect("no panic").push((operation, outcome));
+        }
+    }
+
+    #[tokio::test]
+    async fn every_operation_is_reported_once_with_its_outcome() {
+        let faulty = Arc::new(Faulty::new(Arc::new(MemoryStore::new())));
+        let seen = Arc::new(Seen::default());
+        let store = Instrumented::new(faulty.clone(), seen.clone());
+        let key = Key::opaque("00");
+        store.put(&key, "bytes".into()).await.expect("put");
+        store.stat(&Key::opaque("01")).await.expect_err("missing");
+        faulty.fail(Operation::DeleteMany, 1, Moment::After, Fault::Denied);
+        assert_eq!(store.delete_many(&[key]).await.len(), 1);
+        assert_eq!(
+            *seen.0.lock().expect("no panic"),
+            [
+                (Operation::Put, Outcome::Ok),
+                (Operation::Stat, Outcome::NotFound),
+                (Operation::DeleteMany, Outcome::Denied)
+            ]
+        );
+    }
+}

@@ -1,4 +1,6 @@
-//! Blobs on the wire: pushed in one request, mounted, read, deleted.
+//! Blobs on the wire: pushed in one request, mounted, read, deleted, damaged.
+
+use std::path::{Path, PathBuf};
 
 use reqwest::StatusCode;
 
@@ -147,6 +149,10 @@ async fn a_deleted_blob_is_gone_at_once() {
         expect(app.get(&path), StatusCode::NOT_FOUND).await;
         let again = expect(app.delete(&path), StatusCode::NOT_FOUND).await;
         assert_eq!(error_code(again).await, "BLOB_UNKNOWN");
+        let (_, hex) = digest.split_once(':').expect("a digest has a colon");
+        if query == "?purge=wait" {
+            assert_eq!(find_file(app.data.path(), hex), None, "the bytes are gone when the answer comes");
+        }
     }
 }
 
@@ -171,4 +177,59 @@ async fn a_blob_beyond_the_limit_is_refused() {
     assert_eq!(error_code(refused).await, "SIZE_INVALID");
     expect(app.head(&format!("/v2/a/blobs/{digest}")), StatusCode::NOT_FOUND).await;
     app.push_blob("a", &bytes(100_000, 11)).await;
+}
+
+#[tokio::test]
+async fn a_damaged_blob_is_not_served_and_heals_when_pushed_again() {
+    let app = TestApp::start().await;
+    let data = bytes(300_000, 12);
+    let digest = app.push_blob("a", &data).await;
+    let path = format!("/v2/a/blobs/{digest}");
+    let (_, hex) = digest.split_once(':').expect("a digest has a colon");
+    for damage in ["shorten", "remove"] {
+        let file = find_file(app.data.path(), hex).expect("the blob has a file");
+        match damage {
+            "shorten" => std::fs::write(&file, b"short").expect("the file can be written"),
+            _ => std::fs::remove_file(&file).expect("the file can be removed"),
+        }
+        let range = app.get(&path).header("range", "bytes=1000-1999,5000-5999");
+        let refused = expect(range, StatusCode::SERVICE_UNAVAILABLE).await;
+        assert_eq!(error_code(refused).await, "BLOB_UNKNOWN");
+        // Whoever may push must push, so to them the blob is not there.
+        expect(app.head(&path), StatusCode::NOT_FOUND).await;
+        app.push_blob("a", &data).await;
+        let whole = expect(app.get(&path), StatusCode::OK).await;
+        assert_eq!(whole.bytes().await.expect("a whole body"), data);
+        std::fs::remove_file(&file).ok();
+    }
+}
+
+/// The file below `folder` whose name begins with `prefix`.
+fn find_file(folder: &Path, prefix: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    entries.map(|entry| entry.path()).find_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        if path.is_dir() { find_file(&path, prefix) } else { name.starts_with(prefix).then(|| path.clone()) }
+    })
+}
+
+#[tokio::test]
+async fn lengths_are_told_over_http2_too() {
+    let app = TestApp::start().await;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
+    for len in [0, 300_000] {
+        let data = bytes(len, 13);
+        let url = format!("http://{}/v2/a/blobs/{}", app.address, app.push_blob("a", &data).await);
+        let head = expect(client.head(&url), StatusCode::OK).await;
+        let get = expect(client.get(&url), StatusCode::OK).await;
+        for answer in [&head, &get] {
+            assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+            assert_eq!(header(answer, "content-length"), len.to_string());
+        }
+        assert_eq!(get.bytes().await.expect("a whole body"), data);
+    }
+    // A refusal of a body that nobody read resets the stream, not the connection.
+    let url = format!("http://{}/v2/a/blobs/uploads/none", app.address);
+    let refused = expect(client.patch(&url).body(bytes(3 << 20, 14)), StatusCode::NOT_FOUND).await;
+    assert_eq!(maybe_header(&refused, "connection"), None);
 }

@@ -58,7 +58,9 @@ async fn every_refusal_has_its_body() {
         }
         writeln!(page, "\n  {}", answer.text().await.expect("a body")).expect("a String takes any text");
     }
-    insta::assert_snapshot!(page);
+    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("oci_errors", page);
+    });
 }
 
 #[tokio::test]

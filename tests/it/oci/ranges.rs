@@ -172,13 +172,11 @@ fn read_parts<'a>(body: &'a [u8], boundary: &str) -> Vec<(String, &'a [u8])> {
         let end = find(rest, between.as_bytes()).expect("a part ends with a boundary");
         parts.push((head, &rest[..end]));
         rest = &rest[end + between.len()..];
-        match rest.strip_prefix(b"\r\n") {
-            Some(next) => rest = next,
-            None => {
-                assert_eq!(rest, b"--\r\n");
-                return parts;
-            }
-        }
+        let Some(next) = rest.strip_prefix(b"\r\n") else {
+            assert_eq!(rest, b"--\r\n");
+            return parts;
+        };
+        rest = next;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use reqwest::{Body, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -264,6 +265,15 @@ async fn nobody_is_invited_to_send_a_body_that_is_refused() {
     socket.write_all(head.as_bytes()).await.expect("a head sent");
     let answer = read_answer(&mut socket).await;
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_ended() {
+    let app = TestApp::builder().limits(|limits| limits.request_time_max = Duration::from_secs(1)).start().await;
+    let location = app.start_upload("a").await;
+    let endless = futures_util::stream::iter([Ok::<_, std::io::Error>("x")]).chain(futures_util::stream::pending());
+    let chunk = app.patch(&location).body(Body::wrap_stream(endless));
+    expect(chunk, StatusCode::REQUEST_TIMEOUT).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,196 @@
+//! From a registry to a running server: sockets, routes, jobs, and an orderly end.
+//!
+//! The end has an order: readiness turns 503, requests under way get their answers, the listener closes, transfers
+//! finish, jobs stop, the data folder is marked as left cleanly. All of it within the time of grace.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{App, AppError, DataFolder, greeting};
+use crate::frontends::{oci, ops};
+use crate::http::middleware::{Envelope, HostGuard, envelope};
+use crate::http::server::{Server, ServerOptions};
+use crate::http::tls::TlsReloader;
+use crate::http::{Draining, Metrics, Services};
+use crate::jobs::{self, ReloadTls, Sweep};
+
+/// An app that has its sockets.
+#[derive(Debug)]
+pub struct Bound {
+    app: App,
+    listener: TcpListener,
+    listens: SocketAddr,
+    metrics_listener: Option<TcpListener>,
+    tls: Option<Arc<TlsReloader>>,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything under way was finished.
+    Finished,
+    /// Transfers were cut when the time of grace was over.
+    Cut,
+    /// The metadata writer died; nothing can be written any more.
+    WriterDied,
+}
+
+/// Pause between two looks at whether requests are under way.
+const DRAIN_POLL: Duration = Duration::from_millis(25);
+
+impl App {
+    /// Takes the configured addresses and reads the certificate.
+    ///
+    /// # Errors
+    /// [`AppError::Listen`], [`AppError::Tls`].
+    pub async fn bind(self) -> Result<Bound, AppError> {
+        let tls = match self.config.tls.clone() {
+            Some(files) => Some(Arc::new(TlsReloader::open(files.cert, files.key)?)),
+            None => None,
+        };
+        let (listener, listens) = listen(self.config.listen, "--listen").await?;
+        let metrics_listener = match self.config.metrics_listen {
+            Some(address) => Some(listen(address, "`metrics_listen`").await?.0),
+            None => None,
+        };
+        Ok(Bound { app: self, listener, listens, metrics_listener, tls })
+    }
+}
+
+impl Bound {
+    /// Where it listens, with the port that was really taken.
+    pub fn listens(&self) -> SocketAddr {
+        self.listens
+    }
+
+    /// What to print for the operator: the address, and three lines that push something.
+    pub fn greeting(&self) -> String {
+        greeting::greeting(self.listens, self.tls.is_some(), self.app.config.public_url.as_ref())
+    }
+
+    /// Serves until `stop` fires or the metadata writer dies, and ends in order.
+    pub async fn run(self, stop: CancellationToken) -> Ending {
+        let Self { app, listener, metrics_listener, tls, .. } = self;
+        let services = Services {
+            registry: Arc::clone(&app.registry),
+            metrics: Arc::new(Metrics::default()),
+            draining: Draining::default(),
+        };
+        let (workers, ended) = (TaskTracker::new(), CancellationToken::new());
+        start_jobs(&workers, &ended, &app, tls.as_ref());
+        let options = server_options(&app);
+        if let Some(listener) = metrics_listener {
+            let router = ops::metrics_routes(&services).layer(from_fn_with_state(app.envelope(&services), envelope));
+            let server = Server::new(listener, router, Arc::clone(&services.metrics), options.clone());
+            let ended = ended.clone();
+            workers.spawn(async move { server.run(ended).await });
+        }
+        let closed = CancellationToken::new();
+        let server = Server::new(listener, app.router(&services), Arc::clone(&services.metrics), options)
+            .with_tls(tls)
+            .run(closed.clone());
+        let out_of_time = async {
+            let deadline = drain(&services, &stop, &app.writer_died, app.config.shutdown_grace).await;
+            closed.cancel();
+            tokio::time::sleep_until(deadline).await;
+        };
+        let finished = tokio::select! {
+            finished = server => finished,
+            () = out_of_time => false,
+        };
+        ended.cancel();
+        workers.close();
+        workers.wait().await;
+        let ending = match (app.writer_died.is_cancelled(), finished) {
+            (true, _) => Ending::WriterDied,
+            (false, true) => Ending::Finished,
+            (false, false) => Ending::Cut,
+        };
+        app.release(ending).await;
+        ending
+    }
+}
+
+impl App {
+    fn router(&self, services: &Services) -> Router {
+        let registry = Arc::clone(&services.registry);
+        ops::routes(services, self.config.metrics_listen.is_none())
+            .fallback(move |request: Request| oci::handle(Arc::clone(&registry), request))
+            .layer(from_fn_with_state(self.envelope(services), envelope))
+    }
+
+    fn envelope(&self, services: &Services) -> Envelope {
+        let public_host = self.config.public_url.as_ref().map(|url| url.host.clone());
+        Envelope {
+            metrics: Arc::clone(&services.metrics),
+            entropy: Arc::clone(&self.entropy),
+            guard: (!self.config.insecure_anonymous).then_some(HostGuard { public_host }),
+        }
+    }
+
+    /// Leaves the data folder, marked as clean unless something went wrong.
+    async fn release(self, ending: Ending) {
+        let Some(folder) = self.folder else { return };
+        if ending == Ending::WriterDied {
+            return;
+        }
+        let released = tokio::task::spawn_blocking(move || DataFolder::release(folder)).await;
+        if !matches!(released, Ok(Ok(()))) {
+            tracing::warn!("the data folder could not be marked as left cleanly");
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, choose: &'static str) -> Result<(TcpListener, SocketAddr), AppError> {
+    let fault = |source| AppError::Listen { address, source, choose };
+    let listener = TcpListener::bind(address).await.map_err(fault)?;
+    let listens = listener.local_addr().map_err(fault)?;
+    Ok((listener, listens))
+}
+
+fn start_jobs(workers: &TaskTracker, ended: &CancellationToken, app: &App, tls: Option<&Arc<TlsReloader>>) {
+    jobs::start(workers, ended.clone(), Sweep::new(Arc::clone(&app.registry)));
+    if let Some(tls) = tls {
+        jobs::start(workers, ended.clone(), ReloadTls::new(Arc::clone(tls)));
+    }
+}
+
+fn server_options(app: &App) -> ServerOptions {
+    ServerOptions {
+        connections_max: app.config.connections_max,
+        head_time_max: app.config.header_time_max,
+        grace: app.config.shutdown_grace,
+        ..ServerOptions::default()
+    }
+}
+
+/// Waits for the stop; then, not ready any more but still listening, until no request waits for its answer.
+///
+/// Gives the moment at which the time of grace is over.
+async fn drain(
+    services: &Services,
+    stop: &CancellationToken,
+    writer_died: &CancellationToken,
+    grace: Duration,
+) -> Instant {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = writer_died.cancelled() => {}
+    }
+    services.draining.begin();
+    let deadline = Instant::now() + grace;
+    // A push whose facts cannot be written fails anyway.
+    while services.metrics.requests_under_way() > 0 && Instant::now() < deadline && !writer_died.is_cancelled() {
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
+    deadline
+}

@@ -1,0 +1,167 @@
+//! The command line: one file a verb. It reads arguments and environment, calls the layers below, and prints.
+//!
+//! Exit codes: 0 for success; 1 when what was asked for failed or found something; 2 when it could not begin: usage,
+//! configuration, a folder or a port that cannot be used. Every refusal is one sentence on standard error.
+
+mod config;
+mod fsck;
+mod reference;
+mod repo;
+mod serve;
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use crate::config::{Loaded, Sources};
+
+pub use reference::{Page, pages};
+
+/// Version of the package, and the commit when the build was told.
+static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("GIT_COMMIT") {
+    Some(commit) if !commit.is_empty() => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+    _ => env!("CARGO_PKG_VERSION").to_owned(),
+});
+
+/// An OCI registry where nothing unproven can be pulled.
+#[derive(Debug, Parser)]
+#[command(name = "bonded", version = VERSION.as_str(), propagate_version = false)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serves the registry until it is told to stop.
+    Serve(serve::ServeArgs),
+    /// Shows or checks the configuration.
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
+    /// Checks that facts and bytes agree; prints one line for each finding.
+    ///
+    /// Works beside a running server. Ends with 0 when nothing was found, 1 when something was, 2 when the data folder
+    /// cannot be read.
+    Fsck(fsck::FsckArgs),
+    /// Lists or removes whole repositories, beside a running server if there is one.
+    #[command(subcommand)]
+    Repo(repo::RepoVerb),
+    /// Writes the reference pages.
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
+}
+
+/// Where to read the configuration from.
+#[derive(Clone, Debug, Default, Args)]
+struct ConfigArgs {
+    /// Configuration file (TOML). `BONDED_*` variables override it, flags override both.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The configuration, and which data folder.
+#[derive(Clone, Debug, Default, Args)]
+struct DataArgs {
+    /// Data folder [default: ./bonded-data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Reads the process's arguments and environment and does what they say.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.verb {
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Config(verb) => config::run(&verb),
+        Verb::Fsck(args) => fsck::run(&args),
+        Verb::Repo(verb) => repo::run(&verb),
+        Verb::Reference(args) => reference::run(&args),
+    };
+    ended.unwrap_or_else(|failure| {
+        eprint(&failure.sentence);
+        ExitCode::from(failure.code)
+    })
+}
+
+/// Why a verb ended without success.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    sentence: String,
+}
+
+impl Failure {
+    /// It could not begin.
+    fn usage(why: impl Display) -> Self {
+        Self { code: 2, sentence: why.to_string() }
+    }
+
+    /// It began, and failed.
+    fn failed(why: impl Display) -> Self {
+        Self { code: 1, sentence: why.to_string() }
+    }
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Loaded, Failure> {
+        load(self, Vec::new())
+    }
+}
+
+impl DataArgs {
+    fn load(&self) -> Result<Loaded, Failure> {
+        load(&self.config, self.data.iter().map(|data| ("--data", "data", data.clone())).collect())
+    }
+}
+
+fn load(args: &ConfigArgs, flags: Vec<(&'static str, &'static str, String)>) -> Result<Loaded, Failure> {
+    let environment = std::env::vars_os().collect();
+    Loaded::read(&Sources { file: args.config.clone(), environment, flags }).map_err(Failure::usage)
+}
+
+/// A runtime whose threads, and so its memory, are bounded.
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("bonded")
+        .build()
+        .map_err(|error| Failure::usage(format!("the runtime cannot be started: {error}")))
+}
+
+/// Most threads for work that blocks on the disk; each may hold a buffer, and a disk serves no more at once.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// Prints to standard output; whoever closed it does not want to know.
+fn print(text: impl Display) {
+    let mut out = std::io::stdout().lock();
+    drop(write!(out, "{text}").and_then(|()| out.flush()));
+}
+
+fn eprint(sentence: impl Display) {
+    drop(writeln!(std::io::stderr().lock(), "bonded: {sentence}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_begins_with_that_of_the_package() {
+        assert!(VERSION.starts_with(env!("CARGO_PKG_VERSION")));
+    }
+}

@@ -1,0 +1,150 @@
+//! The table of configuration keys, made from the JSON Schema: what each is called in the file and in the environment.
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::settings::Settings;
+
+/// What every environment variable of ours begins with.
+pub(super) const PREFIX: &str = "BONDED_";
+
+/// One key.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// As in the file, with its section: `limits.tag_page_max`.
+    pub path: String,
+    /// What it means.
+    pub description: String,
+    /// Its type, for people.
+    pub kind: Kind,
+    /// The default; `None` when the key has none.
+    pub default: Option<Value>,
+}
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A text; the environment gives it as it is.
+    Text,
+    /// A number of bytes, or a text with a unit.
+    Size,
+    /// Anything else that TOML can say.
+    Toml(&'static str),
+}
+
+impl Key {
+    /// The environment variable that overrides this key.
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.path.replace('.', "_").to_uppercase())
+    }
+
+    /// The section, when the key stands in one, and the name in it.
+    pub fn section(&self) -> (Option<&str>, &str) {
+        self.path.split_once('.').map_or((None, self.path.as_str()), |(section, name)| (Some(section), name))
+    }
+}
+
+/// The JSON Schema of the configuration file.
+pub fn schema() -> Value {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Settings>().to_value()
+}
+
+/// Every key in alphabetical order, those without a section first.
+pub fn keys() -> Vec<Key> {
+    let inlined = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let schema = inlined.into_generator().into_root_schema_for::<Settings>().to_value();
+    let mut keys = Vec::new();
+    for (name, property) in properties(&schema) {
+        if property.get("properties").is_none() {
+            keys.push(key(name.clone(), property));
+        }
+    }
+    for (section, property) in properties(&schema) {
+        keys.extend(properties(property).map(|(name, property)| key(format!("{section}.{name}"), property)));
+    }
+    keys
+}
+
+/// The names of the sections in alphabetical order, and what each is about.
+pub fn sections() -> Vec<(String, String)> {
+    let schema = schema();
+    properties(&schema)
+        .filter(|(_, property)| property.get("$ref").is_some() && property.get("default").is_some_and(Value::is_object))
+        .map(|(name, property)| (name.clone(), description(property)))
+        .collect()
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn key(path: String, property: &Value) -> Key {
+    Key {
+        path,
+        description: description(property),
+        kind: kind(property),
+        default: property.get("default").filter(|value| !value.is_null()).cloned(),
+    }
+}
+
+fn description(property: &Value) -> String {
+    property.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
+}
+
+fn kind(property: &Value) -> Kind {
+    let types: Vec<&str> = match property.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
+        // An enum with documented variants is a `oneOf` of texts.
+        _ => vec!["string"],
+    };
+    match types.as_slice() {
+        types if types.contains(&"string") && types.contains(&"integer") => Kind::Size,
+        types if types.contains(&"string") => Kind::Text,
+        ["array"] => Kind::Toml("list of texts"),
+        ["boolean"] => Kind::Toml("true or false"),
+        _ => Kind::Toml("number"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_keys_share_a_variable() {
+        let keys = keys();
+        let variables: BTreeSet<String> = keys.iter().map(Key::variable).collect();
+        assert_eq!(variables.len(), keys.len());
+        assert!(variables.contains("BONDED_LIMITS_DISK_FREE_BYTES_MIN"));
+    }
+
+    #[test]
+    fn every_key_says_what_it_means_and_what_it_is_by_default() {
+        let without_default = ["public_url", "metrics_listen", "tls.cert", "tls.key"];
+        for key in keys() {
+            assert!(!key.description.is_empty(), "{}", key.path);
+            assert_eq!(key.default.is_none(), without_default.contains(&key.path.as_str()), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn the_type_decides_how_a_variable_is_read() {
+        let kind = |path: &str| keys().into_iter().find(|key| key.path == path).expect(path).kind;
+        for text in ["listen", "data", "durability", "public_url", "gc.blob_lease", "log.format", "tls.cert"] {
+            assert_eq!(kind(text), Kind::Text, "{text}");
+        }
+        assert_eq!(kind("limits.disk_free_bytes_min"), Kind::Size);
+        assert_eq!(kind("limits.tag_page_max"), Kind::Toml("number"));
+        assert_eq!(kind("sparse"), Kind::Toml("list of texts"));
+        assert_eq!(kind("insecure_anonymous"), Kind::Toml("true or false"));
+    }
+
+    #[test]
+    fn every_section_is_described() {
+        let names: Vec<String> = sections().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["gc", "limits", "log", "shutdown", "tls", "uploads"]);
+    }
+}

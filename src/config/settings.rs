@@ -1,0 +1,241 @@
+//! The configuration file as it is written: every key, its type and its default, and nothing of what a value means.
+//!
+//! The JSON Schema, the table of environment variables and the reference page are all made from these structs, so their
+//! docstrings are read by operators.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::registry::{Limits, RegistryOptions};
+
+use super::units::{Size, Span, positive};
+
+/// The configuration of Bonded.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Address and port to listen on. Anything beyond loopback needs `insecure_anonymous = true`, as long as there are
+    /// no accounts.
+    pub listen: String,
+    /// Folder of the database and the blobs; made when it is missing.
+    pub data: PathBuf,
+    /// `strict`: an acknowledged push survives a power cut. `relaxed`: faster, no fsync; after an unclean stop the blobs
+    /// of the last ten minutes are read again before they are served.
+    pub durability: Durability,
+    /// The address under which clients see this registry, such as `https://registry.example.com`.
+    pub public_url: Option<String>,
+    /// Repositories (globs; `*` is one segment, `**` any number) in which a manifest may name content that is not there.
+    pub sparse: Vec<String>,
+    /// Tags that cannot be moved or deleted once set: `repo-glob[:tag-glob]`, the tag part `*` when absent.
+    pub immutable_tags: Vec<String>,
+    /// Lets everybody who reaches `listen` push and pull, wherever they come from.
+    pub insecure_anonymous: bool,
+    /// Address and port for `/metrics` and `/health`, when they should not be on `listen`.
+    pub metrics_listen: Option<String>,
+    /// HTTPS. Both files are read again when they change.
+    pub tls: TlsSettings,
+    /// How long content is kept that nothing names.
+    pub gc: GcSettings,
+    /// Upload sessions.
+    pub uploads: UploadSettings,
+    /// Limits; none can be switched off.
+    pub limits: LimitSettings,
+    /// The log on standard error.
+    pub log: LogSettings,
+    /// How the server stops.
+    pub shutdown: ShutdownSettings,
+}
+
+/// How an acknowledged push is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// On disk before the answer.
+    Strict,
+    /// With the operating system before the answer.
+    Relaxed,
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSettings {
+    /// PEM file of the certificate chain, the server's own certificate first.
+    pub cert: Option<PathBuf>,
+    /// PEM file of the private key.
+    pub key: Option<PathBuf>,
+}
+
+/// `[gc]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GcSettings {
+    /// How long a blob that no manifest names is kept after an upload, a mount or a HEAD.
+    pub blob_lease: Span,
+    /// How long a blob that a manifest names is kept after a HEAD, should that manifest be deleted.
+    pub head_lease: Span,
+}
+
+/// `[uploads]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UploadSettings {
+    /// How long an upload session lives after its last progress.
+    pub expire: Span,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Largest manifest; at least 4 MiB.
+    pub manifest_bytes_max: Size,
+    /// Deepest nesting of JSON in a manifest; at least 16.
+    pub manifest_depth_max: usize,
+    /// Most descriptors a manifest may name.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub manifest_descriptors_max: usize,
+    /// Most annotations on one object of a manifest; at least 1000.
+    pub manifest_annotations_max: usize,
+    /// Most `tag` parameters of one manifest PUT.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub tag_params_max: usize,
+    /// Largest blob.
+    pub blob_bytes_max: Size,
+    /// Largest blob that is kept in the database instead of a file; at most 1 MiB.
+    pub inline_bytes_max: Size,
+    /// Most entries of a page of tags.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub tag_page_max: u32,
+    /// Most entries of a page of repositories.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub catalog_page_max: u32,
+    /// Most entries of a page of referrers.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub referrer_page_max: u32,
+    /// Most bytes of a page of referrers.
+    pub referrer_page_bytes_max: Size,
+    /// Most ranges in one request.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub ranges_max: usize,
+    /// Free bytes that must stay on the disk; below that, pushes are refused.
+    pub disk_free_bytes_min: Size,
+    /// Longest time without a byte of a request body.
+    pub body_idle_max: Span,
+    /// Longest time a request may take in all.
+    pub request_time_max: Span,
+    /// Longest time until the header of a request is complete.
+    pub header_time_max: Span,
+    /// Most connections at once; more wait.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub connections_max: usize,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// `text` for people, `json` for machines.
+    pub format: LogFormat,
+    /// What to log: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,bonded::registry=debug`.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[shutdown]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownSettings {
+    /// How long transfers may go on after SIGTERM or SIGINT.
+    pub grace: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            data: PathBuf::from("./bonded-data"),
+            durability: Durability::Strict,
+            public_url: None,
+            sparse: Vec::new(),
+            immutable_tags: Vec::new(),
+            insecure_anonymous: false,
+            metrics_listen: None,
+            tls: TlsSettings::default(),
+            gc: GcSettings::default(),
+            uploads: UploadSettings::default(),
+            limits: LimitSettings::default(),
+            log: LogSettings::default(),
+            shutdown: ShutdownSettings::default(),
+        }
+    }
+}
+
+impl Default for GcSettings {
+    fn default() -> Self {
+        let options = RegistryOptions::default();
+        Self { blob_lease: Span(options.blob_lease), head_lease: Span(options.head_lease) }
+    }
+}
+
+impl Default for UploadSettings {
+    fn default() -> Self {
+        Self { expire: Span(RegistryOptions::default().upload_ttl) }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            manifest_bytes_max: Size(limits.manifest_bytes_max),
+            manifest_depth_max: limits.manifest_depth_max,
+            manifest_descriptors_max: limits.manifest_descriptors_max,
+            manifest_annotations_max: limits.manifest_annotations_max,
+            tag_params_max: limits.tag_params_max,
+            blob_bytes_max: Size(limits.blob_bytes_max),
+            inline_bytes_max: Size(limits.inline_bytes_max),
+            tag_page_max: limits.tag_page_max,
+            catalog_page_max: limits.catalog_page_max,
+            referrer_page_max: limits.referrer_page_max,
+            referrer_page_bytes_max: Size(limits.referrer_page_bytes_max as u64),
+            ranges_max: limits.ranges_max,
+            disk_free_bytes_min: Size(limits.disk_free_bytes_min),
+            body_idle_max: Span(limits.body_idle_max),
+            request_time_max: Span(limits.request_time_max),
+            header_time_max: Span(Duration::from_secs(15)),
+            connections_max: 10_000,
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self { grace: Span(Duration::from_secs(30)) }
+    }
+}

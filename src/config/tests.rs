@@ -1,0 +1,211 @@
+//! Tests of the configuration as an operator meets it.
+
+use std::fs;
+
+use super::*;
+
+fn load(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&'static str, &'static str, &str)],
+) -> Result<Loaded, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bonded.toml");
+    fs::write(&path, file).expect("write the file");
+    let sources = Sources {
+        file: Some(path),
+        environment: environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        flags: flags.iter().map(|(flag, key, value)| (*flag, *key, (*value).to_owned())).collect(),
+    };
+    let hide = |text: String| text.replace(&folder.path().display().to_string(), "");
+    Loaded::read(&sources).map_err(|error| hide(error.to_string()))
+}
+
+fn refusal(file: &str) -> String {
+    load(file, &[], &[]).map(|loaded| loaded.config).expect_err(file)
+}
+
+fn variable_refusal(name: &str, value: &str) -> String {
+    load("", &[(name, value)], &[]).map(|loaded| loaded.config).expect_err(name)
+}
+
+#[test]
+fn without_anything_it_is_a_local_registry() {
+    let config = Loaded::read(&Sources::default()).expect("the defaults are valid").config;
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.data.to_str(), Some("./bonded-data"));
+    assert_eq!(config.durability, Durability::Strict);
+    assert_eq!(config.registry.limits.disk_free_bytes_min, 256 << 20);
+    assert_eq!(config.registry.blob_lease, Duration::from_hours(24));
+    assert!(config.tls.is_none() && !config.insecure_anonymous);
+}
+
+#[test]
+fn every_key_can_be_set_in_the_file() {
+    let text = r#"
+        listen = "0.0.0.0:5000"
+        data = "/srv/bonded"
+        durability = "relaxed"
+        public_url = "https://Registry.example.com/"
+        sparse = ["mirror/**"]
+        immutable_tags = ["prod/*:v*"]
+        insecure_anonymous = true
+        metrics_listen = "127.0.0.1:9090"
+        [tls]
+        cert = "cert.pem"
+        key = "key.pem"
+        [gc]
+        blob_lease = "1h"
+        [uploads]
+        expire = "2h"
+        [limits]
+        manifest_bytes_max = "8MiB"
+        disk_free_bytes_min = 0
+        ranges_max = 3
+        request_time_max = "1h30m"
+        connections_max = 7
+        [log]
+        format = "json"
+        level = "debug"
+        [shutdown]
+        grace = "5s"
+    "#;
+    let config = load(text, &[], &[]).expect("valid").config;
+    assert_eq!(config.listen.port(), 5000);
+    assert_eq!(config.durability, Durability::Relaxed);
+    let url = config.public_url.expect("an address");
+    assert_eq!((url.url.as_str(), url.host.as_str()), ("https://Registry.example.com", "registry.example.com"));
+    assert_eq!(config.tls.expect("tls").key.to_str(), Some("key.pem"));
+    assert_eq!(config.registry.blob_lease, Duration::from_hours(1));
+    assert_eq!(config.registry.head_lease, Duration::from_mins(15));
+    assert_eq!(config.registry.upload_ttl, Duration::from_hours(2));
+    assert_eq!(config.registry.limits.manifest_bytes_max, 8 << 20);
+    assert_eq!(config.registry.limits.disk_free_bytes_min, 0);
+    assert_eq!(config.registry.limits.request_time_max, Duration::from_mins(90));
+    assert_eq!((config.registry.limits.ranges_max, config.connections_max), (3, 7));
+    assert_eq!((config.log_format, config.log_level.as_str()), (LogFormat::Json, "debug"));
+    assert_eq!(config.shutdown_grace, Duration::from_secs(5));
+}
+
+#[test]
+fn the_environment_beats_the_file_and_a_flag_beats_both() {
+    let file = "listen = \"127.0.0.1:1\"\ndata = \"a\"\n[limits]\ntag_page_max = 1\n";
+    let environment = [("BONDED_LISTEN", "127.0.0.1:2"), ("BONDED_DATA", "b"), ("HOME", "/root")];
+    let loaded = load(file, &environment, &[("--listen", "listen", "127.0.0.1:3")]).expect("valid");
+    assert_eq!(loaded.config.listen.port(), 3);
+    assert_eq!(loaded.config.data.to_str(), Some("b"));
+    assert_eq!(loaded.config.registry.limits.tag_page_max, 1);
+    let shown = loaded.to_toml();
+    assert!(shown.contains("listen = \"127.0.0.1:3\" # --listen\n"), "{shown}");
+    assert!(shown.contains("data = \"b\" # BONDED_DATA\n"), "{shown}");
+    assert!(shown.contains("tag_page_max = 1 # /bonded.toml:4\n") || shown.contains("bonded.toml:4\n"), "{shown}");
+}
+
+#[test]
+fn a_variable_is_read_as_its_key_wants_it() {
+    let environment = [
+        ("BONDED_LIMITS_DISK_FREE_BYTES_MIN", "1GiB"),
+        ("BONDED_LIMITS_BLOB_BYTES_MAX", "1048576"),
+        ("BONDED_LIMITS_TAG_PAGE_MAX", "50"),
+        ("BONDED_SPARSE", "[\"a/**\", \"b\"]"),
+        ("BONDED_INSECURE_ANONYMOUS", "true"),
+        ("BONDED_GC_HEAD_LEASE", "5m"),
+        ("BONDED_DATA", "123"),
+        // What Kubernetes sets beside a service of that name.
+        ("BONDED_PORT", "tcp://10.0.0.1:80"),
+        ("BONDED_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("BONDED_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let config = load("", &environment, &[]).expect("valid").config;
+    assert_eq!(config.registry.limits.disk_free_bytes_min, 1 << 30);
+    assert_eq!(config.registry.limits.blob_bytes_max, 1 << 20);
+    assert_eq!(config.registry.limits.tag_page_max, 50);
+    assert!(config.registry.sparse.matches(&"a/x".parse().expect("a name")));
+    assert!(config.insecure_anonymous);
+    assert_eq!(config.registry.head_lease, Duration::from_mins(5));
+    assert_eq!(config.data.to_str(), Some("123"));
+}
+
+#[test]
+fn what_is_unknown_is_refused_with_the_nearest_name() {
+    assert_eq!(refusal("\nlisen = \"x\""), "/bonded.toml:2: `lisen` is not a key; did you mean `listen`?");
+    assert_eq!(
+        refusal("[limits]\n\ntag_pages_max = 1"),
+        "/bonded.toml:3: `limits.tag_pages_max` is not a key; did you mean `limits.tag_page_max`?"
+    );
+    assert_eq!(
+        refusal("disk_free_bytes_min = 1"),
+        "/bonded.toml:1: `disk_free_bytes_min` is not a key; did you mean `limits.disk_free_bytes_min`?"
+    );
+    assert_eq!(refusal("[walrus]"), "/bonded.toml:1: `walrus` is not a key; `bonded config show` lists them all");
+    assert_eq!(refusal("tls = 1"), "/bonded.toml:1: `tls` is a section; write it as `[tls]` with keys below");
+    assert_eq!(
+        variable_refusal("BONDED_LISTEN_ON", "x"),
+        "BONDED_LISTEN_ON: the environment variable stands for no key; did you mean BONDED_LISTEN?"
+    );
+    assert_eq!(variable_refusal("BONDED_", "x"), "BONDED_: the environment variable stands for no key; unset it");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_place_and_key() {
+    let cases = [
+        ("listen = 8080", "/bonded.toml:1: `listen`: invalid type: integer `8080`, expected a string"),
+        ("listen = \"here\"", "/bonded.toml:1: `listen`: `here` is not an address; write it like \"127.0.0.1:8080\""),
+        ("[gc]\nblob_lease = \"soon\"", "/bonded.toml:2: `gc.blob_lease`: `soon` is not a time; write it like"),
+        ("[limits]\nranges_max = 0", "/bonded.toml:2: `limits.ranges_max`: it must be at least 1"),
+        ("[limits]\ntag_page_max = -1", "/bonded.toml:2: `limits.tag_page_max`: invalid value: integer `-1`"),
+        (
+            "[limits]\nmanifest_bytes_max = \"1MiB\"",
+            "/bonded.toml:2: `limits.manifest_bytes_max`: it must be at least 4MiB",
+        ),
+        (
+            "[limits]\nmanifest_depth_max = 1000",
+            "/bonded.toml:2: `limits.manifest_depth_max`: it must be from 16 to 127",
+        ),
+        ("[limits]\nbody_idle_max = \"0s\"", "/bonded.toml:2: `limits.body_idle_max`: it must be longer than zero"),
+        ("durability = \"eventual\"", "/bonded.toml:1: `durability`: unknown variant `eventual`"),
+        ("sparse = [\"a[\"]", "/bonded.toml:1: `sparse`: `a[` is not a glob"),
+        ("public_url = \"ftp://x\"", "/bonded.toml:1: `public_url`: `ftp://x` is not an address of this registry"),
+        ("public_url = \"https://x/prefix\"", "/bonded.toml:1: `public_url`: `https://x/prefix` is not an address"),
+        ("[tls]\ncert = \"c.pem\"", "/bonded.toml:2: `tls.cert`: `tls.key` is missing; HTTPS needs both files"),
+        ("[log]\nlevel = \"a=b=c\"", "/bonded.toml:2: `log.level`: `a=b=c` is not a filter"),
+        ("data = \"\"", "/bonded.toml:1: `data`: it is empty; name a path"),
+        ("listen = ", "/bonded.toml:1: not TOML: "),
+    ];
+    for (file, expected) in cases {
+        let refusal = refusal(file);
+        assert!(refusal.starts_with(expected), "{file}: {refusal}");
+        assert!(!refusal.contains('\n'), "{refusal}");
+    }
+    let refusal = variable_refusal("BONDED_LIMITS_TAG_PAGE_MAX", "many");
+    assert_eq!(refusal, "BONDED_LIMITS_TAG_PAGE_MAX: `limits.tag_page_max`: `many` is not a number as TOML writes it");
+}
+
+#[test]
+fn strangers_are_let_in_only_on_purpose() {
+    for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
+        let refusal = refusal(&format!("listen = \"{address}\""));
+        assert!(refusal.contains("`insecure_anonymous = true`"), "{refusal}");
+        assert!(load(&format!("listen = \"{address}\"\ninsecure_anonymous = true"), &[], &[]).is_ok());
+    }
+    for address in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "localhost:0", "[::ffff:127.0.0.1]:80"] {
+        assert!(load(&format!("listen = \"{address}\""), &[], &[]).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let file = "sparse = [\"a/**\"]\npublic_url = \"https://x\"\n[limits]\nblob_bytes_max = \"5GiB\"\n";
+    let first = load(file, &[], &[]).expect("valid").to_toml();
+    let again = load(&first, &[], &[]).expect("what is shown is valid").to_toml();
+    let values = |text: &str| {
+        text.lines().map(|line| line.split(" # ").next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&first), values(&again));
+    assert!(first.contains("blob_bytes_max = \"5GiB\""), "{first}");
+}
+
+#[test]
+fn the_schema_is_the_one_we_publish() {
+    insta::assert_json_snapshot!("schema", schema());
+}

@@ -1,0 +1,148 @@
+//! What every database must do behind `MetadataStore`: one function a rule, run on each database.
+//!
+//! After every rule the store must have no dangling reference.
+
+mod blobs;
+mod collect;
+mod fixtures;
+mod manifests;
+mod races;
+mod referrers;
+mod repositories;
+mod sqlite;
+mod tags;
+mod uploads;
+
+/// Runs the rules of the contract on the store that `$open` gives; a rule that is not listed is dead code and warned of.
+macro_rules! contract {
+    ($open:path) => {
+        $crate::contract::metadata::contract! { $open,
+            blobs: [
+                a_blob_is_found_in_its_repository_only
+                inline_bytes_come_back
+                a_head_leases_when_less_than_half_is_left
+                a_head_on_a_named_blob_takes_the_short_lease
+                a_head_never_shortens_a_lease
+                a_damaged_blob_is_not_leased_nor_mounted
+                damage_is_marked_only_at_the_key_it_was_seen_at
+                a_damaged_blob_is_healed_by_the_next_upload
+                a_second_commit_of_a_digest_dooms_the_second_object
+                a_mount_needs_the_source_to_have_it
+                a_mount_from_anywhere_needs_a_member
+                a_mount_makes_the_repository
+                a_blob_that_a_manifest_names_cannot_be_deleted
+                a_deleted_blob_is_gone_for_its_repository_only
+                restoring_makes_a_row_or_swaps_the_key
+                restoring_takes_a_doomed_object_off_the_list
+                restoring_an_inline_blob_dooms_the_object
+                scanning_goes_by_id
+                keys_are_known_wherever_they_stand
+            ],
+            uploads: [
+                a_session_is_found_by_repository_and_id
+                taking_raises_the_epoch_and_fences_the_old_holder
+                a_wrong_offset_leaves_the_session_alone
+                an_expired_session_is_unknown
+                a_renewed_session_lives_on
+                the_tail_is_kept_cut_and_joined
+                a_key_is_recorded_once
+                a_completing_session_can_be_taken_again
+                a_checkpoint_opens_a_completing_session
+                a_commit_makes_a_leased_member
+                a_repeated_commit_is_fine
+                a_commit_without_the_session_is_refused
+                a_committed_session_answers_until_it_expires
+                a_commit_with_an_unused_object_dooms_it
+                dropping_and_cancelling_doom_the_key
+                a_session_without_key_leaves_nothing
+                expiry_ends_a_batch
+            ],
+            manifests: [
+                a_manifest_is_found_by_tag_and_digest
+                missing_content_is_listed_in_order_and_once
+                a_blob_known_only_elsewhere_is_missing
+                a_damaged_blob_is_missing
+                what_is_not_required_may_be_missing
+                a_refused_manifest_makes_no_repository
+                sparse_edges_are_filled_by_later_pushes
+                a_child_may_be_a_blob
+                an_index_waits_for_its_children
+                the_same_manifest_again_is_fine
+                the_same_manifest_under_another_type_changes_the_type
+                preconditions_look_at_the_reference
+                naming_a_blob_ends_its_lease
+                a_listed_manifest_cannot_be_deleted
+                deleting_tells_which_blobs_it_named
+                deleting_an_unknown_manifest_says_so
+                deleting_ends_old_leases_only_when_asked
+            ],
+            tags: [
+                tags_come_in_byte_order_and_pages
+                tags_of_a_repository_without_manifests_are_unknown
+                a_tag_moves
+                an_immutable_tag_stays
+                deleting_a_tag_leaves_the_manifest
+                a_manifest_with_an_immutable_tag_cannot_be_deleted
+            ],
+            referrers: [
+                referrers_come_in_digest_order_and_pages
+                referrers_are_filtered_by_type
+                a_referrer_may_come_before_its_subject
+                referrers_of_a_deleted_subject_go_later
+                a_returning_subject_keeps_its_referrers
+                a_tagged_referrer_stays
+                referrers_of_referrers_follow
+                pushing_a_doomed_referrer_again_keeps_it
+            ],
+            repositories: [
+                only_repositories_with_manifests_are_listed
+                a_deleted_repository_takes_everything_along
+                a_deleted_repository_can_come_back
+                deleting_an_unknown_repository_says_so
+            ],
+            collect: [
+                a_lease_holds_an_unnamed_blob
+                the_last_edge_frees_a_blob
+                a_blob_shared_by_manifests_stays
+                a_blob_in_another_repository_stays
+                an_inline_blob_just_goes
+                collecting_goes_in_batches
+                a_claim_is_not_handed_out_twice
+                a_failed_removal_comes_again
+                a_purge_is_pending_until_the_object_is_gone
+                a_purge_is_not_pending_while_something_holds_the_blob
+                counts_add_up
+            ],
+            races: [
+                double_last_delete
+                late_reference
+                ghost_head
+                a_head_of_a_collected_blob_is_none
+                a_mount_revives_an_orphan
+                a_push_revives_an_orphan
+                delete_then_push_again_before_the_purge
+                index_naming_a_child_that_goes
+                two_takers_of_one_session
+                a_cancelled_session_cannot_commit
+                a_commit_after_expiry_was_swept_is_refused
+                two_pushers_of_one_digest
+                two_collectors
+                tag_move_against_collection
+                many_writers_at_once
+            ],
+        }
+    };
+    ($open:path, $($module:ident: [$($rule:ident)+],)+) => {
+        $(mod $module {
+            $(#[tokio::test]
+            async fn $rule() {
+                let opened = $open().await;
+                crate::contract::metadata::$module::$rule(opened.store()).await;
+                let findings = opened.store().reference_check().await.expect("a check");
+                assert!(findings.is_empty(), "{findings:#?}");
+                opened.store().close().await;
+            })+
+        })+
+    };
+}
+use contract;

@@ -4,6 +4,7 @@ mod kill;
 pub(crate) mod memory;
 mod process;
 mod pusher;
+mod races;
 
 use crate::runner::{Scenario, scenario};
 
@@ -15,6 +16,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         scenario(GROUP, "graceful stop", process::graceful_stop),
         scenario(GROUP, "refused starts", process::refused_starts),
         scenario(GROUP, "damage heals", process::damage_heals),
+        scenario(GROUP, "races", races::run),
         scenario(GROUP, "memory", memory::run_small),
     ]
 }

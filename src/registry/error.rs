@@ -94,6 +94,9 @@ pub enum RegistryError {
         /// The limit.
         min: u64,
     },
+    /// The disk or the database took no more in the middle of a write.
+    #[error("the registry's disk is full (disk_free_bytes_min should have kept a reserve)")]
+    StoreFull,
     /// A limit on how many sessions or writes may be under way is reached; or the store is away.
     #[error("the registry is busy")]
     Busy {
@@ -108,11 +111,19 @@ pub enum RegistryError {
 /// When a client may try again after a passing failure.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// What the client is told of these is only "busy" or "full", so the cause is logged where it is dropped.
+fn log_passing(error: &(dyn std::error::Error + 'static), passing: bool) {
+    if passing {
+        tracing::warn!(error, "a store refuses for now");
+    }
+}
+
 impl From<MetadataError> for RegistryError {
     fn from(error: MetadataError) -> Self {
+        log_passing(&error, matches!(error, MetadataError::Unavailable(_) | MetadataError::Full(_)));
         match error {
             MetadataError::Unavailable(_) => Self::Busy { retry_after: RETRY_AFTER },
-            MetadataError::Full(_) => Self::DiskFull { free: 0, min: 0 },
+            MetadataError::Full(_) => Self::StoreFull,
             other => Self::Internal(Box::new(other)),
         }
     }
@@ -120,9 +131,10 @@ impl From<MetadataError> for RegistryError {
 
 impl From<StorageError> for RegistryError {
     fn from(error: StorageError) -> Self {
+        log_passing(&error, matches!(error, StorageError::Unavailable(_) | StorageError::Full(_)));
         match error {
             StorageError::Unavailable(_) => Self::Busy { retry_after: RETRY_AFTER },
-            StorageError::Full(_) => Self::DiskFull { free: 0, min: 0 },
+            StorageError::Full(_) => Self::StoreFull,
             StorageError::UploadLost { .. } => Self::UploadUnknown,
             other => Self::Internal(Box::new(other)),
         }

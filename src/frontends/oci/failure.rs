@@ -120,8 +120,7 @@ impl From<RegistryError> for Failure {
                 Self::new(Condition::Referenced, message, json!({"manifest": by.to_string()}))
             }
             // The store itself said that it is full, so there are no numbers to tell.
-            RegistryError::DiskFull { min: 0, .. } => Self::from(Condition::DiskFull),
-            RegistryError::DiskFull { .. } => plain(Condition::DiskFull),
+            RegistryError::StoreFull | RegistryError::DiskFull { .. } => plain(Condition::DiskFull),
             RegistryError::Busy { retry_after } => {
                 plain(Condition::Busy).with_header(RETRY_AFTER, seconds(retry_after))
             }
@@ -199,8 +198,8 @@ mod tests {
         let (status, _, body) = rendered(RegistryError::DiskFull { free: 5, min: 9 }).await;
         assert_eq!(status, 507);
         insta::assert_snapshot!(body, @r#"{"errors":[{"code":"DENIED","message":"only 5 bytes are free on the registry's disk and 9 must stay (disk_free_bytes_min)"}]}"#);
-        let (_, _, body) = rendered(RegistryError::DiskFull { free: 0, min: 0 }).await;
-        insta::assert_snapshot!(body, @r#"{"errors":[{"code":"DENIED","message":"disk full"}]}"#);
+        let (_, _, body) = rendered(RegistryError::StoreFull).await;
+        insta::assert_snapshot!(body, @r#"{"errors":[{"code":"DENIED","message":"the registry's disk is full (disk_free_bytes_min should have kept a reserve)"}]}"#);
     }
 
     #[tokio::test]

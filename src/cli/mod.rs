@@ -137,7 +137,7 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// Most threads for work that blocks on the disk; each may hold a buffer, and a disk serves no more at once.
-const BLOCKING_THREADS_MAX: usize = 64;
+const BLOCKING_THREADS_MAX: usize = 32;
 
 /// Prints to standard output; whoever closed it does not want to know.
 fn print(text: impl Display) {

@@ -62,6 +62,7 @@ fn table<'a>(page: &mut String, keys: impl Iterator<Item = &'a Key>) {
     for key in keys {
         let kind = match key.kind {
             Kind::Text => "text",
+            Kind::Time => "time",
             Kind::Size => "size",
             Kind::Toml(kind) => kind,
         };

@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::settings::Settings;
+use super::units::TIME_FORMAT;
 
 /// What every environment variable of ours begins with.
 pub(super) const PREFIX: &str = "BONDED_";
@@ -26,6 +27,8 @@ pub struct Key {
 pub enum Kind {
     /// A text; the environment gives it as it is.
     Text,
+    /// A length of time; also a text.
+    Time,
     /// A number of bytes, or a text with a unit.
     Size,
     /// Anything else that TOML can say.
@@ -99,6 +102,7 @@ fn kind(property: &Value) -> Kind {
         _ => vec!["string"],
     };
     match types.as_slice() {
+        _ if property.get("format").is_some_and(|format| format == TIME_FORMAT) => Kind::Time,
         types if types.contains(&"string") && types.contains(&"integer") => Kind::Size,
         types if types.contains(&"string") => Kind::Text,
         ["array"] => Kind::Toml("list of texts"),
@@ -133,9 +137,10 @@ mod tests {
     #[test]
     fn the_type_decides_how_a_variable_is_read() {
         let kind = |path: &str| keys().into_iter().find(|key| key.path == path).expect(path).kind;
-        for text in ["listen", "data", "durability", "public_url", "gc.blob_lease", "log.format", "tls.cert"] {
+        for text in ["listen", "data", "durability", "public_url", "log.format", "tls.cert"] {
             assert_eq!(kind(text), Kind::Text, "{text}");
         }
+        assert_eq!(kind("gc.blob_lease"), Kind::Time);
         assert_eq!(kind("limits.disk_free_bytes_min"), Kind::Size);
         assert_eq!(kind("limits.tag_page_max"), Kind::Toml("number"));
         assert_eq!(kind("sparse"), Kind::Toml("list of texts"));

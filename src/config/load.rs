@@ -189,7 +189,7 @@ fn read_environment(variables: &[(OsString, OsString)], keys: &[Key], values: &m
         let text = value.to_str().ok_or_else(|| fault("its value is not UTF-8"))?;
         let value = match (key.kind, parse_value(text)) {
             (Kind::Toml(_) | Kind::Size, Some(value)) => value,
-            (Kind::Text | Kind::Size, _) => Value::String(text.to_owned()),
+            (Kind::Text | Kind::Time | Kind::Size, _) => Value::String(text.to_owned()),
             (Kind::Toml(kind), None) => {
                 return Err(fault(&format!("`{text}` is not a {kind} as TOML writes it")));
             }

@@ -30,6 +30,9 @@ pub enum UnitError {
     Size(String),
 }
 
+/// What the schema of a [`Span`] gives as its format.
+pub(super) const TIME_FORMAT: &str = "time-span";
+
 /// Units of time in milliseconds, largest first.
 const SPAN_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
@@ -139,7 +142,7 @@ impl JsonSchema for Span {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^([0-9]+(d|h|m|s|ms))+$" })
+        json_schema!({ "type": "string", "format": TIME_FORMAT, "pattern": "^([0-9]+(d|h|m|s|ms))+$" })
     }
 }
 

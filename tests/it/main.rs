@@ -1,11 +1,13 @@
 //! The integration tests, in one binary.
 
 mod app;
+mod cli;
 mod contract;
 mod docs;
 mod fixtures;
 mod layering;
 mod oci;
+mod reference;
 mod registry;
 mod sources;
 mod statements;

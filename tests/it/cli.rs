@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
 
 /// Longest wait for anything a process does; far above what it takes, so that only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The binary without anything of this process's environment that would configure it.
 fn bonded(arguments: &[&str]) -> Command {
@@ -283,7 +283,7 @@ async fn a_second_signal_ends_it_at_once() {
 #[tokio::test]
 async fn verbs_work_beside_a_running_server() {
     let served = Served::start(&[]).await;
-    let image = ImageBuilder::new().layer(&[7; 100_000]);
+    let image = ImageBuilder::new().layer(&vec![7; 100_000]);
     served.push("team/app", &image).await;
     served.push("team/other", &ImageBuilder::new().layer(b"small")).await;
     let data = served.data();
@@ -306,7 +306,7 @@ async fn verbs_work_beside_a_running_server() {
 #[tokio::test]
 async fn fsck_prints_one_line_for_each_finding() {
     let mut served = Served::start(&[]).await;
-    served.push("team/app", &ImageBuilder::new().layer(&[9; 100_000])).await;
+    served.push("team/app", &ImageBuilder::new().layer(&vec![9; 100_000])).await;
     served.signal("TERM").await;
     assert_eq!(served.end().await, Some(0));
     let data = served.data();

@@ -5,6 +5,7 @@ mod cli;
 mod contract;
 mod docs;
 mod fixtures;
+mod http;
 mod layering;
 mod oci;
 mod reference;

@@ -193,6 +193,7 @@ impl Settings {
             referrer_page_max: limits.referrer_page_max,
             referrer_page_bytes_max: self.referrer_page_bytes()?,
             ranges_max: limits.ranges_max,
+            sessions_max: limits.sessions_max,
             disk_free_bytes_min: limits.disk_free_bytes_min.0,
             body_idle_max: positive_span("limits.body_idle_max", limits.body_idle_max)?,
             request_time_max: positive_span("limits.request_time_max", limits.request_time_max)?,

@@ -127,6 +127,10 @@ pub struct LimitSettings {
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub ranges_max: usize,
+    /// Most upload sessions that may be open at once; further ones are refused with 429.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub sessions_max: u64,
     /// Free bytes that must stay on the disk; below that, pushes are refused.
     pub disk_free_bytes_min: Size,
     /// Longest time without a byte of a request body.
@@ -219,6 +223,7 @@ impl Default for LimitSettings {
             referrer_page_max: limits.referrer_page_max,
             referrer_page_bytes_max: Size(limits.referrer_page_bytes_max as u64),
             ranges_max: limits.ranges_max,
+            sessions_max: limits.sessions_max,
             disk_free_bytes_min: Size(limits.disk_free_bytes_min),
             body_idle_max: Span(limits.body_idle_max),
             request_time_max: Span(limits.request_time_max),

@@ -105,6 +105,8 @@ conditions! {
         "The tag to be set breaks the grammar of the specification.";
     TooManyRanges UNSUPPORTED 400 "too many ranges"
         "The `Range` header names more ranges than the registry's limit. Ask for fewer at a time.";
+    TooManySessions TOOMANYREQUESTS 429 "too many upload sessions"
+        "As many upload sessions are open as `limits.sessions_max` allows. Finish or cancel some; `Retry-After` says when to try again.";
     TooManyTags UNSUPPORTED 414 "too many tags"
         "The request has more `tag` parameters than the registry's limit.";
     UploadRange BLOB_UPLOAD_INVALID 416 "chunk out of order"

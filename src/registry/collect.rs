@@ -36,9 +36,18 @@ pub(super) struct Collector {
     bytes: AtomicU64,
     objects: AtomicU64,
     sessions: AtomicU64,
+    /// Sessions that are open: counted by each sweep, and raised by each one begun since.
+    open_sessions: AtomicU64,
 }
 
 impl Collector {
+    /// Counts a session that is about to begin; `false` when `max` are open already.
+    ///
+    /// Sessions that ended since the last sweep still count, so this is a bound against floods, not a quota.
+    pub(super) fn count_session(&self, max: u64) -> bool {
+        self.open_sessions.fetch_add(1, Ordering::Relaxed) < max
+    }
+
     /// Says that there may be garbage.
     pub(super) fn wake(&self) {
         self.garbage.notify_one();
@@ -70,6 +79,7 @@ impl Registry {
         let blobs = self.metadata.blob_collect(now, BATCH).await?;
         let objects = self.purge(now).await?;
         let collector = &self.collector;
+        collector.open_sessions.store(self.metadata.counts().await?.uploads, Ordering::Relaxed);
         collector.sessions.fetch_add(sessions, Ordering::Relaxed);
         collector.blobs.fetch_add(blobs.rows, Ordering::Relaxed);
         collector.bytes.fetch_add(blobs.bytes, Ordering::Relaxed);

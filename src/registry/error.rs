@@ -97,7 +97,13 @@ pub enum RegistryError {
     /// The disk or the database took no more in the middle of a write.
     #[error("the registry's disk is full (disk_free_bytes_min should have kept a reserve)")]
     StoreFull,
-    /// A limit on how many sessions or writes may be under way is reached; or the store is away.
+    /// As many upload sessions are open as may be.
+    #[error("{max} upload sessions are open, which is the limit (sessions_max); finish or cancel some")]
+    TooManySessions {
+        /// The limit.
+        max: u64,
+    },
+    /// A limit on how many writes may be under way is reached; or the store is away.
     #[error("the registry is busy")]
     Busy {
         /// When to try again.

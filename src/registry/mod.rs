@@ -64,6 +64,8 @@ pub struct Limits {
     pub referrer_page_bytes_max: usize,
     /// Most ranges in one request.
     pub ranges_max: usize,
+    /// Most upload sessions that may be open at once.
+    pub sessions_max: u64,
     /// Free bytes that must stay on the disk.
     pub disk_free_bytes_min: u64,
     /// Longest time without a byte of a request body.
@@ -87,6 +89,7 @@ impl Default for Limits {
             referrer_page_max: 1_000,
             referrer_page_bytes_max: 3 << 20,
             ranges_max: 1_024,
+            sessions_max: 100_000,
             disk_free_bytes_min: 256 << 20,
             body_idle_max: Duration::from_mins(1),
             request_time_max: Duration::from_hours(6),

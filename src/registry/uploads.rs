@@ -3,6 +3,8 @@
 //! The newest writer wins: whoever takes a session at the right offset raises its epoch, and every later write of an older
 //! writer fails on it. Received bytes, driver state and hash state always describe the same byte.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::clock::Timestamp;
@@ -16,6 +18,9 @@ use crate::registry::intake::{Intake, Progress};
 use crate::registry::writers::Turn;
 use crate::registry::{ChunkRange, PushBody, Registry, RegistryError, Result, UploadStatus};
 use crate::storage::{AppendError, AppendHint, Appended, DriverState, Key, StorageError};
+
+/// How long a closed session is remembered, so that a PUT whose answer was lost gets it when it is repeated.
+const COMMITTED_KEPT: Duration = Duration::from_hours(1);
 
 /// A session that this request holds.
 struct Session {
@@ -36,9 +41,13 @@ impl Registry {
     /// Begins a session (distribution-spec, end-4a and end-4c); makes the repository when it is not there.
     ///
     /// # Errors
-    /// [`RegistryError::DiskFull`].
+    /// [`RegistryError::DiskFull`], [`RegistryError::TooManySessions`].
     pub async fn start_upload(&self, repo: &RepoName, algorithm: Algorithm) -> Result<UploadStatus> {
         self.check_room().await?;
+        let max = self.options.limits.sessions_max;
+        if !self.collector.count_session(max) {
+            return Err(RegistryError::TooManySessions { max });
+        }
         let id = UploadId::from_bytes(self.entropy.bytes16());
         let now = self.clock.now();
         let upload = NewUpload {
@@ -302,8 +311,8 @@ impl Registry {
         let now = self.clock.now();
         let lease_until = now.after(self.options.blob_lease);
         let blob = NewBlob { digest: digest.clone(), size, location, now, lease_until };
-        if self.metadata.upload_commit(&session.hold, &blob, now.after(self.options.upload_ttl)).await? {
-            self.collector.wake();
+        // An object that turned out to be superfluous can wait for the next sweep.
+        if self.metadata.upload_commit(&session.hold, &blob, now.after(COMMITTED_KEPT)).await? {
             Ok(())
         } else {
             Err(RegistryError::UploadRange { received: session.record.received })

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 /// Bytes after which a checkpoint is due.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 
-/// Time after which a checkpoint is due: half of the ten seconds within which a writer must notice a newer one.
-const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);
+/// Time after which a checkpoint is due: what a crash may cost a slow client, and well below the ten seconds within which
+/// a writer must notice a newer one.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(1);
 
 /// The distance from the last checkpoint.
 #[derive(Debug)]

@@ -21,6 +21,9 @@ use crate::registry::RegistryError;
 /// Longest `Retry-After` in seconds: containerd gives up on longer ones.
 const RETRY_AFTER_SECS_MAX: u64 = 60;
 
+/// When to try again after a refusal for too many sessions: they end as pushes do.
+const SESSIONS_RETRY: Duration = Duration::from_secs(10);
+
 /// An answer other than success, before it is rendered.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -121,6 +124,9 @@ impl From<RegistryError> for Failure {
             }
             // The store itself said that it is full, so there are no numbers to tell.
             RegistryError::StoreFull | RegistryError::DiskFull { .. } => plain(Condition::DiskFull),
+            RegistryError::TooManySessions { .. } => {
+                plain(Condition::TooManySessions).with_header(RETRY_AFTER, seconds(SESSIONS_RETRY))
+            }
             RegistryError::Busy { retry_after } => {
                 plain(Condition::Busy).with_header(RETRY_AFTER, seconds(retry_after))
             }

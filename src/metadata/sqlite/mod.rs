@@ -1,7 +1,7 @@
 //! Facts in SQLite: one file, one writing task, a few reading connections.
 //!
 //! - The database runs in WAL mode: readers never wait for the writer, and see what was answered as written.
-//! - Every write goes through [`writer`]; other processes (the command line) take turns by `BEGIN IMMEDIATE`.
+//! - Every write goes through the `writer`; other processes (the command line) take turns by `BEGIN IMMEDIATE`.
 //! - Reads are one statement each, or do not mind a write between two.
 
 mod blobs;

@@ -305,3 +305,14 @@ async fn read_answer(socket: &mut TcpStream) -> String {
         assert!(read > 0, "the connection ended after {text:?}");
     }
 }
+
+#[tokio::test]
+async fn there_is_a_largest_number_of_sessions() {
+    let app = TestApp::builder().limits(|limits| limits.sessions_max = 2).start().await;
+    for _ in 0..2 {
+        expect(app.post("/v2/a/blobs/uploads/"), StatusCode::ACCEPTED).await;
+    }
+    let refused = expect(app.post("/v2/a/blobs/uploads/"), StatusCode::TOO_MANY_REQUESTS).await;
+    assert_eq!(header(&refused, "retry-after"), "10");
+    assert_eq!(error_code(refused).await, "TOOMANYREQUESTS");
+}

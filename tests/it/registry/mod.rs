@@ -1,6 +1,7 @@
 //! The registry's rules over real stores, without HTTP: sessions, leases, collection, checks.
 
 mod collect;
+mod faults;
 mod fsck;
 mod uploads;
 
@@ -31,17 +32,19 @@ impl Fixture {
     }
 
     pub(crate) async fn over(store: Arc<dyn BlobStore>) -> Self {
+        Self::with(store, |_| {}).await
+    }
+
+    pub(crate) async fn with(store: Arc<dyn BlobStore>, change: impl FnOnce(&mut RegistryOptions)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let metadata =
             SqliteStore::open(&SqliteOptions::new(folder.path().join("bonded.db"))).await.expect("a database");
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
-        let registry = Registry::new(
-            Arc::new(metadata),
-            store.clone(),
-            clock.clone(),
-            Arc::new(SeededEntropy::new(7)),
-            RegistryOptions::default(),
-        );
+        let mut options = RegistryOptions::default();
+        options.limits.disk_free_bytes_min = 0;
+        change(&mut options);
+        let registry =
+            Registry::new(Arc::new(metadata), store.clone(), clock.clone(), Arc::new(SeededEntropy::new(7)), options);
         Self { registry: Arc::new(registry), store, clock, _folder: folder }
     }
 

@@ -212,3 +212,18 @@ async fn a_session_belongs_to_its_repository() {
     app.registry.cancel_upload(&repo("mine"), &id).await.expect("cancelled");
     assert!(matches!(app.registry.cancel_upload(&repo("mine"), &id).await, Err(RegistryError::UploadUnknown)));
 }
+
+#[tokio::test]
+async fn sessions_that_ended_make_room_for_others() {
+    let app = Fixture::with(Arc::new(MemoryStore::new()), |options| options.limits.sessions_max = 1).await;
+    let repo = repo("a");
+    let id = app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun").id;
+    for _ in 0..2 {
+        let refused = app.registry.start_upload(&repo, Algorithm::Sha256).await;
+        assert!(matches!(refused, Err(RegistryError::TooManySessions { max: 1 })), "{refused:?}");
+        app.sweep().await;
+    }
+    app.registry.cancel_upload(&repo, &id).await.expect("cancelled");
+    app.sweep().await;
+    app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("there is room again");
+}

@@ -4,7 +4,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
@@ -69,7 +69,7 @@ impl Server {
     }
 
     /// Asks the process to end (SIGTERM) and waits for it.
-    pub(crate) async fn stop(&mut self) -> Result<()> {
+    pub(crate) async fn stop(&mut self) -> Result<ExitStatus> {
         terminate(&mut self.child).await
     }
 
@@ -136,15 +136,15 @@ pub(crate) struct Memory {
 }
 
 /// Asks a process to end (SIGTERM), waits, and kills it when it takes too long.
-pub(crate) async fn terminate(child: &mut Child) -> Result<()> {
+pub(crate) async fn terminate(child: &mut Child) -> Result<ExitStatus> {
     if let Some(pid) = child.id() {
         Command::new("/bin/sh").args(["-c", "kill -TERM \"$0\"", &pid.to_string()]).status().await?;
     }
-    if tokio::time::timeout(STOP_MAX, child.wait()).await.is_err() {
-        child.kill().await?;
-        bail!("the process did not end within {} s of SIGTERM", STOP_MAX.as_secs());
+    if let Ok(status) = tokio::time::timeout(STOP_MAX, child.wait()).await {
+        return Ok(status?);
     }
-    Ok(())
+    child.kill().await?;
+    bail!("the process did not end within {} s of SIGTERM", STOP_MAX.as_secs());
 }
 
 /// A port that nobody listens on; the caller has to be quick.

@@ -3,8 +3,13 @@
 mod app;
 mod cli;
 mod contract;
+mod docs;
 mod fixtures;
+mod http;
+mod layering;
 mod oci;
 mod reference;
 mod registry;
+mod sources;
 mod statements;
+mod tidy;

@@ -20,7 +20,7 @@ use tokio::time::{Duration, timeout};
 
 use crate::runner::{Context, Scenario, scenario};
 use crate::scenarios::data_sets::{EXAMPLE, example, manifest_path};
-use crate::scenarios::generate::{Image, Layer, Manifest, Set};
+use crate::scenarios::generate::{Image, Manifest, Set};
 
 const GROUP: &str = "clients";
 
@@ -106,10 +106,10 @@ fn tail(text: &[u8]) -> String {
     lines[lines.len().saturating_sub(4)..].join(" | ")
 }
 
-/// An image that every client accepts: its layers are tar archives and its config lists them rightly.
+/// An image that every client accepts: its layers are archives and its config lists them rightly.
 fn image(context: &Context) -> Set {
     let mut set = Set::default();
-    set.image(&context.random, &Image { layer: Layer::Tar, ..Image::default() });
+    set.image(&context.random, &Image::default());
     set
 }
 

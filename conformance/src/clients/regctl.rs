@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::{Tool, digest_of, expect_gone, expect_lines, image, last_manifest, write_layout};
+use crate::content::Blob;
 use crate::runner::Context;
+use crate::scenarios::push::{self, Way, blob_path};
 
 pub(crate) async fn run(context: &Context) -> Result<()> {
     let mut regctl = Tool::find(context, "regctl")?;
@@ -36,9 +38,12 @@ pub(crate) async fn run(context: &Context) -> Result<()> {
     expect_gone(context, &repo, "artifact").await?;
     regctl.run(&["manifest", "delete", &format!("{at}@{digest}")]).await?;
     expect_gone(context, &repo, "v1").await?;
-    for blob in &image.blobs {
-        regctl.run(&["blob", "delete", &at, &blob.digest]).await?;
-    }
+    // The image's blobs went with it; one that no manifest names has to be deleted.
+    let blob = Blob::random(&context.random, 5000);
+    push::push(&context.wire, &repo, &blob, Way::PostOnly).await?;
+    regctl.run(&["blob", "head", &at, &blob.digest]).await?;
+    regctl.run(&["blob", "delete", &at, &blob.digest]).await?;
+    context.wire.head(&blob_path(&repo, &blob.digest)).expect(404).await?;
     regctl.run(&["image", "copy", &format!("{copied}:v1"), "ocidir://after-delete:v1"]).await.map(drop)
 }
 

@@ -112,11 +112,15 @@ impl Set {
     pub(crate) fn image(&mut self, random: &Random, image: &Image) -> Value {
         let common = &image.common;
         let mut layers = image.foreign.clone();
-        layers.extend((0..image.layers).map(|_| self.layer(random, image)));
+        let mut diffs: Vec<Value> = layers.iter().map(|layer| layer["digest"].clone()).collect();
+        for _ in 0..image.layers {
+            let (layer, diff) = self.layer(random, image);
+            layers.push(layer);
+            diffs.push(diff);
+        }
         let config = if let Some((media_type, bytes)) = image.config {
             self.blob(common, media_type, bytes)
         } else {
-            let diffs: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
             let mut config = json!({
                 "author": "conformance", "os": "linux", "architecture": image.architecture,
                 "rootfs": {"type": "layers", "diff_ids": diffs}, "config": {"Labels": {"unique": random.word()}},
@@ -153,14 +157,17 @@ impl Set {
         self.tags.push((name.into(), descriptor["digest"].as_str().unwrap_or_default().to_owned()));
     }
 
-    fn layer(&mut self, random: &Random, image: &Image) -> Value {
-        let archive = || tar("hello.txt", random.word().as_bytes());
-        match image.layer {
-            Layer::Gzip => self.blob(&image.common, LAYER_GZIP, gzip(&archive())),
-            Layer::Tar => self.blob(&image.common, LAYER, archive()),
+    /// A layer's descriptor, and the digest that it has uncompressed.
+    fn layer(&mut self, random: &Random, image: &Image) -> (Value, Value) {
+        let archive = tar("hello.txt", random.word().as_bytes());
+        let diff = Value::from(image.common.algorithm.digest(&archive));
+        let layer = match image.layer {
+            Layer::Gzip => self.blob(&image.common, LAYER_GZIP, gzip(&archive)),
+            Layer::Tar => self.blob(&image.common, LAYER, archive),
             Layer::Random(media_type) => self.blob(&image.common, media_type, random.bytes(2048)),
             Layer::Fixed(media_type, bytes) => self.blob(&image.common, media_type, bytes),
-        }
+        };
+        (layer, diff)
     }
 
     fn blob(&mut self, common: &Common, media_type: &str, bytes: impl Into<Bytes>) -> Value {

@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::content::Blob;
 use crate::raw::Connection;
 use crate::runner::{Context, Scenario, scenario};
-use crate::scenarios::push::{self, Way, blob_path};
+use crate::scenarios::push::{self, OCTETS, Way, blob_path};
 use crate::wire::with_query;
 
 const GROUP: &str = "sessions";
@@ -16,6 +16,7 @@ const RESUMES_MAX: usize = 10;
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         scenario(GROUP, "resumed after a broken PATCH", resumed),
+        scenario(GROUP, "newest writer wins", newest_writer),
         scenario(GROUP, "broken PUT counts for nothing", broken_put),
         scenario(GROUP, "of another repository is unknown", of_another_repository),
         scenario(GROUP, "reached by any earlier Location", earlier_location),
@@ -32,7 +33,7 @@ async fn break_off(context: &Context, method: &str, target: &str, body: &[u8], p
     let authority = context.wire.authority();
     let mut connection = Connection::open(authority).await?;
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/octet-stream\r\n\
+        "{method} {target} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {OCTETS}\r\n\
          Content-Length: {promised}\r\n\r\n"
     );
     connection.send(head).await?;
@@ -64,6 +65,33 @@ async fn resumed(context: &Context) -> Result<()> {
         return push::read_back(&context.wire, &repo, &blob).await;
     }
     bail!("{RESUMES_MAX} times the session was not where it said")
+}
+
+/// A client that lost its connection without the server noticing must not wait for a time limit.
+async fn newest_writer(context: &Context) -> Result<()> {
+    let repo = context.repo("sessions");
+    let blob = Blob::random(&context.random, 300_000);
+    let location = push::begin(&context.wire, &repo).await?;
+    let authority = context.wire.authority();
+    let mut old = Connection::open(authority).await?;
+    let target = path_of(context, &location);
+    let head = format!(
+        "PATCH {target} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {OCTETS}\r\nContent-Length: 300000\r\n\r\n"
+    );
+    old.send(head).await?;
+    old.send(&blob.bytes[..1000]).await?;
+    let (location, last) = push::status(&context.wire, &location).await?;
+    let received = if last <= 0 { 0 } else { usize::try_from(last)? + 1 };
+    let answer =
+        push::chunk(&context.wire, Method::PATCH, &location, &blob, received..blob.len()).await?.expect(202)?;
+    // The old writer's bytes are of no interest any more; whether it hears so or is cut off does not matter.
+    if old.send(&blob.bytes[1000..]).await.is_ok()
+        && let Ok(head) = old.head().await
+    {
+        ensure!(head.status == 416, "the writer that lost the session is answered by {}", head.text);
+    }
+    push::put(&context.wire, &answer.location()?, &blob, Bytes::new()).await?.expect(201)?;
+    push::read_back(&context.wire, &repo, &blob).await
 }
 
 async fn broken_put(context: &Context) -> Result<()> {

@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy, Timestamp};
 use crate::config::{Config, Durability};
+use crate::http::Metrics;
 use crate::http::tls::TlsError;
 use crate::metadata::MetadataError;
 use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
 use crate::registry::{Registry, RegistryError};
 use crate::storage::fs::{self, FsOptions, FsStore};
+use crate::storage::layers::{Instrumented, Observe, Operation, Outcome};
 use crate::storage::{BlobStore, StorageError};
 use crate::telemetry;
 
@@ -88,6 +90,7 @@ pub struct AppBuilder {
 pub struct App {
     config: Config,
     registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
     writer_died: CancellationToken,
     folder: Option<DataFolder>,
@@ -140,10 +143,12 @@ impl AppBuilder {
         let Self { config, clock, entropy } = self;
         let metadata = open_metadata(&config, create).await?;
         let writer_died = metadata.writer_died();
-        let storage = open_storage(&config).await?;
+        let metrics = Arc::new(Metrics::default());
+        let observer = Arc::new(StorageTimes(Arc::clone(&metrics)));
+        let storage = Instrumented::new(Arc::new(open_storage(&config).await?), observer);
         let registry =
             Registry::new(Arc::new(metadata), Arc::new(storage), clock, Arc::clone(&entropy), config.registry.clone());
-        Ok(App { config, registry: Arc::new(registry), entropy, writer_died, folder: None })
+        Ok(App { config, registry: Arc::new(registry), metrics, entropy, writer_died, folder: None })
     }
 }
 
@@ -160,6 +165,16 @@ impl App {
         let damaged = self.registry.rehash_recent(since).await.map_err(AppError::Recheck)?;
         tracing::warn!(damaged, "the last server stopped uncleanly; its last blobs were read again");
         Ok(())
+    }
+}
+
+/// Puts the times of storage operations among the metrics.
+#[derive(Debug)]
+struct StorageTimes(Arc<Metrics>);
+
+impl Observe for StorageTimes {
+    fn observe(&self, operation: Operation, elapsed: Duration, outcome: Outcome) {
+        self.0.observe_storage(operation.as_str(), outcome.as_str(), elapsed);
     }
 }
 

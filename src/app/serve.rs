@@ -20,7 +20,7 @@ use crate::frontends::{oci, ops};
 use crate::http::middleware::{Envelope, HostGuard, envelope};
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::TlsReloader;
-use crate::http::{Draining, Metrics, Services};
+use crate::http::{Draining, Services};
 use crate::jobs::{self, ReloadTls, Sweep};
 
 /// An app that has its sockets.
@@ -72,6 +72,11 @@ impl Bound {
         self.listens
     }
 
+    /// The certificate, when HTTPS is spoken; it follows its files, and can be told to look at once.
+    pub fn tls(&self) -> Option<Arc<TlsReloader>> {
+        self.tls.clone()
+    }
+
     /// What to print for the operator: the address, and three lines that push something.
     pub fn greeting(&self) -> String {
         greeting::greeting(self.listens, self.tls.is_some(), self.app.config.public_url.as_ref())
@@ -82,14 +87,16 @@ impl Bound {
         let Self { app, listener, metrics_listener, tls, .. } = self;
         let services = Services {
             registry: Arc::clone(&app.registry),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::clone(&app.metrics),
             draining: Draining::default(),
         };
         let (workers, ended) = (TaskTracker::new(), CancellationToken::new());
         start_jobs(&workers, &ended, &app, tls.as_ref());
         let options = server_options(&app);
         if let Some(listener) = metrics_listener {
-            let router = ops::metrics_routes(&services).layer(from_fn_with_state(app.envelope(&services), envelope));
+            // Nothing can be pushed or read here, and scrapers come under any name.
+            let open = Envelope { guard: None, ..app.envelope(&services) };
+            let router = ops::metrics_routes(&services).layer(from_fn_with_state(open, envelope));
             let server = Server::new(listener, router, Arc::clone(&services.metrics), options.clone());
             let ended = ended.clone();
             workers.spawn(async move { server.run(ended).await });

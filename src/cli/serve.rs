@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{DataArgs, Failure, load, print, runtime};
 use crate::app::{AppBuilder, Ending};
 use crate::config::{Config, LogFormat};
+use crate::http::tls::TlsReloader;
 use crate::telemetry::{self, LogStyle};
 
 /// What to serve, and where.
@@ -48,13 +49,13 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let from = if everybody { "from anywhere" } else { "from this machine" };
     tracing::warn!(listen = %server.listens(), "there are no accounts: everybody may push, pull and delete {from}");
 
-    let stop = CancellationToken::new();
+    let (stop, tls) = (CancellationToken::new(), server.tls());
     let running = server.run(stop.clone());
     let signalled = async {
-        signals.next().await;
+        signals.end(tls.as_deref()).await;
         tracing::info!("stopping; transfers may finish, a second signal ends at once");
         stop.cancel();
-        signals.next().await;
+        signals.end(tls.as_deref()).await;
     };
     tokio::select! {
         ending = running => ended(ending),
@@ -73,21 +74,41 @@ fn ended(ending: Ending) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The signals that ask for an end.
+/// The signals that a server minds.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Waits until somebody asks for the end; a hangup only reads the certificate again.
+    async fn end(&mut self, tls: Option<&TlsReloader>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => reload(tls),
+            }
+        }
+    }
+}
+
+/// Two small files are read in place; nobody sends this signal often.
+fn reload(tls: Option<&TlsReloader>) {
+    match tls.map(TlsReloader::reload_now) {
+        None => tracing::info!("SIGHUP: without HTTPS there is nothing to read again"),
+        Some(Ok(changed)) => tracing::info!(changed, "SIGHUP: certificate and key were read again"),
+        Some(Err(error)) => {
+            tracing::error!(error = telemetry::chain(&error), "SIGHUP: the old certificate stays in use");
         }
     }
 }

@@ -33,7 +33,8 @@ pub struct Settings {
     pub immutable_tags: Vec<String>,
     /// Lets everybody who reaches `listen` push and pull, wherever they come from.
     pub insecure_anonymous: bool,
-    /// Address and port for `/metrics` and `/health`, when they should not be on `listen`.
+    /// Address and port for `/metrics` and `/health`, when they should not be on `listen`. They name no repository and may stand on any
+    /// address.
     pub metrics_listen: Option<String>,
     /// HTTPS. Both files are read again when they change.
     pub tls: TlsSettings,

@@ -117,6 +117,16 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client without options")
 }
 
+/// Asks again and again until something holds.
+async fn until(holds: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("it holds in the end");
+}
+
 async fn status_of(url: String) -> StatusCode {
     client().get(url).send().await.expect("an answer").status()
 }
@@ -219,6 +229,39 @@ async fn it_serves_at_the_address_it_prints_and_ends_on_sigterm() {
 }
 
 #[tokio::test]
+async fn https_follows_its_files_on_sighup_and_metrics_have_their_own_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let write_pair = || {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        fs::write(&cert, pair.cert.pem()).expect("write the certificate");
+        fs::write(&key, pair.signing_key.serialize_pem()).expect("write the key");
+        reqwest::Certificate::from_pem(pair.cert.pem().as_bytes()).expect("a certificate")
+    };
+    let trusting = |certificate: &reqwest::Certificate| {
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([certificate.clone()]);
+        client.build().expect("a client with a certificate")
+    };
+    let first = write_pair();
+    let file = folder.path().join("bonded.toml");
+    let text_of_file = format!("metrics_listen = \"127.0.0.1:0\"\n[tls]\ncert = {cert:?}\nkey = {key:?}\n");
+    fs::write(&file, text_of_file).expect("write the file");
+    let mut served = Served::start(&["--config", text(&file)]).await;
+    let port = served.url().rsplit(':').next().expect("a port");
+    let url = format!("https://localhost:{port}/v2/");
+    let answer = trusting(&first).get(&url).send().await.expect("an answer over HTTPS");
+    assert_eq!((answer.status(), answer.version()), (StatusCode::OK, reqwest::Version::HTTP_2));
+    let metrics = trusting(&first).get(format!("https://localhost:{port}/metrics")).send().await.expect("an answer");
+    assert_eq!(metrics.status(), StatusCode::NOT_FOUND);
+
+    let second = write_pair();
+    served.signal("HUP").await;
+    until(async || trusting(&second).get(&url).send().await.is_ok()).await;
+    served.signal("TERM").await;
+    assert_eq!(served.end().await, Some(0));
+}
+
+#[tokio::test]
 async fn a_second_server_on_the_folder_is_refused() {
     let mut served = Served::start(&[]).await;
     let sentence = refusal(&run(&["serve", "--listen", "127.0.0.1:0", "--data", text(&served.data())]).await);
@@ -241,21 +284,17 @@ async fn a_push_under_way_is_finished_while_readiness_is_gone() {
     );
     stream.write_all(&[head.as_bytes(), &blob[..5]].concat()).await.expect("it reads");
     // The first bytes must have reached the server before the signal does.
-    while !status_text(&served).await.contains("bonded_http_requests_in_flight 2") {
-        tokio::task::yield_now().await;
-    }
+    until(async || metrics(&served).await.contains("bonded_http_requests_in_flight 2")).await;
     served.signal("TERM").await;
     let ready = format!("{}/health/ready", served.url());
-    while status_of(ready.clone()).await != StatusCode::SERVICE_UNAVAILABLE {
-        tokio::task::yield_now().await;
-    }
+    until(async || status_of(ready.clone()).await == StatusCode::SERVICE_UNAVAILABLE).await;
     stream.write_all(&blob[5..]).await.expect("it still reads");
     let answer = BufReader::new(stream).lines().next_line().await.expect("an answer").expect("a status line");
     assert_eq!(answer, "HTTP/1.1 201 Created");
     assert_eq!(served.end().await, Some(0));
 }
 
-async fn status_text(served: &Served) -> String {
+async fn metrics(served: &Served) -> String {
     let answer = client().get(format!("{}/metrics", served.url())).send().await.expect("an answer");
     answer.text().await.expect("a body")
 }
@@ -268,14 +307,10 @@ async fn a_second_signal_ends_it_at_once() {
     let head = format!("POST /v2/late/blobs/uploads/?digest={} HTTP/1.1\r\nHost: {address}\r\n", sha256(b"never"));
     let head = format!("{head}Content-Length: 5\r\n\r\nne");
     stream.write_all(head.as_bytes()).await.expect("it reads");
-    while !status_text(&served).await.contains("bonded_http_requests_in_flight 2") {
-        tokio::task::yield_now().await;
-    }
+    until(async || metrics(&served).await.contains("bonded_http_requests_in_flight 2")).await;
     served.signal("TERM").await;
     let ready = format!("{}/health/ready", served.url());
-    while status_of(ready.clone()).await != StatusCode::SERVICE_UNAVAILABLE {
-        tokio::task::yield_now().await;
-    }
+    until(async || status_of(ready.clone()).await == StatusCode::SERVICE_UNAVAILABLE).await;
     served.signal("TERM").await;
     assert_eq!(served.end().await, Some(1));
 }

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod app;
+mod assembly;
 mod cli;
 mod contract;
 mod docs;

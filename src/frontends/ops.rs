@@ -37,6 +37,7 @@ pub fn routes(services: &Services, with_metrics: bool) -> Router {
 pub fn metrics_routes(services: &Services) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/health", get(ready))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .with_state(services.clone())

@@ -85,6 +85,11 @@ impl HostGuard {
     fn allows(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         let from_header = headers.get(HOST).and_then(|value| value.to_str().ok());
         let Some(authority) = uri.authority().map(http::uri::Authority::as_str).or(from_header) else { return false };
+        // Neither a second Host nor user information has a place here (RFC 9112 section 3.2, RFC 9110 section 4.2.4);
+        // whoever sends them wants two readers to see two hosts.
+        if headers.get_all(HOST).iter().count() > 1 || authority.contains('@') {
+            return false;
+        }
         let host = without_port(authority).to_ascii_lowercase();
         let name = host.strip_suffix('.').unwrap_or(&host);
         let local = name == "localhost" || name.ends_with(".localhost");
@@ -103,14 +108,13 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn without_port(authority: &str) -> &str {
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    match host.rsplit_once(':') {
+    match authority.rsplit_once(':') {
         Some((name, port))
             if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
         {
             name
         }
-        _ => host,
+        _ => authority,
     }
 }
 
@@ -211,6 +215,7 @@ mod tests {
             "0.0.0.0",
             "xlocalhost",
             "127.0.0.1@evil.example",
+            "evil.example@localhost",
             "",
         ] {
             assert!(!allows(bad), "{bad}");

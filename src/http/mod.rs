@@ -2,6 +2,7 @@
 
 pub mod metrics;
 pub mod middleware;
+mod patient;
 pub mod server;
 pub mod tls;
 

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::http::metrics::{GaugeGuard, Metrics};
+use crate::http::patient::Patient;
 use crate::http::tls::TlsReloader;
 
 /// Bounds of the server.
@@ -26,10 +27,12 @@ use crate::http::tls::TlsReloader;
 pub struct ServerOptions {
     /// Most connections at once; further ones wait in the kernel's queue.
     pub connections_max: usize,
-    /// Longest time for the head of a request, and for a TLS handshake.
+    /// Longest time for the head of a request; also for a TLS handshake, where ten seconds are not less.
     pub head_time_max: Duration,
     /// Largest head of a request in bytes; also what one connection may buffer of a body.
     pub head_bytes_max: usize,
+    /// Longest time in which a client takes nothing of what is sent to it.
+    pub write_idle_max: Duration,
     /// Most requests at once on one HTTP/2 connection.
     pub streams_max: u32,
     /// Longest time that transfers may go on after the stop.
@@ -42,11 +45,15 @@ impl Default for ServerOptions {
             connections_max: 20_000,
             head_time_max: Duration::from_secs(30),
             head_bytes_max: 64 << 10,
+            write_idle_max: Duration::from_mins(2),
             streams_max: 100,
             grace: Duration::from_secs(30),
         }
     }
 }
+
+/// Longest time for a TLS handshake.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Pause after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -98,6 +105,7 @@ impl Server {
                 router: self.router.clone(),
                 tls: self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current())),
                 head_time_max: self.options.head_time_max,
+                write_idle_max: self.options.write_idle_max,
                 stop: stop.clone(),
                 _counted: (slot, self.metrics.begin_connection()),
             };
@@ -171,6 +179,7 @@ struct Connection {
     router: Router,
     tls: Option<TlsAcceptor>,
     head_time_max: Duration,
+    write_idle_max: Duration,
     stop: CancellationToken,
     /// Held for as long as the connection is open.
     _counted: (OwnedSemaphorePermit, GaugeGuard),
@@ -178,9 +187,11 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+        let stream = Patient::new(stream, self.write_idle_max);
+        let handshake_max = self.head_time_max.min(HANDSHAKE_TIME_MAX);
         match &self.tls {
             None => self.exchange(stream, peer).await,
-            Some(tls) => match tokio::time::timeout(self.head_time_max, tls.accept(stream)).await {
+            Some(tls) => match tokio::time::timeout(handshake_max, tls.accept(stream)).await {
                 Ok(Ok(stream)) => self.exchange(stream, peer).await,
                 Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -189,7 +200,10 @@ impl Connection {
     }
 
     async fn exchange(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+        let asked = CancellationToken::new();
+        let first_request = asked.clone();
         let service = self.router.clone().map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+            first_request.cancel();
             request.extensions_mut().insert(ConnectInfo(peer));
             request.map(axum::body::Body::new)
         });
@@ -197,6 +211,11 @@ impl Connection {
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = silence(&asked, self.head_time_max) => {
+                // Nothing is lost, so no farewell: over HTTP/2 that would wait for an answer to a ping.
+                tracing::debug!(%peer, "a connection asked for nothing");
+                return;
+            }
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -205,5 +224,14 @@ impl Connection {
         if let Err(error) = ended {
             tracing::debug!(%error, %peer, "connection ended early");
         }
+    }
+}
+
+/// Resolves when a connection has asked for nothing within `limit`; never once it has.
+///
+/// hyper has a limit for heads too, but starts it only when it knows which protocol is spoken, and never for HTTP/2.
+async fn silence(asked: &CancellationToken, limit: Duration) {
+    if tokio::time::timeout(limit, asked.cancelled()).await.is_ok() {
+        std::future::pending::<()>().await;
     }
 }

@@ -4,9 +4,11 @@ mod sweep;
 mod tls;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,14 +42,20 @@ pub fn start(tracker: &TaskTracker, stop: CancellationToken, job: impl Job + 'st
     tracker.spawn(async move {
         let mut failures = 0;
         while !stop.is_cancelled() {
-            let more = match job.run().await {
-                Ok(more) => {
+            // A run that panics has failed like any other; the job goes on.
+            let more = match AssertUnwindSafe(job.run()).catch_unwind().await {
+                Ok(Ok(more)) => {
                     failures = 0;
                     more
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     failures += 1;
                     tracing::error!(job = job.name(), error = format!("{error:#}"), failures, "job failed");
+                    false
+                }
+                Err(_) => {
+                    failures += 1;
+                    tracing::error!(job = job.name(), failures, "job panicked");
                     false
                 }
             };

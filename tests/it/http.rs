@@ -27,6 +27,13 @@ struct Running {
     ended: JoinHandle<bool>,
 }
 
+impl Running {
+    fn metrics_text(&self) -> String {
+        let counts = bonded::metadata::model::StoreCounts::default();
+        self.metrics.render(counts, bonded::registry::CollectorStats::default())
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "a test waits for its own task")]
 async fn start(router: Router, tls: Option<Arc<TlsReloader>>, options: ServerOptions) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -164,6 +171,17 @@ async fn a_head_has_a_largest_size_and_a_longest_time() {
 }
 
 #[tokio::test]
+async fn a_connection_that_asks_for_nothing_is_closed() {
+    let options = ServerOptions { head_time_max: Duration::from_millis(50), ..ServerOptions::default() };
+    let server = start(hello(), None, options).await;
+    // Nothing at all; what may become either protocol; HTTP/2 (preface and empty settings) without a request.
+    for begun in ["", "PR", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0"] {
+        let closed = tokio::time::timeout(Duration::from_secs(10), raw(server.addr, begun)).await;
+        assert!(closed.is_ok(), "{begun:?} held its connection");
+    }
+}
+
+#[tokio::test]
 async fn every_answer_has_an_identifier() {
     let server = start(hello(), None, ServerOptions::default()).await;
     let client = reqwest::Client::builder().build().expect("a client");
@@ -198,9 +216,34 @@ async fn a_panic_is_an_answer_and_a_number_and_not_an_end() {
     assert_eq!(answer.text().await.expect("a body"), r#"{"errors":[{"code":"UNKNOWN","message":"internal error"}]}"#);
     let again = reqwest::get(format!("http://{}/", server.addr)).await.expect("an answer");
     assert_eq!(again.status().as_u16(), 200);
-    let text = server
-        .metrics
-        .render(bonded::metadata::model::StoreCounts::default(), bonded::registry::CollectorStats::default());
+    let text = server.metrics_text();
     assert!(text.contains(r#"bonded_http_requests_total{route="unknown",method="GET",status="500"} 1"#), "{text}");
     assert!(text.contains("bonded_http_requests_in_flight 0"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go() {
+    let large = get(|| async { vec![7_u8; 64 << 20] });
+    let options = ServerOptions { write_idle_max: Duration::from_millis(50), ..ServerOptions::default() };
+    let server = start(Router::new().route("/", large), None, options).await;
+    let mut stream = TcpStream::connect(server.addr).await.expect("a connection");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+    while !server.metrics_text().contains("bonded_http_connections 1") {
+        tokio::task::yield_now().await;
+    }
+    // It reads nothing until the server has given up, which the server says by having no connection left.
+    while !server.metrics_text().contains("bonded_http_connections 0") {
+        tokio::task::yield_now().await;
+    }
+    let mut taken = Vec::new();
+    stream.read_to_end(&mut taken).await.ok();
+    assert!(taken.len() < 64 << 20, "the rest never came");
+}
+
+#[tokio::test]
+async fn two_hosts_are_none() {
+    let server = start(hello(), None, ServerOptions::default()).await;
+    let two = "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let answer = raw(server.addr, two).await;
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
 }

@@ -185,7 +185,6 @@ impl Settings {
             manifest_depth_max: self.manifest_depth()?,
             manifest_descriptors_max: limits.manifest_descriptors_max,
             manifest_annotations_max: self.manifest_annotations()?,
-            tag_params_max: limits.tag_params_max,
             blob_bytes_max: at_least("limits.blob_bytes_max", limits.blob_bytes_max.0, 1)?,
             inline_bytes_max: at_most("limits.inline_bytes_max", limits.inline_bytes_max.0, INLINE_BYTES_CEILING)?,
             tag_page_max: limits.tag_page_max,

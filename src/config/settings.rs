@@ -102,10 +102,6 @@ pub struct LimitSettings {
     pub manifest_descriptors_max: usize,
     /// Most annotations on one object of a manifest; at least 1000.
     pub manifest_annotations_max: usize,
-    /// Most `tag` parameters of one manifest PUT.
-    #[serde(deserialize_with = "positive")]
-    #[schemars(range(min = 1))]
-    pub tag_params_max: usize,
     /// Largest blob.
     pub blob_bytes_max: Size,
     /// Largest blob that is kept in the database instead of a file; at most 1 MiB.
@@ -216,7 +212,6 @@ impl Default for LimitSettings {
             manifest_depth_max: limits.manifest_depth_max,
             manifest_descriptors_max: limits.manifest_descriptors_max,
             manifest_annotations_max: limits.manifest_annotations_max,
-            tag_params_max: limits.tag_params_max,
             blob_bytes_max: Size(limits.blob_bytes_max),
             inline_bytes_max: Size(limits.inline_bytes_max),
             tag_page_max: limits.tag_page_max,

@@ -48,8 +48,6 @@ pub struct Limits {
     pub manifest_descriptors_max: usize,
     /// Most annotations on one object of a manifest.
     pub manifest_annotations_max: usize,
-    /// Most `tag` parameters of one manifest PUT.
-    pub tag_params_max: usize,
     /// Largest blob in bytes.
     pub blob_bytes_max: u64,
     /// Largest blob in bytes that is kept in its row.
@@ -81,7 +79,6 @@ impl Default for Limits {
             manifest_depth_max: 64,
             manifest_descriptors_max: 10_000,
             manifest_annotations_max: 100_000,
-            tag_params_max: 100,
             blob_bytes_max: 1 << 40,
             inline_bytes_max: 4 << 10,
             tag_page_max: 1_000,

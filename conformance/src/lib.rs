@@ -1,0 +1,3 @@
+//! What tests and benches start beside the registry: databases, object stores, proxies.
+
+pub mod servers;

@@ -3,50 +3,9 @@
 //!
 //! Everything is derived from one seed, so a failed run can be repeated byte for byte.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::Bytes;
+pub(crate) use conformance::random::Random;
 use sha2::{Digest as _, Sha256, Sha512};
-
-/// Random numbers and bytes from a seed (`SplitMix64`; nothing here is a secret).
-pub(crate) struct Random(AtomicU64);
-
-impl Random {
-    /// A source that gives the same numbers for the same seed.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
-    }
-
-    /// The next number.
-    pub(crate) fn next(&self) -> u64 {
-        let mut value = self.0.fetch_add(SPLIT_MIX_STEP, Ordering::Relaxed).wrapping_add(SPLIT_MIX_STEP);
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// `length` random bytes.
-    pub(crate) fn bytes(&self, length: usize) -> Bytes {
-        let mut bytes = Vec::with_capacity(length + 8);
-        while bytes.len() < length {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
-        }
-        bytes.truncate(length);
-        Bytes::from(bytes)
-    }
-
-    /// A short word that no other call gives.
-    pub(crate) fn word(&self) -> String {
-        format!("{:012x}", self.next() >> 16)
-    }
-}
-
-const SPLIT_MIX_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The digest algorithms of the image specification that a registry has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,11 +147,5 @@ mod tests {
     #[test]
     fn crc_is_the_one_of_gzip() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
-
-    #[test]
-    fn one_seed_gives_one_sequence() {
-        assert_eq!(Random::new(7).bytes(100), Random::new(7).bytes(100));
-        assert_ne!(Random::new(7).bytes(100), Random::new(8).bytes(100));
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! One call is one transaction, follow-up work included. A lookup gives `Option`; a write says what became of it.
 //! Methods are named noun first. Time is passed in.
+//!
+//! `sql` has the statements in both dialects, `logic` the transactions, written once; a driver only opens a database and
+//! runs them.
 
 pub mod error;
+mod logic;
 pub mod model;
 mod rows;
 pub mod sql;

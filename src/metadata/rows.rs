@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::metadata::model::{
     BlobId, BlobLocation, BlobRecord, Deletion, ManifestRecord, ReferrerRecord, UploadId, UploadRecord, UploadState,
 };
+use crate::metadata::sql::Statement;
 use crate::metadata::{MetadataError, Result};
 use crate::storage::{DriverState, Key};
 
@@ -208,14 +209,20 @@ pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// A list as one JSON parameter.
+/// A list of rows as one JSON parameter.
 pub(crate) fn json<T: serde::Serialize>(list: &[T]) -> String {
     serde_json::to_string(list).expect("lists of numbers and texts are JSON")
 }
 
-/// Digests as one JSON parameter.
-pub(crate) fn json_texts<T: Display>(list: impl IntoIterator<Item = T>) -> String {
-    json(&list.into_iter().map(|item| item.to_string()).collect::<Vec<_>>())
+/// A list of what has a text, as a list of texts.
+pub(crate) fn texts<T: Display>(list: impl IntoIterator<Item = T>) -> Vec<String> {
+    list.into_iter().map(|item| item.to_string()).collect()
+}
+
+/// The text that a page starts after. No name has a NUL, which Postgres does not take: the order of names around it is
+/// the same without what follows one.
+pub(crate) fn text_after(after: Option<&str>) -> &str {
+    after.and_then(|text| text.split('\0').next()).unwrap_or_default()
 }
 
 /// A value that cannot be what it is.
@@ -229,6 +236,9 @@ pub(crate) fn inconsistent(
 }
 
 /// Checks the number of rows that a write changed.
-pub(crate) fn expect_rows(statement: &'static str, expected: u64, actual: u64) -> Result<()> {
-    if actual == expected { Ok(()) } else { Err(MetadataError::RowsAffected { statement, expected, actual }) }
+pub(crate) fn expect_rows(statement: &Statement, expected: u64, actual: u64) -> Result<()> {
+    if actual == expected {
+        return Ok(());
+    }
+    Err(MetadataError::RowsAffected { statement: statement.name, expected, actual })
 }

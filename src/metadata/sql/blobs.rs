@@ -1,6 +1,6 @@
 //! Blobs, their memberships and leases.
 
-super::statements! {
+super::statements! { "blobs":
     /// A blob of a repository.
     FIND = "SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at \
         FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
@@ -13,28 +13,56 @@ super::statements! {
         FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
         WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 AND b.damaged_at IS NULL";
 
+    /// Keeps a membership as it is, until the transaction ends, for one who may change its lease.
+    LOCK_TO_LEASE = locking!("SELECT rb.blob_id \
+        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 FOR NO KEY UPDATE OF rb");
+
+    /// Keeps a membership as it is, until the transaction ends, for one who may end it.
+    LOCK_TO_LEAVE = locking!("SELECT rb.blob_id \
+        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 FOR UPDATE OF rb");
+
+    /// Keeps memberships as they are, until the transaction ends, for one who will change their leases.
+    LOCK_MEMBERSHIPS = locking!("SELECT blob_id FROM repo_blobs WHERE repo_id = $1 AND blob_id = ANY ($2) \
+        ORDER BY blob_id FOR NO KEY UPDATE");
+
+    /// The same for those that a manifest has to hold, and only where there is something to change.
+    LOCK_TO_HOLD = locking!("SELECT blob_id FROM repo_blobs WHERE repo_id = $1 AND blob_id = ANY ($2) \
+        AND (lease_until IS NOT NULL OR gc_after IS NOT NULL) ORDER BY blob_id FOR NO KEY UPDATE");
+
+    /// Keeps blobs as they are, until the transaction ends, for one who will mark or change them.
+    LOCK_BLOBS = locking!("SELECT id FROM blobs WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE");
+
+    /// A sound blob of a repository that is about to be mounted: it stays until the transaction ends.
+    FIND_TO_MOUNT = concat!("SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at \
+        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 AND b.damaged_at IS NULL",
+        locking!(" FOR KEY SHARE OF b"));
+
     /// A sound blob that any repository has.
-    FIND_ANYWHERE = "SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at FROM blobs b \
-        WHERE b.digest = $1 AND b.damaged_at IS NULL AND EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = b.id)";
+    FIND_ANYWHERE = concat!("SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at FROM blobs b \
+        WHERE b.digest = $1 AND b.damaged_at IS NULL AND EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = b.id)",
+        locking!(" FOR KEY SHARE OF b"));
 
-    /// Where a blob's bytes are, by its digest.
-    BY_DIGEST = "SELECT id, size, object_key, damaged_at, adopted FROM blobs WHERE digest = $1";
+    /// Where a blob's bytes are, by its digest; it stays until the transaction ends.
+    BY_DIGEST = concat!("SELECT id, size, object_key, damaged_at, adopted FROM blobs WHERE digest = $1",
+        locking!(" FOR KEY SHARE"));
 
-    /// A new blob.
+    /// A new blob; no row when somebody else has just made it.
     INSERT = "INSERT INTO blobs (digest, size, object_key, inline, created_at, orphan_since, gc_after) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO NOTHING RETURNING id";
 
     /// Other bytes for the same digest.
-    REPLACE = "UPDATE blobs SET size = $2, object_key = $3, inline = $4, damaged_at = NULL, adopted = 0 WHERE id = $1";
+    REPLACE = "UPDATE blobs SET size = $2, object_key = $3, inline = $4, damaged_at = NULL, adopted = FALSE WHERE id = $1";
 
     /// A blob that a repository has again.
     UNORPHAN = "UPDATE blobs SET orphan_since = NULL, gc_after = NULL \
         WHERE id = $1 AND (orphan_since IS NOT NULL OR gc_after IS NOT NULL)";
 
     /// Blobs that no repository has any more.
-    ORPHAN = "UPDATE blobs SET orphan_since = COALESCE(orphan_since, $2), gc_after = COALESCE(gc_after, $2) \
-        WHERE id IN (SELECT value FROM json_each($1)) \
-        AND NOT EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = blobs.id)";
+    ORPHAN = concat!("UPDATE blobs SET orphan_since = COALESCE(orphan_since, $2), gc_after = COALESCE(gc_after, $2) \
+        WHERE id ", among!("$1"), " AND NOT EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = blobs.id)");
 
     /// Keeps an orphan until then.
     KEEP_ORPHAN = "UPDATE blobs SET orphan_since = COALESCE(orphan_since, $2), gc_after = $3 \
@@ -72,17 +100,16 @@ super::statements! {
     DROP_WAITING_CHILDREN = "DELETE FROM manifest_children WHERE repo_id = $1 AND child_digest = $2 AND child_id IS NULL";
 
     /// Sets what the loss of an edge means: garbage when the lease is over, unless another manifest names it.
-    RELEASE = "UPDATE repo_blobs SET gc_after = CASE WHEN lease_until > $3 THEN lease_until ELSE $3 END \
-        WHERE repo_id = $1 AND blob_id IN (SELECT value FROM json_each($2)) \
-        AND NOT EXISTS (SELECT 1 FROM manifest_blobs e WHERE e.repo_id = repo_blobs.repo_id AND e.blob_id = repo_blobs.blob_id)";
+    RELEASE = concat!("UPDATE repo_blobs SET gc_after = CASE WHEN lease_until > $3 THEN lease_until ELSE $3 END \
+        WHERE repo_id = $1 AND blob_id ", among!("$2"), " AND NOT EXISTS (SELECT 1 FROM manifest_blobs e \
+            WHERE e.repo_id = repo_blobs.repo_id AND e.blob_id = repo_blobs.blob_id)");
 
     /// Ends leases set by HEAD, and those set by an upload or a mount before a moment.
-    END_LEASES = "UPDATE repo_blobs SET lease_until = NULL, leased_at = NULL \
-        WHERE repo_id = $1 AND blob_id IN (SELECT value FROM json_each($2)) AND lease_until IS NOT NULL \
-        AND (leased_at IS NULL OR leased_at < $3)";
+    END_LEASES = concat!("UPDATE repo_blobs SET lease_until = NULL, leased_at = NULL \
+        WHERE repo_id = $1 AND blob_id ", among!("$2"), " AND lease_until IS NOT NULL \
+        AND (leased_at IS NULL OR leased_at < $3)");
 
     /// From here on the foreign key holds these blobs, not the lease.
-    HOLD = "UPDATE repo_blobs SET lease_until = NULL, leased_at = NULL, gc_after = NULL \
-        WHERE repo_id = $1 AND blob_id IN (SELECT value FROM json_each($2)) \
-        AND (lease_until IS NOT NULL OR gc_after IS NOT NULL)";
+    HOLD = concat!("UPDATE repo_blobs SET lease_until = NULL, leased_at = NULL, gc_after = NULL \
+        WHERE repo_id = $1 AND blob_id ", among!("$2"), " AND (lease_until IS NOT NULL OR gc_after IS NOT NULL)");
 }

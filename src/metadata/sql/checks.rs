@@ -1,19 +1,18 @@
 //! Questions of `fsck`, of readiness and of `/metrics`.
 
-super::statements! {
+super::statements! { "checks":
     /// Blobs in id order.
     SCAN_BLOBS = "SELECT id, digest, size, object_key, inline, damaged_at, created_at FROM blobs WHERE id > $1 \
         ORDER BY id LIMIT $2";
 
     /// Keys of blobs.
-    BLOB_KEYS = "SELECT object_key FROM blobs WHERE id IN (SELECT value FROM json_each($1)) AND object_key IS NOT NULL \
-        ORDER BY id";
+    BLOB_KEYS = concat!("SELECT object_key FROM blobs WHERE id ", among!("$1"), " AND object_key IS NOT NULL ORDER BY id");
 
     /// Which keys of a list somebody knows.
-    KNOWN_KEYS = "SELECT j.value AS object_key FROM json_each($1) j \
+    KNOWN_KEYS = concat!("SELECT j.value AS object_key FROM ", texts!("$1"), " \
         WHERE EXISTS (SELECT 1 FROM blobs b WHERE b.object_key = j.value) \
         OR EXISTS (SELECT 1 FROM uploads u WHERE u.object_key = j.value) \
-        OR EXISTS (SELECT 1 FROM object_deletions d WHERE d.object_key = j.value)";
+        OR EXISTS (SELECT 1 FROM object_deletions d WHERE d.object_key = j.value)");
 
     /// Manifests that name a blob which their repository does not have, or which is another one (I3).
     LOST_BLOBS = "SELECT e.manifest_id, e.digest FROM manifest_blobs e \
@@ -30,15 +29,15 @@ super::statements! {
     LOST_TAGS = "SELECT t.repo_id, t.name FROM tags t \
         LEFT JOIN manifests m ON m.id = t.manifest_id AND m.repo_id = t.repo_id WHERE m.id IS NULL";
 
-    /// Every broken foreign key.
-    FOREIGN_KEYS = "SELECT \"table\", \"parent\" FROM pragma_foreign_key_check";
+    /// Every broken foreign key, of which a database that cannot switch them off has none.
+    FOREIGN_KEYS = either!("SELECT \"table\", \"parent\" FROM pragma_foreign_key_check", "");
 
     /// Objects to remove.
-    COUNT_DELETIONS = "SELECT COUNT(*) AS deletions, COALESCE(SUM(size), 0) AS bytes FROM object_deletions";
+    COUNT_DELETIONS = "SELECT COUNT(*) AS deletions, CAST(COALESCE(SUM(size), 0) AS BIGINT) AS bytes FROM object_deletions";
 
     /// Sessions under way.
     COUNT_UPLOADS = "SELECT COUNT(*) FROM uploads WHERE state <> 'committed'";
 
     /// Whether the database answers.
-    PING = "SELECT COUNT(*) FROM (SELECT 1 FROM repositories LIMIT 1)";
+    PING = "SELECT COUNT(*) FROM (SELECT 1 FROM repositories LIMIT 1) AS any_repository";
 }

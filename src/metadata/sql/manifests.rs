@@ -1,6 +1,6 @@
 //! Manifests and what they name.
 
-super::statements! {
+super::statements! { "manifests":
     /// A manifest by its digest.
     BY_DIGEST = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at \
         FROM repositories r JOIN manifests m ON m.repo_id = r.id \
@@ -12,12 +12,12 @@ super::statements! {
         WHERE r.path = $1 AND r.deleted_at IS NULL AND t.name = $2";
 
     /// Ids of manifests of a repository.
-    IDS = "SELECT digest, id FROM manifests WHERE repo_id = $1 AND digest IN (SELECT value FROM json_each($2))";
+    IDS = concat!("SELECT digest, id FROM manifests WHERE repo_id = $1 AND digest ", among!("$2"));
 
-    /// Blobs of a repository, and whether their bytes are sound.
-    BLOBS = "SELECT b.digest, b.id, b.damaged_at IS NULL AS sound \
-        FROM json_each($2) j JOIN blobs b ON b.digest = j.value \
-        JOIN repo_blobs rb ON rb.repo_id = $1 AND rb.blob_id = b.id";
+    /// Blobs of a repository, and whether their bytes are sound; they stay its members until the transaction ends.
+    BLOBS = concat!("SELECT b.digest, b.id, b.damaged_at IS NULL AS sound \
+        FROM ", texts!("$2"), " JOIN blobs b ON b.digest = j.value \
+        JOIN repo_blobs rb ON rb.repo_id = $1 AND rb.blob_id = b.id", locking!(" ORDER BY rb.blob_id FOR KEY SHARE OF rb"));
 
     /// A new manifest, not tagged yet.
     INSERT = "INSERT INTO manifests (repo_id, digest, media_type, artifact_type, subject, referrer, untagged_since, \
@@ -29,14 +29,14 @@ super::statements! {
         WHERE id = $1 AND (media_type <> $2 OR gc_after IS NOT NULL)";
 
     /// Blobs that a manifest names: rows of (pos, digest, size, role, blob id or null).
-    INSERT_EDGES = "INSERT INTO manifest_blobs (manifest_id, repo_id, pos, digest, size, role, blob_id) \
-        SELECT $1, $2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
-            json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each($3)";
+    INSERT_EDGES = concat!("INSERT INTO manifest_blobs (manifest_id, repo_id, pos, digest, size, role, blob_id) \
+        SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), ", int!(0), ", ", text!(1), ", ", int!(2), ", ", text!(3), ", ",
+        int!(4), " FROM ", rows!("$3"));
 
     /// Manifests that an index lists: rows of (pos, digest, child id or null, platform or null).
-    INSERT_CHILDREN = "INSERT INTO manifest_children (parent_id, repo_id, pos, child_digest, child_id, platform) \
-        SELECT $1, $2, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), \
-            json_extract(value, '$[3]') FROM json_each($3)";
+    INSERT_CHILDREN = concat!("INSERT INTO manifest_children (parent_id, repo_id, pos, child_digest, child_id, platform) \
+        SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), ", int!(0), ", ", text!(1), ", ", int!(2), ", ", text!(3), " FROM ",
+        rows!("$3"));
 
     /// Indexes that wait for this manifest.
     FILL_CHILDREN = "UPDATE manifest_children SET child_id = $3 \

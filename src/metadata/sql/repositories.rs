@@ -1,11 +1,26 @@
 //! Repositories. A deleted one keeps its row, so that ids stay unique for ever.
 
-super::statements! {
+super::statements! { "repositories":
     /// Id of a living repository.
     FIND = "SELECT id FROM repositories WHERE path = $1 AND deleted_at IS NULL";
 
-    /// A new repository.
-    INSERT = "INSERT INTO repositories (path, created_at) VALUES ($1, $2) RETURNING id";
+    /// The same, and it lives until the transaction ends.
+    FIND_SHARED = concat!("SELECT id FROM repositories WHERE path = $1 AND deleted_at IS NULL", locking!(" FOR KEY SHARE"));
+
+    /// The same, and no other manifest or tag of it is written until the transaction ends.
+    FIND_WRITING = concat!("SELECT id FROM repositories WHERE path = $1 AND deleted_at IS NULL",
+        locking!(" FOR NO KEY UPDATE"));
+
+    /// The same, and nothing else happens in it until the transaction ends.
+    FIND_ALONE = concat!("SELECT id FROM repositories WHERE path = $1 AND deleted_at IS NULL", locking!(" FOR UPDATE"));
+
+    /// A new repository; no row when somebody else has just made it.
+    INSERT = "INSERT INTO repositories (path, created_at) VALUES ($1, $2) \
+        ON CONFLICT (path) WHERE deleted_at IS NULL DO NOTHING RETURNING id";
+
+    /// The repository of a session lives until the transaction ends.
+    SHARE_OF_UPLOAD = locking!("SELECT r.id FROM uploads u JOIN repositories r ON r.id = u.repo_id \
+        WHERE u.id = $1 FOR KEY SHARE OF r");
 
     /// Repositories with a manifest, in byte order.
     LIST = "SELECT r.path FROM repositories r \
@@ -35,5 +50,5 @@ super::statements! {
     DELETE_MEMBERSHIPS = "DELETE FROM repo_blobs WHERE repo_id = $1 RETURNING blob_id";
 
     /// Its sessions.
-    UPLOADS = "SELECT id FROM uploads WHERE repo_id = $1";
+    UPLOADS = concat!("SELECT id FROM uploads WHERE repo_id = $1 ORDER BY id", locking!(" FOR UPDATE"));
 }

@@ -1,9 +1,9 @@
 //! Tags and their history.
 
-super::statements! {
+super::statements! { "tags":
     /// Tags of a repository and what they point to.
-    FIND = "SELECT t.name, t.manifest_id, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id \
-        WHERE t.repo_id = $1 AND t.name IN (SELECT value FROM json_each($2))";
+    FIND = concat!("SELECT t.name, t.manifest_id, m.digest FROM tags t JOIN manifests m ON m.id = t.manifest_id \
+        WHERE t.repo_id = $1 AND t.name ", among!("$2"));
 
     /// Tags of a manifest.
     OF_MANIFEST = "SELECT name FROM tags WHERE manifest_id = $1 AND repo_id = $2 ORDER BY name";
@@ -27,10 +27,11 @@ super::statements! {
 
     /// The end of all tags of a manifest.
     EVENTS_OF_MANIFEST = "INSERT INTO tag_events (repo_id, name, old_digest, at) \
-        SELECT t.repo_id, t.name, m.digest, $3 FROM tags t JOIN manifests m ON m.id = t.manifest_id \
+        SELECT t.repo_id, t.name, m.digest, CAST($3 AS BIGINT) FROM tags t JOIN manifests m ON m.id = t.manifest_id \
         WHERE t.manifest_id = $1 AND t.repo_id = $2";
 
     /// The end of all tags of a repository.
     EVENTS_OF_REPOSITORY = "INSERT INTO tag_events (repo_id, name, old_digest, at) \
-        SELECT t.repo_id, t.name, m.digest, $2 FROM tags t JOIN manifests m ON m.id = t.manifest_id WHERE t.repo_id = $1";
+        SELECT t.repo_id, t.name, m.digest, CAST($2 AS BIGINT) FROM tags t JOIN manifests m ON m.id = t.manifest_id \
+        WHERE t.repo_id = $1";
 }

@@ -1,6 +1,6 @@
 //! Upload sessions and the bytes that no object has yet.
 
-super::statements! {
+super::statements! { "uploads":
     /// A new session.
     INSERT = "INSERT INTO uploads (id, repo_id, driver_state, received, hash_state, epoch, principal, state, created_at, \
             expires_at) \
@@ -10,6 +10,12 @@ super::statements! {
     FIND = "SELECT u.id, u.object_key, u.driver_state, u.received, u.hash_state, u.epoch, u.principal, u.state, u.digest \
         FROM uploads u JOIN repositories r ON r.id = u.repo_id \
         WHERE u.id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND u.expires_at > $3";
+
+    /// The same, and it stays as it is until the transaction ends.
+    FIND_ALONE = concat!("SELECT u.id, u.object_key, u.driver_state, u.received, u.hash_state, u.epoch, u.principal, \
+            u.state, u.digest \
+        FROM uploads u JOIN repositories r ON r.id = u.repo_id \
+        WHERE u.id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND u.expires_at > $3", locking!(" FOR UPDATE OF u"));
 
     /// Makes a session the caller's.
     TAKE = "UPDATE uploads SET epoch = epoch + 1, owner = $2, expires_at = $3 WHERE id = $1 RETURNING epoch";
@@ -30,8 +36,9 @@ super::statements! {
     TAIL_DROP = "DELETE FROM upload_tail WHERE upload_id = $1 AND start + length(bytes) <= $2";
 
     /// Kept bytes of which an object has the first ones now.
-    TAIL_TRIM = "UPDATE upload_tail SET bytes = substr(bytes, $2 - start + 1), start = $2 \
-        WHERE upload_id = $1 AND start < $2";
+    TAIL_TRIM = concat!("UPDATE upload_tail SET bytes = ",
+        either!("substr(bytes, $2 - start + 1)", "substr(bytes, CAST($2 - start + 1 AS INTEGER))"), ", start = $2 \
+        WHERE upload_id = $1 AND start < $2");
 
     /// More kept bytes.
     TAIL_INSERT = "INSERT INTO upload_tail (upload_id, start, bytes) VALUES ($1, $2, $3)";
@@ -46,23 +53,25 @@ super::statements! {
     COMPLETING = "UPDATE uploads SET state = 'completing', digest = $3, received = $4, driver_state = $5 \
         WHERE id = $1 AND epoch = $2 AND state <> 'committed'";
 
-    /// The session of a holder.
-    HELD = "SELECT repo_id, object_key, driver_state, received, state, digest FROM uploads WHERE id = $1 AND epoch = $2";
+    /// The session of a holder, which stays as it is until the transaction ends.
+    HELD = concat!("SELECT repo_id, object_key, driver_state, received, state, digest FROM uploads \
+        WHERE id = $1 AND epoch = $2", locking!(" FOR UPDATE"));
 
     /// What is left of a session that became a blob. The key is the blob's from here on.
     COMMITTED = "UPDATE uploads SET state = 'committed', digest = $2, received = $3, expires_at = $4, object_key = NULL, \
             driver_state = $5 \
         WHERE id = $1";
 
-    /// Sessions past their expiry.
-    EXPIRED = "SELECT id FROM uploads WHERE expires_at <= $1 ORDER BY expires_at, id LIMIT $2";
+    /// Sessions past their expiry, but those that somebody is just working on.
+    EXPIRED = concat!("SELECT id FROM uploads WHERE expires_at <= $1 ORDER BY expires_at, id LIMIT $2",
+        locking!(" FOR UPDATE SKIP LOCKED"));
 
     /// The objects of sessions that end. A committed session has none.
-    DOOM = "INSERT INTO object_deletions (object_key, driver_state, size, not_before) \
-        SELECT object_key, driver_state, received, $2 FROM uploads \
-        WHERE id IN (SELECT value FROM json_each($1)) AND object_key IS NOT NULL AND state <> 'committed' \
-        ON CONFLICT (object_key) DO NOTHING";
+    DOOM = concat!("INSERT INTO object_deletions (object_key, driver_state, size, not_before) \
+        SELECT object_key, driver_state, received, CAST($2 AS BIGINT) FROM uploads \
+        WHERE id ", among!("$1"), " AND object_key IS NOT NULL AND state <> 'committed' ORDER BY object_key \
+        ON CONFLICT (object_key) DO NOTHING");
 
     /// Sessions that end; their kept bytes go with them.
-    DELETE = "DELETE FROM uploads WHERE id IN (SELECT value FROM json_each($1))";
+    DELETE = concat!("DELETE FROM uploads WHERE id ", among!("$1"));
 }

@@ -4,26 +4,21 @@
 //! - Every write goes through the `writer`; other processes (the command line) take turns by `BEGIN IMMEDIATE`.
 //! - Reads are one statement each, or do not mind a write between two.
 
-mod blobs;
-mod checks;
-mod collect;
+mod conn;
 mod error;
-mod manifests;
-mod repositories;
 mod schema;
-mod store;
-mod tags;
-mod uploads;
 mod writer;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::ConnectOptions;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio_util::sync::CancellationToken;
 
+use crate::metadata::logic::Database;
 use crate::metadata::{MetadataError, Result};
 use writer::Writer;
 
@@ -37,6 +32,9 @@ const READER_CACHE: &str = "-512";
 
 /// Largest write-ahead log that is kept between checkpoints, in bytes.
 const JOURNAL_BYTES_MAX: &str = "67108864";
+
+/// Prepared statements that a connection keeps: all there are.
+const STATEMENTS_CACHED: usize = 256;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -100,6 +98,39 @@ impl SqliteStore {
     }
 }
 
+impl Database for SqliteStore {
+    type Conn = SqliteConnection;
+
+    async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+    {
+        let mut conn = self.readers.acquire().await?;
+        work(&mut conn).await
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+    {
+        self.writer.call(work).await
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.writer.died().is_cancelled() {
+            return Err(MetadataError::Unavailable("the writing task ended".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}
+
 async fn connect_writer(options: &SqliteOptions) -> Result<SqliteConnection> {
     if !options.create && !options.path.exists() {
         return Err(MetadataError::Unavailable(format!("there is no database {}", options.path.display())));
@@ -121,6 +152,6 @@ fn connection(options: &SqliteOptions) -> SqliteConnectOptions {
         .filename(&options.path)
         .foreign_keys(true)
         .busy_timeout(options.busy_timeout)
-        .statement_cache_capacity(100)
+        .statement_cache_capacity(STATEMENTS_CACHED)
         .disable_statement_logging()
 }

@@ -2,54 +2,57 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Value, json as value};
-use sqlx::sqlite::{SqliteConnection, SqliteExecutor};
+use serde_json::{Value as Json, json};
 
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::logic::repositories::{Hold, Turns};
+use crate::metadata::logic::tags::{self, Target};
+use crate::metadata::logic::{Conn, Value, blobs, repositories, values};
 use crate::metadata::model::{
     BlobId, BlobRole, ManifestDelete, ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewManifest,
     Precondition, ReferrerRecord,
 };
-use crate::metadata::rows::{ManifestRow, ReferrerRow, expect_rows, json, json_texts, parse, records, signed};
+use crate::metadata::rows::{ManifestRow, ReferrerRow, expect_rows, parse, records, signed, text_after, texts};
 use crate::metadata::sql::manifests as sql;
 use crate::metadata::sql::tags::{DELETE_OF_MANIFEST, EVENTS_OF_MANIFEST, OF_MANIFEST};
-use crate::metadata::sqlite::tags::{self, Target};
-use crate::metadata::sqlite::{blobs, repositories};
 use crate::oci::digest::Digest;
 use crate::oci::glob::ImmutableTags;
 use crate::oci::name::{RepoName, Tag};
 use crate::oci::reference::Reference;
 
-pub(super) async fn find(
-    conn: impl SqliteExecutor<'_>,
+pub(super) async fn find<C: Conn>(
+    conn: &mut C,
     repo: &RepoName,
     reference: &Reference,
 ) -> Result<Option<ManifestRecord>> {
-    let query = match reference {
-        Reference::Digest(digest) => sqlx::query_as(sql::BY_DIGEST).bind(repo.as_str()).bind(digest.to_string()),
-        Reference::Tag(tag) => sqlx::query_as(sql::BY_TAG).bind(repo.as_str()).bind(tag.as_str()),
+    let row: Option<ManifestRow> = match reference {
+        Reference::Digest(digest) => conn.first(&sql::BY_DIGEST, &[repo.as_str().into(), Value::shown(digest)]).await?,
+        Reference::Tag(tag) => conn.first(&sql::BY_TAG, values![repo.as_str(), tag.as_str()]).await?,
     };
-    let row: Option<ManifestRow> = query.fetch_optional(conn).await?;
     row.map(ManifestRecord::try_from).transpose()
 }
 
-pub(super) async fn referrers(
-    conn: impl SqliteExecutor<'_>,
+pub(super) async fn referrers<C: Conn>(
+    conn: &mut C,
     repo: &RepoName,
     subject: &Digest,
     artifact_type: Option<&str>,
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<ReferrerRecord>> {
-    let rows: Vec<ReferrerRow> = sqlx::query_as(sql::REFERRERS)
-        .bind(repo.as_str())
-        .bind(subject.to_string())
-        .bind(artifact_type)
-        .bind(after.unwrap_or_default())
-        .bind(limit)
-        .fetch_all(conn)
-        .await?;
+    if artifact_type.is_some_and(|name| name.contains('\0')) {
+        // No stored type has one, and Postgres would refuse the parameter.
+        return Ok(Vec::new());
+    }
+    let values = &[
+        repo.as_str().into(),
+        Value::shown(subject),
+        Value::text_option(artifact_type),
+        text_after(after).into(),
+        limit.into(),
+    ];
+    let rows: Vec<ReferrerRow> = conn.all(&sql::REFERRERS, values).await?;
     records(rows)
 }
 
@@ -82,16 +85,11 @@ impl From<&ManifestPut<'_>> for Put {
     }
 }
 
-pub(super) async fn put(tx: &mut SqliteConnection, put: &Put) -> Result<ManifestStored> {
-    let repo_id = repositories::find(&mut *tx, &put.repo).await?;
-    let known = match repo_id {
-        Some(repo_id) => Known::load(tx, repo_id, put).await?,
-        None => Known::default(),
+pub(super) async fn put<C: Conn>(tx: &mut C, put: &Put) -> Result<ManifestStored> {
+    let (repo_id, known) = match prepare(tx, put).await? {
+        Prepared::Refused(refusal) => return Ok(refusal),
+        Prepared::Ready(repo_id, known) => (repo_id, known),
     };
-    if let Some(refusal) = known.refusal(put) {
-        return Ok(refusal);
-    }
-    let repo_id = repositories::ensure(tx, &put.repo, put.now).await?;
     let manifest_id = match known.manifests.get(&put.manifest.digest) {
         Some(id) => refresh(tx, *id, &put.manifest).await?,
         None => insert(tx, repo_id, put, &known).await?,
@@ -100,6 +98,41 @@ pub(super) async fn put(tx: &mut SqliteConnection, put: &Put) -> Result<Manifest
     let target = Target { manifest_id, digest: put.manifest.digest.clone() };
     tags::set(tx, repo_id, &put.tags, &target, &known.tags, put.now).await?;
     Ok(ManifestStored::Stored)
+}
+
+/// Whether a PUT may go on, and with what.
+enum Prepared {
+    /// Nothing may be stored.
+    Refused(ManifestStored),
+    /// The repository, and what it has.
+    Ready(i64, Known),
+}
+
+/// Takes the repository, so that what is known stays true, and judges the PUT by it.
+async fn prepare<C: Conn>(tx: &mut C, put: &Put) -> Result<Prepared> {
+    // A blob that an edge waits for could be committed right now by one who does not see the edge yet. Whoever may leave
+    // such an edge keeps out everybody who commits blobs to the repository.
+    let waits = put.sparse || put.manifest.blobs.iter().any(|blob| !blob.required);
+    let hold = if waits { Hold::Alone } else { Hold::Writing };
+    let mut turns = Turns::default();
+    loop {
+        let found = repositories::find(tx, &put.repo, hold).await?;
+        let known = match found {
+            Some(repo_id) => Known::load(tx, repo_id, put).await?,
+            None => Known::default(),
+        };
+        if let Some(refusal) = known.refusal(put) {
+            return Ok(Prepared::Refused(refusal));
+        }
+        let repo_id = match found {
+            Some(repo_id) => Some(repo_id),
+            None => repositories::insert(tx, &put.repo, put.now).await?,
+        };
+        if let Some(repo_id) = repo_id {
+            return Ok(Prepared::Ready(repo_id, known));
+        }
+        turns.next()?;
+    }
 }
 
 /// What the repository has of everything that a PUT speaks of.
@@ -112,22 +145,22 @@ struct Known {
 }
 
 impl Known {
-    async fn load(tx: &mut SqliteConnection, repo_id: i64, put: &Put) -> Result<Self> {
+    async fn load<C: Conn>(tx: &mut C, repo_id: i64, put: &Put) -> Result<Self> {
         let manifest = &put.manifest;
         let children = || manifest.children.iter().map(|child| &child.digest);
         let condition = match &put.condition_on {
             Reference::Digest(digest) => (Some(digest), None),
             Reference::Tag(tag) => (None, Some(tag)),
         };
-        let digests = json_texts(children().chain([&manifest.digest]).chain(condition.0));
-        let rows: Vec<(String, i64)> = sqlx::query_as(sql::IDS).bind(repo_id).bind(digests).fetch_all(&mut *tx).await?;
+        let digests = texts(children().chain([&manifest.digest]).chain(condition.0));
+        let rows: Vec<(String, i64)> = tx.all(&sql::IDS, values![repo_id, digests.as_slice()]).await?;
         let mut known = Self::default();
         for (digest, id) in rows {
             known.manifests.insert(parse("manifests", "digest", id, &digest)?, id);
         }
         let digests: HashSet<&Digest> = manifest.blobs.iter().map(|blob| &blob.digest).chain(children()).collect();
-        let rows: Vec<(String, i64, bool)> =
-            sqlx::query_as(sql::BLOBS).bind(repo_id).bind(json_texts(digests)).fetch_all(&mut *tx).await?;
+        let digests = texts(digests);
+        let rows: Vec<(String, i64, bool)> = tx.all(&sql::BLOBS, values![repo_id, digests.as_slice()]).await?;
         for (digest, id, sound) in rows {
             known.blobs.insert(parse("blobs", "digest", id, &digest)?, (id, sound));
         }
@@ -172,7 +205,7 @@ impl Known {
     }
 
     /// Rows of `manifest_blobs`: the blobs, then the children that are no manifest here.
-    fn edges(&self, manifest: &NewManifest) -> Vec<Value> {
+    fn edges(&self, manifest: &NewManifest) -> Vec<Json> {
         let id = |digest: &Digest| self.blobs.get(digest).map(|(id, _)| *id);
         let blobs = manifest.blobs.iter().map(|blob| (&blob.digest, blob.size, blob.role));
         let children = manifest.children.iter().map(|child| (&child.digest, child.size, BlobRole::Child));
@@ -181,18 +214,18 @@ impl Known {
             .enumerate()
             .filter(|(_, (digest, _, role))| *role != BlobRole::Child || !self.manifests.contains_key(digest))
             .map(|(pos, (digest, size, role))| {
-                value!([pos, digest.to_string(), signed(size), role_name(role), id(digest)])
+                json!([pos, digest.to_string(), signed(size), role_name(role), id(digest)])
             })
             .collect()
     }
 
     /// Rows of `manifest_children`: the children that are manifests here, or not known at all.
-    fn children(&self, manifest: &NewManifest) -> Vec<Value> {
+    fn children(&self, manifest: &NewManifest) -> Vec<Json> {
         let children = manifest.children.iter().enumerate();
         children
             .filter(|(_, child)| self.manifests.contains_key(&child.digest) || !self.blobs.contains_key(&child.digest))
             .map(|(pos, child)| {
-                value!([pos, child.digest.to_string(), self.manifests.get(&child.digest), child.platform])
+                json!([pos, child.digest.to_string(), self.manifests.get(&child.digest), child.platform])
             })
             .collect()
     }
@@ -207,38 +240,36 @@ fn role_name(role: BlobRole) -> &'static str {
 }
 
 /// The same bytes again: the row stays, the content type may have changed.
-async fn refresh(tx: &mut SqliteConnection, id: i64, manifest: &NewManifest) -> Result<i64> {
-    sqlx::query(sql::REFRESH)
-        .bind(id)
-        .bind(&manifest.media_type)
-        .bind(&manifest.artifact_type)
-        .bind(&manifest.referrer)
-        .execute(tx)
-        .await?;
+async fn refresh<C: Conn>(tx: &mut C, id: i64, manifest: &NewManifest) -> Result<i64> {
+    let values = &[
+        id.into(),
+        manifest.media_type.as_str().into(),
+        Value::text_option(manifest.artifact_type.as_deref()),
+        Value::text_option(manifest.referrer.as_deref()),
+    ];
+    tx.run(&sql::REFRESH, values).await?;
     Ok(id)
 }
 
-async fn insert(tx: &mut SqliteConnection, repo_id: i64, put: &Put, known: &Known) -> Result<i64> {
+async fn insert<C: Conn>(tx: &mut C, repo_id: i64, put: &Put, known: &Known) -> Result<i64> {
     let manifest = &put.manifest;
     let digest = manifest.digest.to_string();
-    let id: i64 = sqlx::query_scalar(sql::INSERT)
-        .bind(repo_id)
-        .bind(&digest)
-        .bind(&manifest.media_type)
-        .bind(&manifest.artifact_type)
-        .bind(manifest.subject.as_ref().map(Digest::to_string))
-        .bind(&manifest.referrer)
-        .bind(put.now.as_micros())
-        .bind(manifest.payload.as_ref())
-        .fetch_one(&mut *tx)
-        .await?;
-    let edges = json(&known.edges(manifest));
-    sqlx::query(sql::INSERT_EDGES).bind(id).bind(repo_id).bind(edges).execute(&mut *tx).await?;
-    let children = json(&known.children(manifest));
-    sqlx::query(sql::INSERT_CHILDREN).bind(id).bind(repo_id).bind(children).execute(&mut *tx).await?;
-    sqlx::query(sql::FILL_CHILDREN).bind(repo_id).bind(&digest).bind(id).execute(&mut *tx).await?;
-    sqlx::query(sql::DROP_WAITING_EDGES).bind(repo_id).bind(&digest).execute(&mut *tx).await?;
-    sqlx::query(sql::KEEP_REFERRERS).bind(repo_id).bind(&digest).execute(tx).await?;
+    let values = &[
+        repo_id.into(),
+        digest.as_str().into(),
+        manifest.media_type.as_str().into(),
+        Value::text_option(manifest.artifact_type.as_deref()),
+        Value::shown_option(manifest.subject.as_ref()),
+        Value::text_option(manifest.referrer.as_deref()),
+        put.now.into(),
+        manifest.payload.as_ref().into(),
+    ];
+    let id: i64 = tx.scalar(&sql::INSERT, values).await?;
+    tx.run(&sql::INSERT_EDGES, &[id.into(), repo_id.into(), Value::rows(&known.edges(manifest))]).await?;
+    tx.run(&sql::INSERT_CHILDREN, &[id.into(), repo_id.into(), Value::rows(&known.children(manifest))]).await?;
+    tx.run(&sql::FILL_CHILDREN, values![repo_id, digest.as_str(), id]).await?;
+    tx.run(&sql::DROP_WAITING_EDGES, values![repo_id, digest.as_str()]).await?;
+    tx.run(&sql::KEEP_REFERRERS, values![repo_id, digest.as_str()]).await?;
     Ok(id)
 }
 
@@ -266,50 +297,48 @@ impl From<&ManifestDelete<'_>> for Delete {
     }
 }
 
-pub(super) async fn delete(tx: &mut SqliteConnection, delete: &Delete) -> Result<ManifestDeleted> {
-    let Some(repo_id) = repositories::find(&mut *tx, &delete.repo).await? else {
+pub(super) async fn delete<C: Conn>(tx: &mut C, delete: &Delete) -> Result<ManifestDeleted> {
+    let Some(repo_id) = repositories::find(tx, &delete.repo, Hold::Writing).await? else {
         return Ok(ManifestDeleted::Unknown);
     };
-    let digests = json_texts([&delete.digest]);
-    let found: Option<(String, i64)> =
-        sqlx::query_as(sql::IDS).bind(repo_id).bind(digests).fetch_optional(&mut *tx).await?;
+    let digest = delete.digest.to_string();
+    let found: Option<(String, i64)> = tx.first(&sql::IDS, values![repo_id, [digest.clone()].as_slice()]).await?;
     let Some((_, id)) = found else { return Ok(ManifestDeleted::Unknown) };
-    let parent: Option<String> =
-        sqlx::query_scalar(sql::PARENT).bind(id).bind(repo_id).fetch_optional(&mut *tx).await?;
-    if let Some(parent) = parent {
+    let parent: Option<(String,)> = tx.first(&sql::PARENT, values![id, repo_id]).await?;
+    if let Some((parent,)) = parent {
         return parse("manifests", "digest", format!("listing {id}"), &parent).map(ManifestDeleted::Referenced);
     }
-    let names: Vec<String> = sqlx::query_scalar(OF_MANIFEST).bind(id).bind(repo_id).fetch_all(&mut *tx).await?;
+    let names: Vec<String> = tx.column(&OF_MANIFEST, values![id, repo_id]).await?;
     for name in names {
         let tag: Tag = parse("tags", "name", id, &name)?;
         if delete.immutable.covers(&delete.repo, &tag) {
             return Ok(ManifestDeleted::Immutable(tag));
         }
     }
-    sqlx::query(EVENTS_OF_MANIFEST).bind(id).bind(repo_id).bind(delete.now.as_micros()).execute(&mut *tx).await?;
-    sqlx::query(DELETE_OF_MANIFEST).bind(id).bind(repo_id).execute(&mut *tx).await?;
+    tx.run(&EVENTS_OF_MANIFEST, values![id, repo_id, delete.now]).await?;
+    tx.run(&DELETE_OF_MANIFEST, values![id, repo_id]).await?;
     let blobs = named_blobs(tx, id).await?;
-    remove(tx, repo_id, id, &delete.digest.to_string(), delete.referrers_until).await?;
+    blobs::lock(tx, repo_id, &blobs).await?;
+    remove(tx, repo_id, id, &digest, delete.referrers_until).await?;
     blobs::release(tx, repo_id, &blobs, delete.end_leases_before, delete.now).await?;
     Ok(ManifestDeleted::Deleted(blobs.into_iter().map(BlobId).collect()))
 }
 
 /// Ids of the blobs that a stored manifest names.
-pub(super) async fn named_blobs(tx: &mut SqliteConnection, id: i64) -> Result<Vec<i64>> {
-    Ok(sqlx::query_scalar(sql::NAMED_BLOBS).bind(id).fetch_all(tx).await?)
+pub(super) async fn named_blobs<C: Conn>(tx: &mut C, id: i64) -> Result<Vec<i64>> {
+    tx.column(&sql::NAMED_BLOBS, values![id]).await
 }
 
 /// Removes a manifest that has no tag and no parent; its referrers may go from `referrers_until` on.
-pub(super) async fn remove(
-    tx: &mut SqliteConnection,
+pub(super) async fn remove<C: Conn>(
+    tx: &mut C,
     repo_id: i64,
     id: i64,
     digest: &str,
     referrers_until: Timestamp,
 ) -> Result<()> {
-    let done = sqlx::query(sql::DELETE).bind(id).execute(&mut *tx).await?;
-    expect_rows("manifests::DELETE", 1, done.rows_affected())?;
-    let until = referrers_until.as_micros();
-    sqlx::query(sql::END_REFERRERS).bind(repo_id).bind(digest).bind(until).execute(tx).await?;
+    let done = tx.run(&sql::DELETE, values![id]).await?;
+    expect_rows(&sql::DELETE, 1, done)?;
+    tx.run(&sql::END_REFERRERS, values![repo_id, digest, referrers_until]).await?;
     Ok(())
 }

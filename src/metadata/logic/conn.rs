@@ -1,0 +1,200 @@
+//! One connection, as the logic sees it: statements go in, records come out, and no dialect shows.
+
+use std::borrow::Cow;
+use std::future::Future;
+
+use futures_util::future::BoxFuture;
+use sqlx::FromRow;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+
+use crate::clock::Timestamp;
+use crate::metadata::Result;
+use crate::metadata::rows::json;
+use crate::metadata::sql::Statement;
+
+/// A connection to one of the databases.
+///
+/// A driver writes the three methods without a body; the logic calls the others. A statement that the database does not
+/// need (its text is empty) finds no row and changes none.
+pub(crate) trait Conn: Send {
+    /// A row as the database gives it.
+    type Row: Send + 'static;
+
+    /// Runs a statement and gives every row.
+    fn rows<'c>(&'c mut self, statement: &Statement, values: &[Value<'_>]) -> BoxFuture<'c, Result<Vec<Self::Row>>>;
+
+    /// Runs a statement and says how many rows it changed.
+    fn run<'c>(&'c mut self, statement: &Statement, values: &[Value<'_>]) -> BoxFuture<'c, Result<u64>>;
+
+    /// Reads a row.
+    fn record<R: Record>(row: &Self::Row) -> sqlx::Result<R>;
+
+    /// Every record that a statement gives.
+    fn all<R: Record>(
+        &mut self,
+        statement: &Statement,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<Vec<R>>> + Send {
+        let rows = self.rows(statement, values);
+        async move { Ok(rows.await?.iter().map(Self::record).collect::<sqlx::Result<_>>()?) }
+    }
+
+    /// The first record that a statement gives, if there is one.
+    fn first<R: Record>(
+        &mut self,
+        statement: &Statement,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<Option<R>>> + Send {
+        let rows = self.rows(statement, values);
+        async move { Ok(rows.await?.first().map(Self::record).transpose()?) }
+    }
+
+    /// The one record that a statement gives; it is an error when there is none.
+    fn one<R: Record>(
+        &mut self,
+        statement: &Statement,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<R>> + Send {
+        let rows = self.rows(statement, values);
+        async move { Ok(Self::record(rows.await?.first().ok_or(sqlx::Error::RowNotFound)?)?) }
+    }
+
+    /// The column of every row that a statement of one column gives.
+    fn column<T>(&mut self, statement: &Statement, values: &[Value<'_>]) -> impl Future<Output = Result<Vec<T>>> + Send
+    where
+        (T,): Record,
+    {
+        let records = self.all::<(T,)>(statement, values);
+        async move { Ok(records.await?.into_iter().map(|(value,)| value).collect()) }
+    }
+
+    /// The column of the one row that a statement of one column gives.
+    fn scalar<T>(&mut self, statement: &Statement, values: &[Value<'_>]) -> impl Future<Output = Result<T>> + Send
+    where
+        (T,): Record,
+    {
+        let record = self.one::<(T,)>(statement, values);
+        async move { Ok(record.await?.0) }
+    }
+}
+
+/// What can be read from a row of either database.
+pub(crate) trait Record: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send {}
+
+impl<R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send> Record for R {}
+
+/// A parameter of a statement.
+#[derive(Debug)]
+pub(crate) enum Value<'a> {
+    /// A number, a moment, an id.
+    Int(Option<i64>),
+    /// A text, or rows as JSON.
+    Text(Option<Cow<'a, str>>),
+    /// Bytes.
+    Bytes(Option<&'a [u8]>),
+    /// A list of numbers.
+    Ints(&'a [i64]),
+    /// A list of texts.
+    Texts(&'a [String]),
+}
+
+/// Binds values to a query: SQLite takes a list as JSON, Postgres as an array.
+macro_rules! bind {
+    ($query:expr, $values:expr, $ints:ident => $bind_ints:expr, $texts:ident => $bind_texts:expr) => {{
+        let mut query = $query;
+        for value in $values {
+            query = match value {
+                $crate::metadata::logic::Value::Int(number) => query.bind(*number),
+                $crate::metadata::logic::Value::Text(text) => query.bind(text.as_deref()),
+                $crate::metadata::logic::Value::Bytes(bytes) => query.bind(*bytes),
+                $crate::metadata::logic::Value::Ints($ints) => query.bind($bind_ints),
+                $crate::metadata::logic::Value::Texts($texts) => query.bind($bind_texts),
+            };
+        }
+        query
+    }};
+}
+pub(crate) use bind;
+
+impl<'a> Value<'a> {
+    /// Rows of values as one parameter.
+    pub(crate) fn rows<T: serde::Serialize>(rows: &[T]) -> Self {
+        Self::Text(Some(Cow::Owned(json(rows))))
+    }
+
+    /// A value that is written as its text.
+    pub(crate) fn shown(value: &impl ToString) -> Self {
+        Self::Text(Some(Cow::Owned(value.to_string())))
+    }
+
+    /// The same for one that may be missing.
+    pub(crate) fn shown_option(value: Option<&impl ToString>) -> Self {
+        Self::Text(value.map(|value| Cow::Owned(value.to_string())))
+    }
+
+    /// A text that may be missing.
+    pub(crate) fn text_option(text: Option<&'a str>) -> Self {
+        Self::Text(text.map(Cow::Borrowed))
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Self::Int(Some(number))
+    }
+}
+
+impl From<u32> for Value<'_> {
+    fn from(number: u32) -> Self {
+        Self::Int(Some(i64::from(number)))
+    }
+}
+
+impl From<Timestamp> for Value<'_> {
+    fn from(moment: Timestamp) -> Self {
+        Self::Int(Some(moment.as_micros()))
+    }
+}
+
+impl From<Option<Timestamp>> for Value<'_> {
+    fn from(moment: Option<Timestamp>) -> Self {
+        Self::Int(moment.map(Timestamp::as_micros))
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Some(Cow::Borrowed(text)))
+    }
+}
+
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(Some(bytes))
+    }
+}
+
+impl<'a> From<Option<&'a [u8]>> for Value<'a> {
+    fn from(bytes: Option<&'a [u8]>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a [i64]> for Value<'a> {
+    fn from(list: &'a [i64]) -> Self {
+        Self::Ints(list)
+    }
+}
+
+impl<'a> From<&'a [String]> for Value<'a> {
+    fn from(list: &'a [String]) -> Self {
+        Self::Texts(list)
+    }
+}
+
+/// The parameters of a statement, each made a [`Value`].
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { &[$($crate::metadata::logic::Value::from($value)),*] };
+}
+pub(crate) use values;

@@ -1,0 +1,35 @@
+//! What a driver has to offer so that the logic makes a store of it.
+
+use std::fmt;
+use std::future::Future;
+
+use futures_util::future::BoxFuture;
+
+use crate::metadata::Result;
+use crate::metadata::logic::Conn;
+
+/// A database that runs pieces of work on its connections.
+///
+/// A piece of work may be run more than once; it leaves nothing behind when it fails.
+pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
+    /// Its connections.
+    type Conn: Conn;
+
+    /// Runs statements that only read; each sees the database as it is then.
+    fn read<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Self::Conn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static;
+
+    /// Runs statements as one transaction, which is committed when this returns what the work gave.
+    fn write<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Self::Conn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static;
+
+    /// An error when it is known without asking that no statement can run.
+    fn check(&self) -> Result<()>;
+
+    /// Finishes what is under way and closes the connections.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,21 @@
+//! The transactions, written once for every SQL database.
+//!
+//! - A function of an entity's module is a transaction or a part of one. It takes a [`Conn`] and knows no dialect.
+//! - Where many write at once, rows are locked before they are judged: first the repository, then sessions, memberships,
+//!   edges, blobs, and objects to remove, each kind in the order of its ids. What has to be true of a row is asked by a
+//!   statement after the one that locked it. On SQLite one task writes, and these statements are empty.
+//! - A [`Database`] runs transactions; every one of them is a [`MetadataStore`](crate::metadata::MetadataStore).
+
+mod blobs;
+mod checks;
+mod collect;
+mod conn;
+mod database;
+mod manifests;
+mod repositories;
+mod store;
+mod tags;
+mod uploads;
+
+pub(crate) use conn::{Conn, Record, Value, bind, values};
+pub(crate) use database::Database;

@@ -1,0 +1,219 @@
+//! Upload sessions. Every write of a holder carries its epoch, so that one who lost the session changes nothing.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::clock::Timestamp;
+use crate::metadata::Result;
+use crate::metadata::logic::{Conn, Value, blobs, collect, repositories, values};
+use crate::metadata::model::{
+    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadHold, UploadId, UploadRecord, UploadState, UploadTake,
+    UploadTaken,
+};
+use crate::metadata::rows::{UploadRow, expect_rows, inconsistent, signed, unsigned, upload_state};
+use crate::metadata::sql::repositories::SHARE_OF_UPLOAD;
+use crate::metadata::sql::{Statement, uploads as sql};
+use crate::oci::digest::Digest;
+use crate::oci::name::RepoName;
+use crate::storage::{DriverState, Key};
+
+pub(super) async fn create<C: Conn>(tx: &mut C, repo: &RepoName, upload: &NewUpload) -> Result<()> {
+    let repo_id = repositories::ensure(tx, repo, upload.now).await?;
+    let state = DriverState::default().0;
+    let values = &[
+        upload.id.as_str().into(),
+        repo_id.into(),
+        state.as_slice().into(),
+        upload.hash_state.as_slice().into(),
+        Value::text_option(upload.principal.as_deref()),
+        upload.now.into(),
+        upload.expires_at.into(),
+    ];
+    tx.run(&sql::INSERT, values).await?;
+    Ok(())
+}
+
+pub(super) async fn find<C: Conn>(
+    conn: &mut C,
+    repo: &RepoName,
+    id: &UploadId,
+    now: Timestamp,
+) -> Result<Option<UploadRecord>> {
+    find_by(&sql::FIND, conn, repo, id, now).await
+}
+
+async fn find_by<C: Conn>(
+    statement: &Statement,
+    conn: &mut C,
+    repo: &RepoName,
+    id: &UploadId,
+    now: Timestamp,
+) -> Result<Option<UploadRecord>> {
+    let row: Option<UploadRow> = conn.first(statement, values![id.as_str(), repo.as_str(), now]).await?;
+    row.map(UploadRecord::try_from).transpose()
+}
+
+pub(super) async fn take<C: Conn>(
+    tx: &mut C,
+    repo: &RepoName,
+    id: &UploadId,
+    take: &UploadTake,
+    now: Timestamp,
+) -> Result<UploadTaken> {
+    let found = find_by(&sql::FIND_ALONE, tx, repo, id, now).await?;
+    let Some(mut record) = found else { return Ok(UploadTaken::Unknown) };
+    if let UploadState::Committed(digest) = record.state {
+        return Ok(UploadTaken::Committed(digest));
+    }
+    if take.offset.is_some_and(|offset| offset != record.received) {
+        return Ok(UploadTaken::WrongOffset { received: record.received });
+    }
+    record.epoch = tx.scalar(&sql::TAKE, values![id.as_str(), take.owner.as_str(), take.expires_at]).await?;
+    record.tail = tail(tx, &record).await?;
+    Ok(UploadTaken::Taken(Box::new(record)))
+}
+
+/// The kept bytes as one piece; they must have no gap, and end where an open session stands.
+async fn tail<C: Conn>(tx: &mut C, record: &UploadRecord) -> Result<Bytes> {
+    let rows: Vec<(i64, Vec<u8>)> = tx.all(&sql::TAIL, values![record.id.as_str()]).await?;
+    let wrong = |at: i64| inconsistent("upload_tail", "start", record.id.as_str(), format!("a gap before byte {at}"));
+    let mut next = rows.first().map(|(start, _)| *start);
+    let mut tail = BytesMut::new();
+    for (start, bytes) in rows {
+        if next != Some(start) {
+            return Err(wrong(start));
+        }
+        tail.extend_from_slice(&bytes);
+        next = Some(start.saturating_add(signed(bytes.len() as u64)));
+    }
+    match next {
+        // A session about to complete has taken bytes that are not kept: they are in the request that completes it.
+        Some(end) if record.state == UploadState::Open && end != signed(record.received) => Err(wrong(end)),
+        _ => Ok(tail.freeze()),
+    }
+}
+
+pub(super) async fn intend<C: Conn>(tx: &mut C, hold: &UploadHold, key: &Key) -> Result<bool> {
+    let done = tx.run(&sql::INTEND, values![hold.id.as_str(), hold.epoch, key.as_str()]).await?;
+    Ok(done == 1)
+}
+
+pub(super) async fn checkpoint<C: Conn>(tx: &mut C, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool> {
+    let (id, start) = (hold.id.as_str(), signed(checkpoint.tail_start));
+    let values = values![
+        id,
+        hold.epoch,
+        signed(checkpoint.received),
+        checkpoint.driver_state.0.as_slice(),
+        checkpoint.hash_state.as_slice(),
+        checkpoint.expires_at,
+    ];
+    if tx.run(&sql::CHECKPOINT, values).await? == 0 {
+        return Ok(false);
+    }
+    tx.run(&sql::TAIL_DROP, values![id, start]).await?;
+    tx.run(&sql::TAIL_TRIM, values![id, start]).await?;
+    if !checkpoint.tail_new.is_empty() {
+        let new = checkpoint.tail_new.as_ref();
+        let new_start = checkpoint.received.saturating_sub(new.len() as u64);
+        tx.run(&sql::TAIL_INSERT, values![id, signed(new_start), new]).await?;
+    }
+    Ok(true)
+}
+
+pub(super) async fn renew<C: Conn>(tx: &mut C, hold: &UploadHold, expires_at: Timestamp) -> Result<bool> {
+    Ok(tx.run(&sql::RENEW, values![hold.id.as_str(), hold.epoch, expires_at]).await? == 1)
+}
+
+pub(super) async fn completing<C: Conn>(
+    tx: &mut C,
+    hold: &UploadHold,
+    digest: &Digest,
+    received: u64,
+    state: &DriverState,
+) -> Result<bool> {
+    let digest = digest.to_string();
+    let values = values![hold.id.as_str(), hold.epoch, digest.as_str(), signed(received), state.0.as_slice()];
+    Ok(tx.run(&sql::COMPLETING, values).await? == 1)
+}
+
+/// A session as its holder finds it.
+#[derive(Debug, sqlx::FromRow)]
+struct Held {
+    repo_id: i64,
+    object_key: Option<String>,
+    driver_state: Vec<u8>,
+    received: i64,
+    state: String,
+    digest: Option<String>,
+}
+
+async fn held<C: Conn>(tx: &mut C, hold: &UploadHold) -> Result<Option<(Held, UploadState)>> {
+    let row: Option<Held> = tx.first(&sql::HELD, values![hold.id.as_str(), hold.epoch]).await?;
+    let Some(row) = row else { return Ok(None) };
+    let state = upload_state(hold.id.as_str(), &row.state, row.digest.as_deref())?;
+    Ok(Some((row, state)))
+}
+
+pub(super) async fn commit<C: Conn>(
+    tx: &mut C,
+    hold: &UploadHold,
+    blob: &NewBlob,
+    keep_until: Timestamp,
+) -> Result<bool> {
+    // The repository comes before the session: its end, which takes its sessions along, must not wait for this.
+    tx.run(&SHARE_OF_UPLOAD, values![hold.id.as_str()]).await?;
+    let Some((session, state)) = held(tx, hold).await? else { return Ok(false) };
+    if let UploadState::Committed(digest) = state {
+        // The same commit again, after its answer was lost.
+        return Ok(digest == blob.digest);
+    }
+    blobs::commit(tx, session.repo_id, blob).await?;
+    let committed = match &blob.location {
+        BlobLocation::Object(key) => Some(key.as_str()),
+        BlobLocation::Inline(_) => None,
+    };
+    if let Some(unused) = session.object_key.as_deref().filter(|key| Some(*key) != committed) {
+        let received = unsigned("uploads", "received", hold.id.as_str(), session.received)?;
+        collect::doom(tx, unused, Some(&session.driver_state), received, blob.now).await?;
+    }
+    tx.run(&sql::TAIL_CLEAR, values![hold.id.as_str()]).await?;
+    let (digest, state) = (blob.digest.to_string(), DriverState::default().0);
+    let values = values![hold.id.as_str(), digest.as_str(), signed(blob.size), keep_until, state.as_slice()];
+    let done = tx.run(&sql::COMMITTED, values).await?;
+    expect_rows(&sql::COMMITTED, 1, done)?;
+    Ok(true)
+}
+
+/// Ends a session that is the caller's.
+pub(super) async fn drop_held<C: Conn>(tx: &mut C, hold: &UploadHold, dead_until: Timestamp) -> Result<bool> {
+    match held(tx, hold).await? {
+        None | Some((_, UploadState::Committed(_))) => Ok(false),
+        Some(_) => end(tx, &[hold.id.as_str().to_owned()], dead_until).await.map(|()| true),
+    }
+}
+
+pub(super) async fn cancel<C: Conn>(
+    tx: &mut C,
+    repo: &RepoName,
+    id: &UploadId,
+    now: Timestamp,
+    dead_until: Timestamp,
+) -> Result<bool> {
+    match find_by(&sql::FIND_ALONE, tx, repo, id, now).await? {
+        None | Some(UploadRecord { state: UploadState::Committed(_), .. }) => Ok(false),
+        Some(_) => end(tx, &[id.as_str().to_owned()], dead_until).await.map(|()| true),
+    }
+}
+
+pub(super) async fn expire<C: Conn>(tx: &mut C, now: Timestamp, dead_until: Timestamp, limit: u32) -> Result<u64> {
+    let ids: Vec<String> = tx.column(&sql::EXPIRED, values![now, limit]).await?;
+    end(tx, &ids, dead_until).await?;
+    Ok(ids.len() as u64)
+}
+
+/// Removes sessions, which are the caller's; the objects of those that became no blob must go, not before `dead_until`.
+pub(super) async fn end<C: Conn>(tx: &mut C, ids: &[String], dead_until: Timestamp) -> Result<()> {
+    tx.run(&sql::DOOM, values![ids, dead_until]).await?;
+    let done = tx.run(&sql::DELETE, values![ids]).await?;
+    expect_rows(&sql::DELETE, ids.len() as u64, done)
+}

@@ -10,6 +10,7 @@ pub mod layers;
 pub mod memory;
 mod pace;
 pub mod read;
+pub mod s3;
 
 use std::fmt;
 use std::fs::File;
@@ -105,6 +106,7 @@ pub trait AppendSource: Send {
     /// The next piece, `limit` bytes at most (`limit` > 0), or `None` when the body has ended or broken off.
     ///
     /// A driver that wants a boundary at a certain byte asks for no more than that; so boundaries fall between pieces.
+    /// Dropping the future loses no byte.
     async fn next(&mut self, limit: usize) -> Option<Bytes>;
 
     /// Announces that a later [`checkpoint`](Self::checkpoint) may name `offset`, which is the end of the last piece taken.
@@ -113,11 +115,21 @@ pub trait AppendSource: Send {
     /// Reports that every byte before `offset` (counted from the start of the blob) is stored, as `state` describes.
     ///
     /// `offset` was marked before. The facts are written down before this returns. A driver calls it at every finished
-    /// S3 part, on files at most every 64 MiB or second.
+    /// S3 part, on files at most every 64 MiB or second. The last one may be repeated, to learn about other writers.
     ///
     /// # Errors
     /// [`AppendError::Fenced`] when another writer has the session: the driver stops and returns it.
     async fn checkpoint(&mut self, offset: u64, state: &DriverState) -> Result<(), AppendError>;
+
+    /// Has the registry keep bytes that the driver cannot store yet, up to the end of the last piece taken.
+    ///
+    /// `state` describes `stored`. The bytes between it and `new` are kept already: by an earlier call, or because they
+    /// were the tail that the driver began with. `false`: nothing was kept, as the body counts as a whole or not at all;
+    /// but the session is still ours.
+    ///
+    /// # Errors
+    /// [`AppendError::Fenced`], as for [`checkpoint`](Self::checkpoint).
+    async fn stage(&mut self, stored: u64, state: &DriverState, new: Bytes) -> Result<bool, AppendError>;
 }
 
 /// What is known about the bytes that will come, so that a driver may choose the cheapest way.
@@ -127,6 +139,8 @@ pub struct AppendHint {
     pub remaining: Option<u64>,
     /// Whether the blob ends with this source.
     pub closing: bool,
+    /// Fencing number of the writer: each one that takes the upload has a higher one. 0: there is only one writer.
+    pub writer: u64,
 }
 
 /// The end of an [`append`](BlobStore::append).

@@ -1,0 +1,366 @@
+//! One append: a body becomes parts, some of them on their way while the next one fills.
+//!
+//! - A part is cut when `size` bytes and a look-ahead are there; so whatever is left at the end of a body is either large
+//!   enough to be a part, or small enough for the registry to keep.
+//! - At most `parts_parallel_max` parts are on their way or stored but not recorded; then nothing more is read.
+//! - Parts are recorded in order, each with the state that names it; what was sent beyond them counts for nothing when
+//!   this writer ends, and its numbers are not used again (see `state`).
+//! - The multipart upload is begun with the first part. If this writer ends before anybody recorded its id, it aborts it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
+
+use crate::storage::s3::buffer::Buffer;
+use crate::storage::s3::calls::Inner;
+use crate::storage::s3::error::Failed;
+use crate::storage::s3::plan::{NUMBER_MAX, PART_BYTES_MIN, Plan, equal_size};
+use crate::storage::s3::remove::abort_uploads;
+use crate::storage::s3::state::{Part, State};
+use crate::storage::{AppendError, AppendHint, AppendSource, Appended, Key, StorageError};
+
+/// First step of a buffer in bytes: enough for most configurations and small layers.
+const FIRST_STEP_BYTES: usize = 512 << 10;
+
+/// A part that needs more than this gets its whole memory at once, as many such parts could never wait step by step.
+const STEPWISE_BYTES_MAX: usize = 16 << 20;
+
+/// An upload that recorded nothing for so long does, or at least asks whether it still has its session.
+const RECORD_AFTER: Duration = Duration::from_secs(10);
+
+/// Longest time to tidy up after a failure.
+const TIDY_MAX: Duration = Duration::from_secs(10);
+
+/// An append under way.
+pub(super) struct Append<'a> {
+    inner: &'a Arc<Inner>,
+    key: &'a Key,
+    source: &'a mut dyn AppendSource,
+    plan: Plan,
+    state: State,
+    /// Another writer may have begun a multipart upload that nobody recorded.
+    disturbed: bool,
+    /// The multipart upload was begun here and nobody has recorded it.
+    unrecorded: bool,
+    /// The body has ended; what is left is recorded by whoever called.
+    ended: bool,
+    buffer: Buffer,
+    /// Offset of the end of the buffer.
+    offset: u64,
+    /// Offset of the source's first byte; earlier ones cannot be marked.
+    source_start: u64,
+    /// Bytes before this one are kept by the registry or stored.
+    kept: u64,
+    /// How many bytes will come, when that is known.
+    remaining: Option<u64>,
+    /// The last recorded offset.
+    recorded: Option<u64>,
+    recorded_at: Instant,
+    /// Number of the next part.
+    number: u16,
+    /// Parts that are cut and not recorded, in order.
+    cut: VecDeque<Cut>,
+    sending: FuturesUnordered<BoxFuture<'static, Result<Part, Failed>>>,
+}
+
+/// A part that is not recorded yet.
+struct Cut {
+    number: u16,
+    end: u64,
+    marked: bool,
+    stored: Option<Part>,
+}
+
+type Step<T> = Result<T, AppendError>;
+
+impl<'a> Append<'a> {
+    /// An append after what `state` describes, to which `tail` and the source are added.
+    pub(super) fn new(
+        inner: &'a Arc<Inner>,
+        key: &'a Key,
+        mut state: State,
+        tail: usize,
+        hint: AppendHint,
+        source: &'a mut dyn AppendSource,
+    ) -> Self {
+        let disturbed = state.take(hint.writer);
+        let source_start = state.stored + tail as u64;
+        let plan = plan(inner, &state, source_start, hint);
+        let (offset, number) = (state.stored, state.next_number());
+        Self {
+            inner,
+            key,
+            source,
+            plan,
+            state,
+            disturbed,
+            unrecorded: false,
+            ended: false,
+            buffer: Buffer::default(),
+            offset,
+            source_start,
+            kept: source_start,
+            remaining: hint.remaining.map(|remaining| remaining + tail as u64),
+            recorded: None,
+            recorded_at: Instant::now(),
+            number,
+            cut: VecDeque::new(),
+            sending: FuturesUnordered::new(),
+        }
+    }
+
+    /// Takes the tail and the whole source. `closing`: the blob ends with it.
+    pub(super) async fn run(mut self, tail: Bytes, closing: bool) -> Step<Appended> {
+        let result = self.try_run(tail, closing).await;
+        if result.is_err() {
+            self.sending.clear();
+            self.tidy().await;
+        }
+        result
+    }
+
+    async fn try_run(&mut self, mut tail: Bytes, closing: bool) -> Step<Appended> {
+        while !tail.is_empty() {
+            let room = self.room().await?;
+            self.push(&tail.split_to(room.min(tail.len())));
+        }
+        drop(tail);
+        loop {
+            let room = self.room().await?;
+            let Some(piece) = self.piece(room).await? else { break };
+            self.push(&piece);
+        }
+        self.finish(closing).await
+    }
+
+    /// Bytes that the buffer takes; waits for memory, and for parts on their way, until there are some.
+    async fn room(&mut self) -> Step<usize> {
+        loop {
+            let size = clamped(self.plan.size(self.number));
+            self.buffer.plan(size);
+            if self.buffer.room() > 0 {
+                return Ok(self.buffer.room());
+            }
+            if self.buffer.len() >= size + clamped(self.plan.look_ahead(self.number)) {
+                self.cut(false).await?;
+            } else {
+                self.grow().await?;
+            }
+        }
+    }
+
+    /// Pays for the next step of the buffer, or cuts a part early because there is no memory.
+    async fn grow(&mut self) -> Step<()> {
+        let (granted, least) = (self.buffer.granted(), clamped(self.plan.least(self.number)));
+        let full = clamped(self.plan.size(self.number) + self.plan.look_ahead(self.number));
+        let known = self.remaining.map_or(full, |remaining| self.buffer.len() + clamped(remaining).max(1));
+        let goal = full.min(known).max(granted + 1);
+        let step = if least > STEPWISE_BYTES_MAX {
+            goal
+        } else {
+            let steps = [FIRST_STEP_BYTES, clamped(PART_BYTES_MIN), goal];
+            steps.into_iter().find(|step| *step > granted).unwrap_or(goal).min(goal)
+        };
+        let missing = step - granted;
+        if let Some(lease) = self.inner.budget.try_take(missing) {
+            self.buffer.grant(lease);
+            return Ok(());
+        }
+        if self.buffer.len() >= least {
+            return self.cut(true).await;
+        }
+        let inner = Arc::clone(self.inner);
+        let wait = async move {
+            if granted == 0 { inner.budget.take(missing).await } else { inner.budget.take_more(missing).await }
+        };
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            tokio::select! {
+                lease = &mut wait => {
+                    self.buffer.grant(lease);
+                    return Ok(());
+                }
+                Some(sent) = self.sending.next() => self.landed(sent).await?,
+                () = tokio::time::sleep_until(self.recorded_at + RECORD_AFTER) => self.record().await?,
+            }
+        }
+    }
+
+    /// The next piece of the body; sees to the parts on their way while it waits.
+    async fn piece(&mut self, room: usize) -> Step<Option<Bytes>> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(sent) = self.sending.next() => self.landed(sent).await?,
+                piece = self.source.next(room) => return Ok(piece),
+                () = tokio::time::sleep_until(self.recorded_at + RECORD_AFTER) => self.record().await?,
+            }
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        self.buffer.push(piece);
+        self.offset += piece.len() as u64;
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(piece.len() as u64));
+        if self.buffer.is_at_boundary() {
+            self.mark();
+        }
+    }
+
+    /// Announces a checkpoint at the end of the buffer. Says whether it can be one.
+    fn mark(&mut self) -> bool {
+        let possible = self.offset >= self.source_start;
+        if possible {
+            self.source.mark(self.offset);
+        }
+        possible
+    }
+
+    /// Sends a part on its way: the planned one, or all there is.
+    async fn cut(&mut self, all: bool) -> Step<()> {
+        while self.cut.len() >= usize::from(self.inner.options.parts_parallel_max) {
+            match self.sending.next().await {
+                Some(sent) => self.landed(sent).await?,
+                // Every part that is not recorded is on its way.
+                None => break,
+            }
+        }
+        if self.number > NUMBER_MAX {
+            return Err(StorageError::Other(format!("{} needs more than {NUMBER_MAX} parts", self.key).into()).into());
+        }
+        let upload = self.begin().await?;
+        // What was read ahead lies beyond the boundary, which was marked when the buffer reached it.
+        let marked = if all { self.mark() } else { true };
+        let bytes = if all { self.buffer.take_all() } else { self.buffer.take_front() };
+        let (end, number) = (self.offset - self.buffer.len() as u64, self.number);
+        let marked = marked && end >= self.source_start;
+        self.cut.push_back(Cut { number, end, marked, stored: None });
+        self.number += 1;
+        let (inner, key) = (Arc::clone(self.inner), self.key.clone());
+        self.sending.push(Box::pin(async move { inner.upload_part(&key, &upload, number, bytes).await }));
+        Ok(())
+    }
+
+    /// The id of the multipart upload; begins one if there is none.
+    async fn begin(&mut self) -> Step<String> {
+        if let Some(upload) = &self.state.upload {
+            return Ok(upload.clone());
+        }
+        if self.disturbed {
+            // A writer before us may have begun one and vanished before it could record the id.
+            abort_uploads(self.inner, self.key).await.map_err(|error| error.about(self.key))?;
+        }
+        let upload = self.inner.create_upload(self.key).await.map_err(|error| error.about(self.key))?;
+        self.state.equal = self.plan.equal_size();
+        self.state.upload = Some(upload.clone());
+        self.unrecorded = true;
+        Ok(upload)
+    }
+
+    /// Takes note of a part that is stored, and records what is stored without a gap.
+    async fn landed(&mut self, sent: Result<Part, Failed>) -> Step<()> {
+        let part = sent.map_err(|error| error.about(self.key))?;
+        if let Some(cut) = self.cut.iter_mut().find(|cut| cut.number == part.number) {
+            cut.stored = Some(part);
+        }
+        let mut reached = None;
+        while let Some(cut) = self.cut.front_mut() {
+            let Some(part) = cut.stored.take() else { break };
+            self.state.push(part, cut.end);
+            if cut.marked {
+                reached = Some(cut.end);
+            }
+            self.cut.pop_front();
+        }
+        match reached {
+            // At the end the caller records everything at once; but an upload must not get lost on the way there.
+            Some(end) if !self.ended || self.unrecorded => self.checkpoint(end).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn checkpoint(&mut self, end: u64) -> Step<()> {
+        self.source.checkpoint(end, &self.state.encode(true)).await?;
+        self.unrecorded = false;
+        self.recorded = Some(end);
+        self.recorded_at = Instant::now();
+        self.kept = self.kept.max(end);
+        Ok(())
+    }
+
+    /// Nothing was recorded for a while: cuts a part if there is one, else has the registry keep the buffer; and learns
+    /// in any case whether another writer has the session.
+    async fn record(&mut self) -> Step<()> {
+        self.recorded_at = Instant::now();
+        let len = self.buffer.len();
+        if !self.cut.is_empty() {
+            // The parts on their way are not stored yet, so the bytes behind them cannot be kept.
+            return match self.recorded {
+                Some(end) => self.checkpoint(end).await,
+                None => Ok(()),
+            };
+        }
+        if self.offset <= self.source_start {
+            return Ok(());
+        }
+        if self.plan.equal_size().is_none() && len >= clamped(PART_BYTES_MIN) {
+            return self.cut(true).await;
+        }
+        if len <= STEPWISE_BYTES_MAX {
+            let new = self.buffer.copy_last(clamped(self.offset - self.kept.max(self.state.stored)));
+            if self.source.stage(self.state.stored, &self.state.encode(true), new).await? {
+                self.kept = self.offset;
+                self.unrecorded = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// The body has ended: stores what makes a part, waits for all parts, and gives the rest back.
+    async fn finish(&mut self, closing: bool) -> Step<Appended> {
+        let ends_body = self.plan.least_at_end(self.number);
+        if !closing && ends_body.is_some_and(|least| self.buffer.len() as u64 >= least) {
+            self.cut(true).await?;
+        }
+        self.ended = true;
+        while let Some(sent) = self.sending.next().await {
+            self.landed(sent).await?;
+        }
+        self.source.mark(self.offset);
+        let tail = self.buffer.take_all();
+        Ok(Appended { state: self.state.encode(false), stored: self.state.stored, tail })
+    }
+
+    /// Removes a multipart upload that nobody would find but by listing.
+    async fn tidy(&self) {
+        let Some(upload) = self.state.upload.as_deref().filter(|_| self.unrecorded) else { return };
+        let abort = tokio::time::timeout(TIDY_MAX, self.inner.abort_upload(self.key, upload)).await;
+        if !matches!(abort, Ok(Ok(_))) {
+            tracing::warn!(blob.key = %self.key, "an unfinished multipart upload could not be aborted");
+        }
+    }
+}
+
+/// The sizes of the parts of an upload that has `start` bytes already.
+fn plan(inner: &Inner, state: &State, start: u64, hint: AppendHint) -> Plan {
+    let largest = (inner.budget.largest() as u64).saturating_sub(PART_BYTES_MIN);
+    match (state.upload.is_some(), state.equal) {
+        (true, Some(size)) => Plan::equal(size),
+        (false, _) if inner.options.equal_parts => {
+            let known = start + hint.remaining.unwrap_or(0);
+            let exact = hint.closing && hint.remaining.is_some();
+            Plan::equal(equal_size(inner.options.part_bytes, known, exact).min(largest))
+        }
+        // Also an upload begun before the store was said to want equal parts.
+        _ => Plan::growing(inner.options.part_bytes, largest),
+    }
+}
+
+fn clamped(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

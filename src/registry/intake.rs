@@ -10,6 +10,7 @@ use futures_util::stream::BoxStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Timestamp;
 use crate::metadata::MetadataStore;
 use crate::metadata::model::{Checkpoint, UploadHold};
 use crate::oci::digest::Hasher;
@@ -45,6 +46,8 @@ pub(super) struct Intake<'a> {
     rest: Bytes,
     hash: HashPipe,
     offset: u64,
+    /// How far the session stands in the database, and the hash state there.
+    kept: (u64, Vec<u8>),
     room_checked: u64,
     fault: Option<Fault>,
 }
@@ -68,6 +71,7 @@ impl<'a> Intake<'a> {
         at: (u64, Hasher),
     ) -> Self {
         let (offset, hasher) = at;
+        let kept = (offset, hasher.save());
         Self {
             registry,
             hold,
@@ -77,6 +81,7 @@ impl<'a> Intake<'a> {
             rest: Bytes::new(),
             hash: HashPipe::new(hasher),
             offset,
+            kept,
             room_checked: offset,
             fault: None,
         }
@@ -85,6 +90,12 @@ impl<'a> Intake<'a> {
     /// Every byte before this one was taken.
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The bytes of a tail from `stored` on that the session does not keep already.
+    pub(super) fn not_kept(&self, stored: u64, tail: &Bytes) -> Bytes {
+        let from = self.kept.0.saturating_sub(stored);
+        tail.slice(usize::try_from(from).unwrap_or(tail.len()).min(tail.len())..)
     }
 
     /// The hasher at [`offset`](Self::offset).
@@ -146,16 +157,60 @@ impl<'a> Intake<'a> {
         }
     }
 
-    async fn check_limits(&mut self) -> Result<()> {
-        let max = self.registry.options.limits.blob_bytes_max;
-        if self.offset > max {
-            return Err(RegistryError::BlobTooLarge { max });
-        }
+    /// Waits for everything that a piece needs, before it is taken.
+    async fn prepare(&mut self) -> Result<()> {
+        self.hash.make_room().await?;
         if self.offset - self.room_checked >= ROOM_CHECK_BYTES {
-            self.room_checked = self.offset;
             self.registry.check_room().await?;
+            self.room_checked = self.offset;
         }
         Ok(())
+    }
+
+    /// Records how far the session is: `tail_new` ends at the byte that `kept` names, and a hash state belongs to it.
+    async fn keep(
+        &mut self,
+        kept: (u64, Vec<u8>),
+        tail_start: u64,
+        state: &DriverState,
+        tail_new: Bytes,
+    ) -> std::result::Result<(), AppendError> {
+        let checkpoint = Checkpoint {
+            received: kept.0,
+            driver_state: state.clone(),
+            hash_state: kept.1.clone(),
+            tail_start,
+            tail_new,
+            expires_at: self.expires_at(),
+        };
+        let ours = self.metadata().upload_checkpoint(&self.hold, &checkpoint).await;
+        self.require_ours(ours)?;
+        self.kept = kept;
+        Ok(())
+    }
+
+    /// Asks whether the session is still ours.
+    async fn renew(&mut self) -> std::result::Result<(), AppendError> {
+        let ours = self.metadata().upload_renew(&self.hold, self.expires_at()).await;
+        self.require_ours(ours)
+    }
+
+    fn require_ours(&mut self, ours: crate::metadata::Result<bool>) -> std::result::Result<(), AppendError> {
+        match ours {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.fail(Fault::Fenced)),
+            Err(error) => Err(self.fail(Fault::Refused(error.into()))),
+        }
+    }
+
+    /// Makes the driver stop; [`outcome`](Self::outcome) says why.
+    fn fail(&mut self, fault: Fault) -> AppendError {
+        self.fault = Some(fault);
+        AppendError::Fenced
+    }
+
+    fn expires_at(&self) -> Timestamp {
+        self.registry.clock.now().after(self.registry.options.upload_ttl)
     }
 
     fn metadata(&self) -> &Arc<dyn MetadataStore> {
@@ -172,16 +227,19 @@ impl AppendSource for Intake<'_> {
         if self.rest.is_empty() {
             self.rest = self.pull().await?;
         }
+        // Nothing waits from here on, so that a piece is either taken or not.
+        if let Err(error) = self.prepare().await {
+            self.fault = Some(Fault::Refused(error));
+            return None;
+        }
         let piece = self.rest.split_to(limit.min(self.rest.len()));
         self.offset += piece.len() as u64;
-        if let Err(error) = self.check_limits().await {
-            self.fault = Some(Fault::Refused(error));
+        let max = self.registry.options.limits.blob_bytes_max;
+        if self.offset > max {
+            self.fault = Some(Fault::Refused(RegistryError::BlobTooLarge { max }));
             return None;
         }
-        if let Err(error) = self.hash.push(piece.clone()).await {
-            self.fault = Some(Fault::Refused(error));
-            return None;
-        }
+        self.hash.push(piece.clone());
         Some(piece)
     }
 
@@ -190,39 +248,31 @@ impl AppendSource for Intake<'_> {
     }
 
     async fn checkpoint(&mut self, offset: u64, state: &DriverState) -> std::result::Result<(), AppendError> {
-        let now = self.registry.clock.now();
-        let expires_at = now.after(self.registry.options.upload_ttl);
-        let ours = match self.progress {
-            Progress::AllOrNothing => self.metadata().upload_renew(&self.hold, expires_at).await,
-            Progress::Kept => match self.hash.state_at(offset).await {
-                Ok(hash_state) => {
-                    let checkpoint = Checkpoint {
-                        received: offset,
-                        driver_state: state.clone(),
-                        hash_state,
-                        tail_start: offset,
-                        tail_new: Bytes::new(),
-                        expires_at,
-                    };
-                    self.metadata().upload_checkpoint(&self.hold, &checkpoint).await
-                }
-                Err(error) => {
-                    self.fault = Some(Fault::Refused(error));
-                    return Err(AppendError::Fenced);
-                }
-            },
-        };
-        match ours {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                self.fault = Some(Fault::Fenced);
-                Err(AppendError::Fenced)
-            }
-            Err(error) => {
-                self.fault = Some(Fault::Refused(error.into()));
-                Err(AppendError::Fenced)
-            }
+        if self.progress == Progress::AllOrNothing {
+            return self.renew().await;
         }
+        let kept = if offset <= self.kept.0 {
+            // The session stands at or behind this byte already; from here on the store has it.
+            self.kept.clone()
+        } else {
+            match self.hash.state_at(offset).await {
+                Ok(hash_state) => (offset, hash_state),
+                Err(error) => return Err(self.fail(Fault::Refused(error))),
+            }
+        };
+        self.keep(kept, offset, state, Bytes::new()).await
+    }
+
+    async fn stage(&mut self, stored: u64, state: &DriverState, tail: Bytes) -> std::result::Result<bool, AppendError> {
+        if self.progress == Progress::AllOrNothing {
+            return self.renew().await.map(|()| false);
+        }
+        let hash_state = match self.hash.settle().await {
+            Ok(hasher) => hasher.save(),
+            Err(error) => return Err(self.fail(Fault::Refused(error))),
+        };
+        let new = self.not_kept(stored, &tail);
+        self.keep((self.offset, hash_state), stored, state, new).await.map(|()| true)
     }
 }
 
@@ -252,14 +302,21 @@ impl HashPipe {
         Self { hasher: Some(hasher), running: None, batch: Vec::new(), batch_bytes: 0, marked: VecDeque::new() }
     }
 
-    async fn push(&mut self, piece: Bytes) -> Result<()> {
-        self.batch_bytes += piece.len();
-        self.batch.push(Item::Piece(piece));
+    /// Waits until another batch may fill.
+    async fn make_room(&mut self) -> Result<()> {
         if self.batch_bytes >= HASH_BATCH_BYTES {
             self.join().await?;
             self.start();
         }
         Ok(())
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.batch_bytes += piece.len();
+        self.batch.push(Item::Piece(piece));
+        if self.batch_bytes >= HASH_BATCH_BYTES && self.running.is_none() {
+            self.start();
+        }
     }
 
     fn mark(&mut self, offset: u64) {
@@ -339,7 +396,8 @@ mod tests {
             let mut pipe = HashPipe::new(Hasher::new(Algorithm::Sha256));
             let mut offset = 0;
             for chunk in data.chunks(piece) {
-                pipe.push(Bytes::copy_from_slice(chunk)).await.expect("hashing");
+                pipe.make_room().await.expect("hashing");
+                pipe.push(Bytes::copy_from_slice(chunk));
                 offset += chunk.len();
                 pipe.mark(offset as u64);
             }

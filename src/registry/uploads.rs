@@ -30,6 +30,13 @@ struct Session {
     hasher: Hasher,
 }
 
+impl Session {
+    /// The fencing number, as the storage driver wants it.
+    fn writer(&self) -> u64 {
+        u64::try_from(self.hold.epoch).unwrap_or(0)
+    }
+}
+
 /// What a body became.
 struct Stored {
     /// The object, unless all bytes are in `appended.tail`.
@@ -96,7 +103,7 @@ impl Registry {
             // A PUT has begun to close it; only a PUT can go on.
             return Err(RegistryError::UploadRange { received: start });
         }
-        let hint = AppendHint { remaining: declared, closing: false };
+        let hint = AppendHint { remaining: declared, closing: false, writer: session.writer() };
         let mut intake = self.intake(&session, Progress::Kept, body);
         let stored = self.store_body(&session, hint, None, &mut intake).await?;
         if intake.is_fenced() {
@@ -142,7 +149,7 @@ impl Registry {
             self.check_room().await?;
         }
         let start = session.record.received;
-        let hint = AppendHint { remaining: declared, closing: true };
+        let hint = AppendHint { remaining: declared, closing: true, writer: session.writer() };
         let mut intake = self.intake(&session, Progress::AllOrNothing, body);
         let stored = self.store_body(&session, hint, Some(digest), &mut intake).await?;
         if intake.is_fenced() {
@@ -249,6 +256,9 @@ impl Registry {
                 (key.clone(), self.storage.begin(&key).await?, 0, tail)
             }
         };
+        // The head of the body is in the tail now.
+        let taken = intake.offset() - record.received;
+        let hint = AppendHint { remaining: hint.remaining.map(|all| all.saturating_sub(taken)), ..hint };
         match self.storage.append(&key, state, stored, tail, hint, intake).await {
             Ok(appended) => Ok(Stored { key: Some(key), appended }),
             Err(AppendError::Storage(error)) => Err(error.into()),
@@ -262,14 +272,12 @@ impl Registry {
     async fn record_progress(&self, session: &Session, stored: Stored, intake: &mut Intake<'_>) -> Result<()> {
         let Appended { state, stored, tail } = stored.appended;
         let received = stored + tail.len() as u64;
-        // Tail bytes below the old end of the session are kept already.
-        let new_from = session.record.received.max(stored) - stored;
         let checkpoint = Checkpoint {
             received,
             driver_state: state,
             hash_state: intake.hasher().await?.save(),
             tail_start: stored,
-            tail_new: tail.slice(usize::try_from(new_from).unwrap_or(tail.len()).min(tail.len())..),
+            tail_new: intake.not_kept(stored, &tail),
             expires_at: self.clock.now().after(self.options.upload_ttl),
         };
         if self.metadata.upload_checkpoint(&session.hold, &checkpoint).await? {

@@ -121,15 +121,14 @@ pub trait AppendSource: Send {
     /// [`AppendError::Fenced`] when another writer has the session: the driver stops and returns it.
     async fn checkpoint(&mut self, offset: u64, state: &DriverState) -> Result<(), AppendError>;
 
-    /// Has the registry keep bytes that the driver cannot store yet, up to the end of the last piece taken.
+    /// Has the registry keep the bytes that the driver cannot store yet: `tail`, from `stored`, which `state` describes, to
+    /// the end of the last piece taken.
     ///
-    /// `state` describes `stored`. The bytes between it and `new` are kept already: by an earlier call, or because they
-    /// were the tail that the driver began with. `false`: nothing was kept, as the body counts as a whole or not at all;
-    /// but the session is still ours.
+    /// `false`: nothing was kept, as the body counts as a whole or not at all; but the session is still ours.
     ///
     /// # Errors
     /// [`AppendError::Fenced`], as for [`checkpoint`](Self::checkpoint).
-    async fn stage(&mut self, stored: u64, state: &DriverState, new: Bytes) -> Result<bool, AppendError>;
+    async fn stage(&mut self, stored: u64, state: &DriverState, tail: Bytes) -> Result<bool, AppendError>;
 }
 
 /// What is known about the bytes that will come, so that a driver may choose the cheapest way.

@@ -68,6 +68,9 @@ const RULES: &[Rule] = &[
 /// A library and the only places that may name it.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("sqlx", &["src/metadata/"]),
+    ("aws_config", &["src/storage/s3/"]),
+    ("aws_credential_types", &["src/storage/s3/"]),
+    ("aws_sdk_s3", &["src/storage/s3/"]),
     ("axum", &["src/http/", "src/http.rs", "src/frontends/", "src/app.rs", "src/app/"]),
     ("clap", &["src/cli.rs", "src/cli/", "src/main.rs"]),
 ];
@@ -76,6 +79,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 const DRIVERS: &[(&str, &[&str])] = &[
     ("metadata::sqlite", &["src/metadata/", "src/app.rs", "src/app/"]),
     ("storage::fs", &["src/storage/", "src/app.rs", "src/app/"]),
+    ("storage::s3", &["src/storage/", "src/app.rs", "src/app/"]),
     ("storage::memory", &["src/storage/", "src/app.rs", "src/app/"]),
 ];
 

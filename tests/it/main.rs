@@ -11,6 +11,7 @@ mod layering;
 mod oci;
 mod reference;
 mod registry;
+mod s3;
 mod sources;
 mod statements;
 mod tidy;

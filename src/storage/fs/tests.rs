@@ -31,6 +31,10 @@ impl AppendSource for Blocking {
     async fn checkpoint(&mut self, _offset: u64, _state: &DriverState) -> Result<(), AppendError> {
         Ok(())
     }
+
+    async fn stage(&mut self, _stored: u64, _state: &DriverState, _tail: Bytes) -> Result<bool, AppendError> {
+        Ok(true)
+    }
 }
 
 #[test]

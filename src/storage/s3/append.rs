@@ -54,8 +54,6 @@ pub(super) struct Append<'a> {
     offset: u64,
     /// Offset of the source's first byte; earlier ones cannot be marked.
     source_start: u64,
-    /// Bytes before this one are kept by the registry or stored.
-    kept: u64,
     /// How many bytes will come, when that is known.
     remaining: Option<u64>,
     /// The last recorded offset.
@@ -104,7 +102,6 @@ impl<'a> Append<'a> {
             buffer: Buffer::default(),
             offset,
             source_start,
-            kept: source_start,
             remaining: hint.remaining.map(|remaining| remaining + tail as u64),
             recorded: None,
             recorded_at: Instant::now(),
@@ -289,7 +286,6 @@ impl<'a> Append<'a> {
         self.unrecorded = false;
         self.recorded = Some(end);
         self.recorded_at = Instant::now();
-        self.kept = self.kept.max(end);
         Ok(())
     }
 
@@ -312,11 +308,8 @@ impl<'a> Append<'a> {
             return self.cut(true).await;
         }
         if len <= STEPWISE_BYTES_MAX {
-            let new = self.buffer.copy_last(clamped(self.offset - self.kept.max(self.state.stored)));
-            if self.source.stage(self.state.stored, &self.state.encode(true), new).await? {
-                self.kept = self.offset;
-                self.unrecorded = false;
-            }
+            let staged = self.source.stage(self.state.stored, &self.state.encode(true), self.buffer.copy()).await?;
+            self.unrecorded &= !staged;
         }
         Ok(())
     }
@@ -337,9 +330,9 @@ impl<'a> Append<'a> {
     }
 
     /// Removes a multipart upload that nobody would find but by listing.
-    async fn tidy(&self) {
-        let Some(upload) = self.state.upload.as_deref().filter(|_| self.unrecorded) else { return };
-        let abort = tokio::time::timeout(TIDY_MAX, self.inner.abort_upload(self.key, upload)).await;
+    async fn tidy(&mut self) {
+        let Some(upload) = self.state.upload.take().filter(|_| self.unrecorded) else { return };
+        let abort = tokio::time::timeout(TIDY_MAX, self.inner.abort_upload(self.key, &upload)).await;
         if !matches!(abort, Ok(Ok(_))) {
             tracing::warn!(blob.key = %self.key, "an unfinished multipart upload could not be aborted");
         }

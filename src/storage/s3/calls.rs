@@ -101,9 +101,7 @@ impl Inner {
 
     /// Makes an object of the parts.
     pub(super) async fn complete_upload(&self, key: &Key, upload: &str, parts: &[Part]) -> Result<(), Failed> {
-        let part = |part: &Part| {
-            CompletedPart::builder().part_number(i32::from(part.number)).e_tag(&part.etag).build()
-        };
+        let part = |part: &Part| CompletedPart::builder().part_number(i32::from(part.number)).e_tag(&part.etag).build();
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.iter().map(part).collect())).build();
         let mut attempts = self.options.attempts_max.max(1);
         loop {

@@ -32,36 +32,43 @@ const REGION: &str = "us-east-1";
 
 /// Makes the client. Nothing is asked of the store yet.
 pub(super) async fn connect(options: &S3Options) -> Client {
-    let mut builder = match &options.credentials {
+    let region = options.region.clone().map(Region::new);
+    let (builder, chain_region) = match &options.credentials {
         S3Credentials::Chain => {
-            let loader = aws_config::defaults(BehaviorVersion::latest());
-            Builder::from(&loader.load().await)
+            let mut loader = aws_config::defaults(BehaviorVersion::latest());
+            if let Some(region) = &region {
+                loader = loader.region(region.clone());
+            }
+            let shared = loader.load().await;
+            (Builder::from(&shared), shared.region().cloned())
         }
-        S3Credentials::Static { access_key, secret_key, session_token } => Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            .credentials_provider(Credentials::new(access_key, secret_key, session_token.clone(), None, "configuration")),
-        S3Credentials::Files { access_key_file, secret_key_file } => Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            // The provider keeps what it has read by itself, so that a changed file is seen soon.
-            .identity_cache(IdentityCache::no_cache())
-            .credentials_provider(CredentialFiles::new(access_key_file, secret_key_file)),
+        S3Credentials::Static { access_key, secret_key, session_token } => {
+            let credentials = Credentials::new(access_key, secret_key, session_token.clone(), None, "configuration");
+            (Builder::new().behavior_version(BehaviorVersion::latest()).credentials_provider(credentials), None)
+        }
+        S3Credentials::Files { access_key_file, secret_key_file } => {
+            let builder = Builder::new()
+                .behavior_version(BehaviorVersion::latest())
+                // The provider keeps what it has read by itself, so that a changed file is seen soon.
+                .identity_cache(IdentityCache::no_cache())
+                .credentials_provider(CredentialFiles::new(access_key_file, secret_key_file, FILES_KEPT));
+            (builder, None)
+        }
     };
-    if let Some(region) = &options.region {
-        builder = builder.region(Region::new(region.clone()));
-    } else if !matches!(options.credentials, S3Credentials::Chain) || std::mem::take(&mut builder.clone().build().region().is_none()) {
-        builder = builder.region(Region::from_static(REGION));
-    }
-    if let Some(endpoint) = &options.endpoint {
-        builder = builder.endpoint_url(endpoint);
-    }
     let stalls = StalledStreamProtectionConfig::enabled()
         .upload_enabled(true)
         // Downloads are watched and taken up again by `download`.
         .download_enabled(false)
         .grace_period(options.stall_timeout)
         .build();
-    let retries = RetryConfig::standard().with_max_attempts(options.attempts_max.max(1)).with_initial_backoff(RETRY_PAUSE);
+    let builder = match &options.endpoint {
+        Some(endpoint) => builder.endpoint_url(endpoint),
+        None => builder,
+    };
+    let retries =
+        RetryConfig::standard().with_max_attempts(options.attempts_max.max(1)).with_initial_backoff(RETRY_PAUSE);
     let builder = builder
+        .region(region.or(chain_region).unwrap_or(Region::from_static(REGION)))
         .force_path_style(options.path_style)
         .timeout_config(timeouts(options, 0))
         .stalled_stream_protection(stalls)
@@ -93,12 +100,13 @@ pub(super) fn timeouts(options: &S3Options, body: usize) -> TimeoutConfig {
 struct CredentialFiles {
     access_key: PathBuf,
     secret_key: PathBuf,
+    kept_for: Duration,
     read: Arc<Mutex<Option<(Instant, Credentials)>>>,
 }
 
 impl CredentialFiles {
-    fn new(access_key: &Path, secret_key: &Path) -> Self {
-        Self { access_key: access_key.to_owned(), secret_key: secret_key.to_owned(), read: Arc::default() }
+    fn new(access_key: &Path, secret_key: &Path, kept_for: Duration) -> Self {
+        Self { access_key: access_key.to_owned(), secret_key: secret_key.to_owned(), kept_for, read: Arc::default() }
     }
 
     async fn credentials(&self) -> Result<Credentials, CredentialsError> {
@@ -107,7 +115,8 @@ impl CredentialFiles {
         }
         let read = async |path: &Path| {
             let text = tokio::fs::read_to_string(path).await;
-            let text = text.map_err(|error| CredentialsError::provider_error(format!("{}: {error}", path.display())))?;
+            let text =
+                text.map_err(|error| CredentialsError::provider_error(format!("{}: {error}", path.display())))?;
             Ok::<_, CredentialsError>(text.trim().to_owned())
         };
         let (access_key, secret_key) = (read(&self.access_key).await?, read(&self.secret_key).await?);
@@ -118,7 +127,7 @@ impl CredentialFiles {
 
     fn kept(&self) -> Option<Credentials> {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.as_ref().filter(|(at, _)| at.elapsed() < FILES_KEPT).map(|(_, credentials)| credentials.clone())
+        read.as_ref().filter(|(at, _)| at.elapsed() < self.kept_for).map(|(_, credentials)| credentials.clone())
     }
 }
 
@@ -135,20 +144,22 @@ impl ProvideCredentials for CredentialFiles {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn credentials_follow_their_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let (access, secret) = (folder.path().join("access"), folder.path().join("secret"));
-        let files = CredentialFiles::new(&access, &secret);
-        assert!(files.credentials().await.expect_err("no file").to_string().len() > 5);
-        for name in ["one", "two"] {
-            std::fs::write(&access, format!("{name}\n")).expect("written");
-            std::fs::write(&secret, format!(" {name}-secret\n")).expect("written");
-            let read = files.credentials().await.expect("read");
-            assert_eq!((read.access_key_id(), read.secret_access_key()), (name, format!("{name}-secret").as_str()));
-            std::fs::write(&access, "later").expect("written");
-            assert_eq!(files.credentials().await.expect("kept").access_key_id(), name);
-            tokio::time::advance(FILES_KEPT).await;
+        for (kept_for, second) in [(Duration::ZERO, "two"), (Duration::MAX, "one")] {
+            let files = CredentialFiles::new(&access, &secret, kept_for);
+            for (name, expected) in [("one", "one"), ("two", second)] {
+                std::fs::write(&access, format!("{name}\n")).expect("written");
+                std::fs::write(&secret, format!(" {name}-secret\n")).expect("written");
+                let read = files.credentials().await.expect("read");
+                let secret = format!("{expected}-secret");
+                assert_eq!((read.access_key_id(), read.secret_access_key()), (expected, secret.as_str()));
+            }
         }
+        std::fs::remove_file(&secret).expect("removed");
+        let error = CredentialFiles::new(&access, &secret, FILES_KEPT).credentials().await.expect_err("no file");
+        assert!(crate::storage::s3::error::chain(&error).contains("secret"), "{error:?}");
     }
 }

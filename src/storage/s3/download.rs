@@ -30,7 +30,8 @@ pub(super) async fn read(inner: &Arc<Inner>, key: &Key, range: Option<Range<u64>
     }
     let (inner, key) = (Arc::clone(inner), key.clone());
     let tries_left = inner.options.attempts_max;
-    let download = Download { inner, key, size, etag: opened.etag, rest: range, body: Some(opened.body), tries_left, since: 0 };
+    let download =
+        Download { inner, key, size, etag: opened.etag, rest: range, body: Some(opened.body), tries_left, since: 0 };
     Ok(BlobRead { size, source: ReadSource::Stream(download.into_stream()) })
 }
 

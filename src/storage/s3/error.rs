@@ -32,7 +32,7 @@ enum Kind {
 
 impl Failed {
     /// Reads the SDK's error of an operation on `what`.
-    pub(super) fn new<E>(operation: &'static str, what: impl ToString, error: &SdkError<E, HttpResponse>) -> Self
+    pub(super) fn new<E>(operation: &'static str, what: &impl ToString, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
@@ -92,7 +92,8 @@ impl Failed {
 
     /// The error for whoever called the driver about no certain object.
     pub(super) fn about_store(self) -> StorageError {
-        let full = ["EntityTooLarge", "InsufficientCapacity", "QuotaExceeded", "StorageQuotaExceeded", "XMinioStorageFull"];
+        let full =
+            ["EntityTooLarge", "InsufficientCapacity", "QuotaExceeded", "StorageQuotaExceeded", "XMinioStorageFull"];
         let denied = ["AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"];
         let among = |codes: &[&str]| self.code.as_deref().is_some_and(|code| codes.contains(&code));
         if among(&full) || self.status == Some(507) {

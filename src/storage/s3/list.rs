@@ -37,7 +37,7 @@ impl Inner {
             .set_upload_id_marker(after.1)
             .send()
             .await
-            .map_err(|error| Failed::new("ListMultipartUploads", prefix, &error))?;
+            .map_err(|error| Failed::new("ListMultipartUploads", &prefix, &error))?;
         let uploads = page.uploads.unwrap_or_default().into_iter();
         let uploads = uploads.filter_map(|upload| Some((upload.key?, upload.upload_id?))).collect();
         // A store that says "more" without saying where would be asked for ever.
@@ -55,7 +55,7 @@ impl Inner {
             .set_continuation_token(after)
             .send()
             .await
-            .map_err(|error| Failed::new("ListObjectsV2", prefix, &error))?;
+            .map_err(|error| Failed::new("ListObjectsV2", &prefix, &error))?;
         let objects = page.contents.unwrap_or_default().into_iter();
         let size = |size: Option<i64>| size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
         let objects = objects.filter_map(|object| Some((object.key?, size(object.size)))).collect();

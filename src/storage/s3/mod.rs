@@ -91,18 +91,13 @@ impl Inner {
         let Err(error) = self.client.list_objects_v2().bucket(bucket).max_keys(1).send().await else { return Ok(()) };
         let error = Failed::new("ListObjectsV2", bucket, &error);
         if error.is("AccessDenied") {
-            tracing::warn!(bucket, "the S3 user may not list the bucket, so a missing object looks like a forbidden one");
+            tracing::warn!(
+                bucket,
+                "the S3 user may not list the bucket, so a missing object looks like a forbidden one"
+            );
             return Ok(());
         }
         Err(error.about_store())
-    }
-
-    fn parse_state(&self, key: &Key, state: &DriverState, stored: u64) -> Result<State, StorageError> {
-        let state = State::parse(state).ok_or_else(|| lost(key, "its state is not of this store"))?;
-        if state.stored != stored || (state.upload.is_none() && stored > 0) {
-            return Err(lost(key, "its state describes another byte"));
-        }
-        Ok(state)
     }
 
     /// Stores the last part and makes an object of all.
@@ -144,14 +139,14 @@ impl BlobStore for S3Store {
         hint: AppendHint,
         source: &mut dyn AppendSource,
     ) -> Result<Appended, AppendError> {
-        let state = self.inner.parse_state(key, &state, stored)?;
+        let state = parse_state(key, &state, stored)?;
         Append::new(&self.inner, key, state, tail.len(), hint, source).run(tail, hint.closing).await
     }
 
     /// One `PutObject`, or the last part and `CompleteMultipartUpload`. An upload that is gone although we have its parts was
     /// completed before, if an object of the right size is there.
     async fn complete(&self, key: &Key, state: DriverState, stored: u64, tail: Bytes) -> Result<(), StorageError> {
-        let state = self.inner.parse_state(key, &state, stored)?;
+        let state = parse_state(key, &state, stored)?;
         let size = stored + tail.len() as u64;
         let Some(upload) = state.upload.clone().filter(|_| stored > 0) else { return self.put(key, tail).await };
         let error = match self.inner.complete_parts(key, &upload, state, tail).await {
@@ -181,7 +176,8 @@ impl BlobStore for S3Store {
     }
 
     async fn presign(&self, key: &Key, ttl: Duration) -> Result<Option<String>, StorageError> {
-        let ttl = PresigningConfig::expires_in(ttl.min(PRESIGN_MAX)).map_err(|error| StorageError::Other(error.into()))?;
+        let ttl =
+            PresigningConfig::expires_in(ttl.min(PRESIGN_MAX)).map_err(|error| StorageError::Other(error.into()))?;
         let call = self.inner.client.get_object().bucket(&self.inner.options.bucket).key(self.inner.path(key));
         let signed = call.presigned(ttl).await;
         signed
@@ -196,4 +192,13 @@ impl BlobStore for S3Store {
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
         Ok(None)
     }
+}
+
+/// The state of the upload of `key`, of which `stored` bytes are in the store.
+fn parse_state(key: &Key, state: &DriverState, stored: u64) -> Result<State, StorageError> {
+    let state = State::parse(state).ok_or_else(|| lost(key, "its state is not of this store"))?;
+    if state.stored != stored || (state.upload.is_none() && stored > 0) {
+        return Err(lost(key, "its state describes another byte"));
+    }
+    Ok(state)
 }

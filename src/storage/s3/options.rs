@@ -16,6 +16,7 @@ pub(super) const PARTS_PARALLEL_LIMIT: u16 = 16;
 
 /// Where and how a store keeps its objects.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that an operator sets by name")]
 pub struct S3Options {
     /// The bucket; it must exist.
     pub bucket: String,
@@ -90,7 +91,10 @@ impl S3Options {
             return wrong(format!("S3 parts of {} bytes are not between 5 MiB and 5 GiB", self.part_bytes));
         }
         if self.parts_parallel_max == 0 || self.parts_parallel_max > PARTS_PARALLEL_LIMIT {
-            return wrong(format!("{} parallel parts are not between 1 and {PARTS_PARALLEL_LIMIT}", self.parts_parallel_max));
+            return wrong(format!(
+                "{} parallel parts are not between 1 and {PARTS_PARALLEL_LIMIT}",
+                self.parts_parallel_max
+            ));
         }
         let least = 2 * (self.part_bytes + LOOK_AHEAD_BYTES);
         if self.upload_buffer_bytes_max < least {

@@ -13,7 +13,7 @@ use crate::storage::{Key, StorageError};
 /// How often an upload is aborted in a row: a part that was on its way may outlive the first time.
 const ABORTS_MAX: u32 = 4;
 
-/// Most keys of one call (AWS, "DeleteObjects").
+/// Most keys of one call (AWS, `DeleteObjects`).
 const DELETE_MAX: usize = 1_000;
 
 /// Single deletions at once, where the store has no call for many.
@@ -88,7 +88,7 @@ async fn delete_batch(inner: &Inner, keys: &[Key]) -> Result<HashMap<Key, (Strin
     let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().ok();
     let call = inner.client.delete_objects().bucket(&inner.options.bucket).set_delete(delete);
     let what = format!("{} objects", keys.len());
-    let answer = call.send().await.map_err(|error| Failed::new("DeleteObjects", what, &error))?;
+    let answer = call.send().await.map_err(|error| Failed::new("DeleteObjects", &what, &error))?;
     let failed: NotRemoved = answer
         .errors
         .unwrap_or_default()
@@ -118,7 +118,8 @@ fn is_unknown(error: &Failed) -> bool {
 }
 
 async fn delete_one_by_one(inner: &Inner, keys: &[Key]) -> Vec<Result<(), StorageError>> {
-    let deletes = keys.iter().map(|key| async { inner.delete_object(key).await.map_err(|error| error.about(key)) });
+    let delete = async |key: Key| inner.delete_object(&key).await.map_err(|error| error.about(&key));
+    let deletes: Vec<_> = keys.iter().cloned().map(delete).collect();
     stream::iter(deletes).buffered(DELETES_PARALLEL).collect().await
 }
 

@@ -142,15 +142,12 @@ fn take_text(rest: &mut &[u8]) -> Option<String> {
 
 /// Nearly every `ETag` is an MD5 in quotes, which takes 17 bytes instead of 35.
 fn put_etag(out: &mut Vec<u8>, etag: &str) {
-    match etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).and_then(md5) {
-        Some(md5) => {
-            out.push(1);
-            out.extend_from_slice(&md5);
-        }
-        None => {
-            out.push(0);
-            put_text(out, etag);
-        }
+    if let Some(md5) = etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).and_then(md5) {
+        out.push(1);
+        out.extend_from_slice(&md5);
+    } else {
+        out.push(0);
+        put_text(out, etag);
     }
 }
 
@@ -217,7 +214,8 @@ mod tests {
 
     #[test]
     fn states_of_others_are_refused() {
-        for other in [&b""[..], b"\0of another store", &[FORMAT], &[FORMAT, 8, 0, 0, 0, 0], &[FORMAT, 0, 0, 0, 0, 0, 0]] {
+        for other in [&b""[..], b"\0of another store", &[FORMAT], &[FORMAT, 8, 0, 0, 0, 0], &[FORMAT, 0, 0, 0, 0, 0, 0]]
+        {
             assert_eq!(State::parse(&DriverState(other.to_vec())), None, "{other:?}");
         }
     }

@@ -75,4 +75,9 @@ impl AppendSource for ScriptedSource {
         self.checkpoints.push((offset, state.clone()));
         Ok(())
     }
+
+    async fn stage(&mut self, stored: u64, _state: &DriverState, tail: Bytes) -> Result<bool, AppendError> {
+        assert_eq!(stored + tail.len() as u64, self.offset, "what is kept ends where the last piece does");
+        if self.fenced { Err(AppendError::Fenced) } else { Ok(true) }
+    }
 }

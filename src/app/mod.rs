@@ -1,34 +1,32 @@
 //! The one place that names concrete drivers: configuration in, a registry out.
 //!
-//! A server holds its data folder alone; the verbs of the command line open the same folder beside it, and leave the
-//! schema as it is.
+//! A server holds its data folder alone, if it needs one; the verbs of the command line open the same stores beside it, and
+//! leave the schema as it is. On Postgres and S3 there is nothing local to hold, and any number of servers may run.
 
 mod folder;
 mod greeting;
 mod serve;
+mod stores;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy, Timestamp};
-use crate::config::{Config, Durability};
+use crate::config::Config;
 use crate::http::Metrics;
 use crate::http::tls::TlsError;
 use crate::metadata::MetadataError;
-use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
-use crate::registry::{Registry, RegistryError};
-use crate::storage::fs::{self, FsOptions, FsStore};
-use crate::storage::layers::{Instrumented, Observe, Operation, Outcome};
-use crate::storage::{BlobStore, StorageError};
+use crate::registry::{Registry, RegistryError, RegistryOptions};
+use crate::storage::StorageError;
 use crate::telemetry;
 
 pub use folder::{DataFolder, FolderError};
 pub use serve::{Bound, Ending};
+pub use stores::Stores;
 
 /// How far back blobs are read again after an unclean stop without strict durability: the kernel writes back what is
 /// older than half a minute, so this is ample.
@@ -41,18 +39,18 @@ pub enum AppError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The database cannot be opened.
-    #[error("{path}: the database cannot be opened: {}", telemetry::chain(source))]
+    #[error("{place}: the database cannot be opened: {}", telemetry::chain(source))]
     Database {
-        /// Its file.
-        path: String,
+        /// Its file, or its address without the password.
+        place: String,
         /// What the driver says.
         source: MetadataError,
     },
     /// The blobs cannot be opened.
-    #[error("{path}: the blobs cannot be opened: {}", telemetry::chain(source))]
+    #[error("{place}: the blobs cannot be opened: {}", telemetry::chain(source))]
     Storage {
-        /// Their folder.
-        path: String,
+        /// Their folder or bucket.
+        place: String,
         /// What the driver says.
         source: StorageError,
     },
@@ -116,22 +114,26 @@ impl AppBuilder {
         self
     }
 
-    /// Takes the data folder for this process, makes what is missing, and brings the schema up to date.
+    /// Takes the data folder for this process when it needs one, makes what is missing, and brings the schema up to date.
     ///
     /// # Errors
     /// Any [`AppError`].
     pub async fn open(self) -> Result<App, AppError> {
-        let folder = DataFolder::take(&self.config.data, self.config.durability)?;
-        let unclean_since = folder.unclean_since();
+        let folder = if self.config.uses_folder() {
+            Some(DataFolder::take(&self.config.data, self.config.durability)?)
+        } else {
+            None
+        };
+        let unclean_since = folder.as_ref().and_then(DataFolder::unclean_since);
         let mut app = self.assemble(true).await?;
-        app.folder = Some(folder);
+        app.folder = folder;
         if let Some(stopped) = unclean_since {
             app.recheck(stopped).await?;
         }
         Ok(app)
     }
 
-    /// Opens the data folder beside a server that may be running. It must have been served before.
+    /// Opens the stores beside servers that may be running. They must have been served before.
     ///
     /// # Errors
     /// Any [`AppError`] but those of taking the folder.
@@ -139,17 +141,27 @@ impl AppBuilder {
         self.assemble(false).await
     }
 
-    async fn assemble(self, create: bool) -> Result<App, AppError> {
+    async fn assemble(self, migrate: bool) -> Result<App, AppError> {
         let Self { config, clock, entropy } = self;
-        let metadata = open_metadata(&config, create).await?;
-        let writer_died = metadata.writer_died();
         let metrics = Arc::new(Metrics::default());
-        let observer = Arc::new(StorageTimes(Arc::clone(&metrics)));
-        let storage = Instrumented::new(Arc::new(open_storage(&config).await?), observer);
-        let registry =
-            Registry::new(Arc::new(metadata), Arc::new(storage), clock, Arc::clone(&entropy), config.registry.clone());
-        Ok(App { config, registry: Arc::new(registry), metrics, entropy, writer_died, folder: None })
+        let stores = Stores::open(&config, migrate).await?.measured(&metrics);
+        let Stores { metadata, storage, writer_died } = stores;
+        let options = registry_options(&config, entropy.as_ref());
+        let registry = Arc::new(Registry::new(metadata, storage, clock, Arc::clone(&entropy), options));
+        Ok(App { config, registry, metrics, entropy, writer_died, folder: None })
     }
+}
+
+/// The operator's options, and what follows from how many processes may write.
+fn registry_options(config: &Config, entropy: &dyn Entropy) -> RegistryOptions {
+    let options = config.registry.clone();
+    if config.database.is_none() {
+        return options;
+    }
+    // Another node may still be writing to a session that this one ends; it cannot do so for longer than a request lasts.
+    let dead_session_grace = options.limits.request_time_max;
+    let node = format!("{}-{}", std::process::id(), hex::encode(&entropy.bytes16()[..4]));
+    RegistryOptions { dead_session_grace, node, ..options }
 }
 
 impl App {
@@ -166,38 +178,4 @@ impl App {
         tracing::warn!(damaged, "the last server stopped uncleanly; its last blobs were read again");
         Ok(())
     }
-}
-
-/// Puts the times of storage operations among the metrics.
-#[derive(Debug)]
-struct StorageTimes(Arc<Metrics>);
-
-impl Observe for StorageTimes {
-    fn observe(&self, operation: Operation, elapsed: Duration, outcome: Outcome) {
-        self.0.observe_storage(operation.as_str(), outcome.as_str(), elapsed);
-    }
-}
-
-async fn open_metadata(config: &Config, create: bool) -> Result<SqliteStore, AppError> {
-    let path = config.data.join("bonded.db");
-    let options = SqliteOptions {
-        create,
-        synchronous_full: config.durability == Durability::Strict,
-        ..SqliteOptions::new(&path)
-    };
-    SqliteStore::open(&options).await.map_err(|source| AppError::Database { path: path.display().to_string(), source })
-}
-
-async fn open_storage(config: &Config) -> Result<impl BlobStore + use<>, AppError> {
-    let durability = match config.durability {
-        Durability::Strict => fs::Durability::Strict,
-        Durability::Relaxed => fs::Durability::Relaxed,
-    };
-    let boot_id = fs::kernel_boot_id().map_err(AppError::BootId)?;
-    let options = FsOptions { root: config.data.clone(), durability, boot_id };
-    FsStore::open(options).await.map_err(|source| AppError::Storage { path: shown(&config.data), source })
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -12,7 +12,7 @@ pub(super) const PREFIX: &str = "BONDED_";
 /// One key.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// As in the file, with its section: `limits.tag_page_max`.
+    /// As in the file, with its section: `limits.tag_page_max`, `storage.s3.bucket`.
     pub path: String,
     /// What it means.
     pub description: String,
@@ -43,7 +43,7 @@ impl Key {
 
     /// The section, when the key stands in one, and the name in it.
     pub fn section(&self) -> (Option<&str>, &str) {
-        self.path.split_once('.').map_or((None, self.path.as_str()), |(section, name)| (Some(section), name))
+        self.path.rsplit_once('.').map_or((None, self.path.as_str()), |(section, name)| (Some(section), name))
     }
 }
 
@@ -57,24 +57,41 @@ pub fn keys() -> Vec<Key> {
     let inlined = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let schema = inlined.into_generator().into_root_schema_for::<Settings>().to_value();
     let mut keys = Vec::new();
-    for (name, property) in properties(&schema) {
-        if property.get("properties").is_none() {
-            keys.push(key(name.clone(), property));
-        }
-    }
-    for (section, property) in properties(&schema) {
-        keys.extend(properties(property).map(|(name, property)| key(format!("{section}.{name}"), property)));
-    }
+    collect(&schema, "", &mut keys);
     keys
 }
 
-/// The names of the sections in alphabetical order, and what each is about.
+/// The keys below a section, those that stand in it before those of the sections in it.
+fn collect(schema: &Value, prefix: &str, keys: &mut Vec<Key>) {
+    for (name, property) in properties(schema).filter(|(_, property)| !is_section(property)) {
+        keys.push(key(format!("{prefix}{name}"), property));
+    }
+    for (name, property) in properties(schema).filter(|(_, property)| is_section(property)) {
+        collect(property, &format!("{prefix}{name}."), keys);
+    }
+}
+
+fn is_section(property: &Value) -> bool {
+    property.get("properties").is_some()
+}
+
+/// The names of the sections that have keys, in the order of the keys, and what each is about.
 pub fn sections() -> Vec<(String, String)> {
-    let schema = schema();
-    properties(&schema)
-        .filter(|(_, property)| property.get("$ref").is_some() && property.get("default").is_some_and(Value::is_object))
-        .map(|(name, property)| (name.clone(), description(property)))
-        .collect()
+    let inlined = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let schema = inlined.into_generator().into_root_schema_for::<Settings>().to_value();
+    let mut sections = Vec::new();
+    collect_sections(&schema, "", &mut sections);
+    sections
+}
+
+fn collect_sections(schema: &Value, prefix: &str, sections: &mut Vec<(String, String)>) {
+    for (name, property) in properties(schema).filter(|(_, property)| is_section(property)) {
+        let path = format!("{prefix}{name}");
+        if properties(property).any(|(_, inner)| !is_section(inner)) {
+            sections.push((path.clone(), description(property)));
+        }
+        collect_sections(property, &format!("{path}."), sections);
+    }
 }
 
 fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -127,7 +144,20 @@ mod tests {
 
     #[test]
     fn every_key_says_what_it_means_and_what_it_is_by_default() {
-        let without_default = ["public_url", "metrics_listen", "tls.cert", "tls.key"];
+        let without_default = [
+            "database",
+            "public_url",
+            "metrics_listen",
+            "storage.s3.access_key_file",
+            "storage.s3.bucket",
+            "storage.s3.endpoint",
+            "storage.s3.region",
+            "storage.s3.secret_key_file",
+            "storage.s3.sse",
+            "storage.s3.sse_kms_key_id",
+            "tls.cert",
+            "tls.key",
+        ];
         for key in keys() {
             assert!(!key.description.is_empty(), "{}", key.path);
             assert_eq!(key.default.is_none(), without_default.contains(&key.path.as_str()), "{}", key.path);
@@ -137,7 +167,9 @@ mod tests {
     #[test]
     fn the_type_decides_how_a_variable_is_read() {
         let kind = |path: &str| keys().into_iter().find(|key| key.path == path).expect(path).kind;
-        for text in ["listen", "data", "durability", "public_url", "log.format", "tls.cert"] {
+        for text in
+            ["listen", "data", "database", "durability", "public_url", "log.format", "tls.cert", "storage.s3.sse"]
+        {
             assert_eq!(kind(text), Kind::Text, "{text}");
         }
         assert_eq!(kind("gc.blob_lease"), Kind::Time);
@@ -150,6 +182,6 @@ mod tests {
     #[test]
     fn every_section_is_described() {
         let names: Vec<String> = sections().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["gc", "limits", "log", "shutdown", "tls", "uploads"]);
+        assert_eq!(names, ["gc", "limits", "log", "shutdown", "storage.s3", "tls", "uploads"]);
     }
 }

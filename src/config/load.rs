@@ -94,7 +94,7 @@ impl Loaded {
                 text.extend(["\n[", section.unwrap_or_default(), "]\n"]);
                 open_section = section.map(str::to_owned);
             }
-            let table = section.map_or(Some(&values), |section| values.get(section).and_then(Value::as_table));
+            let table = section.map_or(Some(&values), |section| section_of(&values, section));
             let line = match table.and_then(|table| table.get(name)) {
                 Some(value) => {
                     let origin = self.origins.get(&key.path).unwrap_or(&Origin::Default);
@@ -122,15 +122,20 @@ fn to_settings(values: &Values) -> Result<Settings, ConfigError> {
     Settings::deserialize(all).map_err(|error| ConfigError(error.message().to_owned()))
 }
 
+/// The table of a section, whose name may have several parts.
+fn section_of<'a>(values: &'a Table, section: &str) -> Option<&'a Table> {
+    section.split('.').try_fold(values, |table, part| table.get(part).and_then(Value::as_table))
+}
+
 fn insert(table: &mut Table, key: &str, value: Value) {
     match key.split_once('.') {
         None => {
             table.insert(key.to_owned(), value);
         }
-        Some((section, name)) => {
+        Some((section, rest)) => {
             let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(inner) = section {
-                inner.insert(name.to_owned(), value);
+                insert(inner, rest, value);
             }
         }
     }
@@ -146,7 +151,7 @@ fn read_file(path: &Path, keys: &[Key]) -> Result<Values, ConfigError> {
     let table: Table = toml::from_str(&text).map_err(syntax)?;
 
     let mut values = Values::new();
-    for (name, (span, value)) in flatten(&table, places.get_ref(), keys) {
+    for (name, (span, value)) in flatten(&table, places.get_ref(), "", keys) {
         if !keys.iter().any(|key| key.path == name) {
             return Err(at(span, unknown(&name, keys)));
         }
@@ -156,18 +161,14 @@ fn read_file(path: &Path, keys: &[Key]) -> Result<Values, ConfigError> {
 }
 
 /// The keys of a file by dotted name; a table whose name is a section is looked into, anything else is a value.
-fn flatten(table: &Table, places: &DeTable<'_>, keys: &[Key]) -> BTreeMap<String, (Range<usize>, Value)> {
-    let is_section = |name: &str| keys.iter().any(|key| key.section().0 == Some(name));
+fn flatten(table: &Table, places: &DeTable<'_>, prefix: &str, keys: &[Key]) -> BTreeMap<String, (Range<usize>, Value)> {
     let mut flat = BTreeMap::new();
     for (name, place) in places {
         let Some(value) = table.get(name.get_ref().as_ref()) else { continue };
-        let (name, span) = (name.get_ref().to_string(), name.span());
+        let (name, span) = (format!("{prefix}{}", name.get_ref()), name.span());
         match (value, Spanned::get_ref(place)) {
-            (Value::Table(inner), DeValue::Table(inner_places)) if is_section(&name) => {
-                flat.extend(inner_places.keys().filter_map(|key| {
-                    let value = inner.get(key.get_ref().as_ref())?.clone();
-                    Some((format!("{name}.{}", key.get_ref()), (key.span(), value)))
-                }));
+            (Value::Table(inner), DeValue::Table(inner_places)) if is_section(&name, keys) => {
+                flat.extend(flatten(inner, inner_places, &format!("{name}."), keys));
             }
             _ => {
                 flat.insert(name, (span, value.clone()));
@@ -175,6 +176,11 @@ fn flatten(table: &Table, places: &DeTable<'_>, keys: &[Key]) -> BTreeMap<String
         }
     }
     flat
+}
+
+/// Whether keys stand below this name.
+fn is_section(name: &str, keys: &[Key]) -> bool {
+    keys.iter().any(|key| key.path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
 fn read_environment(variables: &[(OsString, OsString)], keys: &[Key], values: &mut Values) -> Result<(), ConfigError> {
@@ -210,7 +216,7 @@ fn is_service_link(variable: &str) -> bool {
 }
 
 fn unknown(name: &str, keys: &[Key]) -> String {
-    if keys.iter().any(|key| key.section().0 == Some(name)) {
+    if is_section(name, keys) {
         return format!("`{name}` is a section; write it as `[{name}]` with keys below");
     }
     match nearest(name, keys.iter().map(|key| key.path.as_str())) {

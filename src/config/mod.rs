@@ -6,6 +6,7 @@
 mod keys;
 mod load;
 mod settings;
+mod storage;
 mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,11 +15,12 @@ use std::time::Duration;
 
 use crate::oci::glob::{ImmutableTags, RepoGlobs};
 use crate::registry::{Limits, RegistryOptions};
+use crate::storage::s3::S3Options;
 
 pub use keys::{Key, Kind, keys, schema, sections};
 pub use load::{Loaded, Origin, Sources};
 pub use settings::{Durability, LogFormat, Settings};
-pub use units::{Size, Span, UnitError};
+pub use units::{DatabaseUrl, Size, Span, UnitError};
 
 /// What the operator decided, checked.
 #[derive(Clone, Debug)]
@@ -27,6 +29,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The data folder.
     pub data: PathBuf,
+    /// The Postgres database; without one the facts are in SQLite in the data folder.
+    pub database: Option<DatabaseUrl>,
+    /// Most connections to it.
+    pub database_connections_max: u32,
+    /// The bucket; without one the bytes are in the data folder.
+    pub s3: Option<S3Options>,
     /// How an acknowledged push is kept.
     pub durability: Durability,
     /// How clients see this registry.
@@ -103,6 +111,9 @@ impl Settings {
         Ok(Config {
             listen,
             data: some_path("data", &self.data)?,
+            database: self.database()?,
+            database_connections_max: self.limits.database_connections_max,
+            s3: self.s3()?,
             durability: self.durability,
             public_url: self.public_url.as_deref().map(public_url).transpose()?,
             insecure_anonymous: self.insecure_anonymous,
@@ -129,6 +140,15 @@ impl Settings {
                  `insecure_anonymous = true` if that is what you want"
             ),
         ))
+    }
+
+    fn database(&self) -> Result<Option<DatabaseUrl>, Fault> {
+        let Some(url) = &self.database else { return Ok(None) };
+        if url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://") {
+            return Ok(Some(url.clone()));
+        }
+        let what = "it is not the address of a Postgres database; write it like \"postgres://user@host/bonded\"";
+        Err(Fault::new("database", what))
     }
 
     fn tls(&self) -> Result<Option<Tls>, Fault> {
@@ -164,6 +184,7 @@ impl Settings {
             blob_lease: self.gc.blob_lease.0,
             head_lease: self.gc.head_lease.0,
             upload_ttl: positive_span("uploads.expire", self.uploads.expire)?,
+            redirect_ttl: self.redirect_ttl()?,
             ..RegistryOptions::default()
         })
     }

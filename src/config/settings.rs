@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Limits, RegistryOptions};
 
-use super::units::{Size, Span, positive};
+use super::storage::StorageSettings;
+use super::units::{DatabaseUrl, Size, Span, positive};
 
 /// The configuration of Bonded.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -20,8 +21,12 @@ pub struct Settings {
     /// Address and port to listen on. Anything beyond loopback needs `insecure_anonymous = true`, as long as there are
     /// no accounts.
     pub listen: String,
-    /// Folder of the database and the blobs; made when it is missing.
+    /// Folder of the database and the blobs, as far as they are not elsewhere (`database`, `[storage.s3]`); made when it
+    /// is missing.
     pub data: PathBuf,
+    /// Where the facts are, such as `postgres://user@host:5432/bonded`; without it they are in SQLite in `data`. A
+    /// password may stand in the address, in `PGPASSWORD`, or in the file that `PGPASSFILE` names.
+    pub database: Option<DatabaseUrl>,
     /// `strict`: an acknowledged push survives a power cut. `relaxed`: faster, no fsync; after an unclean stop the blobs
     /// of the last ten minutes are read again before they are served.
     pub durability: Durability,
@@ -38,6 +43,8 @@ pub struct Settings {
     pub metrics_listen: Option<String>,
     /// HTTPS. Both files are read again when they change.
     pub tls: TlsSettings,
+    /// Where the bytes are.
+    pub storage: StorageSettings,
     /// How long content is kept that nothing names.
     pub gc: GcSettings,
     /// Upload sessions.
@@ -130,6 +137,12 @@ pub struct LimitSettings {
     pub sessions_max: u64,
     /// Free bytes that must stay on the disk; below that, pushes are refused.
     pub disk_free_bytes_min: Size,
+    /// Memory for parts on their way to S3, shared by all uploads; at least four parts.
+    pub upload_buffer_bytes_max: Size,
+    /// Most connections to Postgres.
+    #[serde(deserialize_with = "positive")]
+    #[schemars(range(min = 1))]
+    pub database_connections_max: u32,
     /// Longest time without a byte of a request body.
     pub body_idle_max: Span,
     /// Longest time a request may take in all.
@@ -175,6 +188,7 @@ impl Default for Settings {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             data: PathBuf::from("./bonded-data"),
+            database: None,
             durability: Durability::Strict,
             public_url: None,
             sparse: Vec::new(),
@@ -182,6 +196,7 @@ impl Default for Settings {
             insecure_anonymous: false,
             metrics_listen: None,
             tls: TlsSettings::default(),
+            storage: StorageSettings::default(),
             gc: GcSettings::default(),
             uploads: UploadSettings::default(),
             limits: LimitSettings::default(),
@@ -221,6 +236,8 @@ impl Default for LimitSettings {
             ranges_max: limits.ranges_max,
             sessions_max: limits.sessions_max,
             disk_free_bytes_min: Size(limits.disk_free_bytes_min),
+            upload_buffer_bytes_max: Size(256 << 20),
+            database_connections_max: 16,
             body_idle_max: Span(limits.body_idle_max),
             request_time_max: Span(limits.request_time_max),
             header_time_max: Span(Duration::from_secs(15)),

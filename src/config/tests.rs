@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::storage::s3::{Encryption, S3Credentials};
 
 fn load(
     file: &str,
@@ -88,6 +89,59 @@ fn every_key_can_be_set_in_the_file() {
 }
 
 #[test]
+fn a_database_and_a_bucket_take_the_place_of_the_folder() {
+    let text = r#"
+        database = "postgres://bonded:secret@db.example.com/bonded"
+        [limits]
+        upload_buffer_bytes_max = "512MiB"
+        database_connections_max = 40
+        [storage.s3]
+        bucket = "artifacts"
+        region = "eu-central-1"
+        endpoint = "https://s3.example.com:9000/"
+        path_style = true
+        prefix = "/team/registry/"
+        access_key_file = "access"
+        secret_key_file = "secret"
+        sse = "aws:kms"
+        sse_kms_key_id = "alias/bonded"
+        equal_parts = true
+        part_bytes = "16MiB"
+        redirect = "presigned"
+        redirect_ttl = "5m"
+    "#;
+    let loaded = load(text, &[], &[]).expect("valid");
+    let config = &loaded.config;
+    let url = config.database.as_ref().expect("a database");
+    assert_eq!(url.expose(), "postgres://bonded:secret@db.example.com/bonded");
+    assert_eq!(config.database_connections_max, 40);
+    assert_eq!(config.registry.redirect_ttl, Duration::from_mins(5));
+    let s3 = config.s3.clone().expect("a bucket");
+    assert_eq!((s3.bucket.as_str(), s3.region.as_deref()), ("artifacts", Some("eu-central-1")));
+    assert_eq!((s3.endpoint.as_deref(), s3.path_style), (Some("https://s3.example.com:9000"), true));
+    assert_eq!((s3.prefix.as_str(), s3.equal_parts), ("team/registry", true));
+    assert_eq!((s3.part_bytes, s3.upload_buffer_bytes_max), (16 << 20, 512 << 20));
+    assert!(matches!(s3.encryption, Some(Encryption::Kms { key_id: Some(id) }) if id == "alias/bonded"));
+    assert!(matches!(s3.credentials, S3Credentials::Files { .. }));
+    let shown = loaded.to_toml();
+    assert!(shown.contains("database = \"postgres://bonded:***@db.example.com/bonded\" # "), "{shown}");
+    assert!(shown.contains("\n[storage.s3]\n") && shown.contains("bucket = \"artifacts\" # "), "{shown}");
+    assert!(!shown.contains(":secret@") && !format!("{config:?}").contains(":secret@"));
+}
+
+#[test]
+fn a_bucket_can_come_from_the_environment_alone() {
+    let environment = [
+        ("BONDED_DATABASE", "postgres://localhost/bonded"),
+        ("BONDED_STORAGE_S3_BUCKET", "artifacts"),
+        ("BONDED_STORAGE_S3_PATH_STYLE", "true"),
+    ];
+    let config = load("", &environment, &[]).expect("valid").config;
+    assert!(config.s3.is_some_and(|s3| s3.path_style && s3.bucket == "artifacts"));
+    assert!(config.registry.redirect_ttl.is_zero(), "GETs are answered here unless the operator says otherwise");
+}
+
+#[test]
 fn the_environment_beats_the_file_and_a_flag_beats_both() {
     let file = "listen = \"127.0.0.1:1\"\ndata = \"a\"\n[limits]\ntag_page_max = 1\n";
     let environment = [("BONDED_LISTEN", "127.0.0.1:2"), ("BONDED_DATA", "b"), ("HOME", "/root")];
@@ -169,6 +223,31 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
         ("public_url = \"https://x/prefix\"", "/bonded.toml:1: `public_url`: `https://x/prefix` is not an address"),
         ("[tls]\ncert = \"c.pem\"", "/bonded.toml:2: `tls.cert`: `tls.key` is missing; HTTPS needs both files"),
         ("[log]\nlevel = \"a=b=c\"", "/bonded.toml:2: `log.level`: `a=b=c` is not a filter"),
+        ("database = \"mysql://x\"", "/bonded.toml:1: `database`: it is not the address of a Postgres database"),
+        ("[storage]\ns3 = 1", "/bonded.toml:2: `storage.s3` is a section; write it as `[storage.s3]`"),
+        (
+            "[storage.s3]\nbuckets = \"b\"",
+            "/bonded.toml:2: `storage.s3.buckets` is not a key; did you mean `storage.s3.bucket`?",
+        ),
+        (
+            "[storage.s3]\nendpoint = \"http://x\"",
+            "/bonded.toml:2: `storage.s3.endpoint`: `storage.s3.bucket` is missing",
+        ),
+        ("[storage.s3]\nbucket = \"a/b\"", "/bonded.toml:2: `storage.s3.bucket`: `a/b` is not the name of a bucket"),
+        (
+            "[storage.s3]\nbucket = \"b\"\nendpoint = \"x\"",
+            "/bonded.toml:3: `storage.s3.endpoint`: `x` is not the address",
+        ),
+        ("[storage.s3]\nbucket = \"b\"\nprefix = \"a/../b\"", "/bonded.toml:3: `storage.s3.prefix`: `a/../b` has"),
+        (
+            "[storage.s3]\nbucket = \"b\"\nsecret_key_file = \"s\"",
+            "/bonded.toml:3: `storage.s3.secret_key_file`: `storage.s3.access_key_file` is missing",
+        ),
+        (
+            "[storage.s3]\nbucket = \"b\"\npart_bytes = \"1MiB\"",
+            "/bonded.toml:3: `storage.s3.part_bytes`: it must be from 5MiB to 64MiB",
+        ),
+        ("[storage.s3]\nbucket = \"b\"\nsse = \"rot13\"", "/bonded.toml:3: `storage.s3.sse`: unknown variant `rot13`"),
         ("data = \"\"", "/bonded.toml:1: `data`: it is empty; name a path"),
         ("listen = ", "/bonded.toml:1: not TOML: "),
     ];

@@ -19,6 +19,11 @@ pub struct Span(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+/// The address of a database. Its password is never printed: not by `config show`, not by an error, not for debugging.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
 /// Why a text is no time or no size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -188,6 +193,49 @@ impl JsonSchema for Size {
     }
 }
 
+impl DatabaseUrl {
+    /// The whole address, with its password; for the driver only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    /// With `***` in place of the password (RFC 3986, section 3.2.1, and the `password` parameter).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, behind) = rest.split_at(end);
+        let authority = match authority.rsplit_once('@') {
+            Some((user, host)) => match user.split_once(':') {
+                Some((user, _)) => format!("{user}:***@{host}"),
+                None => format!("{user}@{host}"),
+            },
+            None => authority.to_owned(),
+        };
+        let separator = if scheme.is_empty() { "" } else { "://" };
+        write!(f, "{scheme}{separator}{authority}")?;
+        let Some((path, query)) = behind.split_once('?') else { return f.write_str(behind) };
+        let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
+            Some((name, _)) if name.to_ascii_lowercase().contains("password") => format!("{name}=***"),
+            _ => parameter.to_owned(),
+        });
+        write!(f, "{path}?{}", parameters.collect::<Vec<_>>().join("&"))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A number that is at least one, for `#[serde(deserialize_with)]`.
 pub(super) fn positive<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -224,6 +272,22 @@ mod tests {
         }
         for bad in ["", "MiB", "-1", "1.5GiB", "1mib", "99999999999TiB"] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let cases = [
+            ("postgres://u:secret@host:5432/db", "postgres://u:***@host:5432/db"),
+            ("postgres://u:se@cret@host/db", "postgres://u:***@host/db"),
+            ("postgres://u@host/db?sslmode=require", "postgres://u@host/db?sslmode=require"),
+            ("postgres://host/db?password=secret&x=1", "postgres://host/db?password=***&x=1"),
+            ("postgres://u:secret@/db?host=/run/postgresql", "postgres://u:***@/db?host=/run/postgresql"),
+            ("u:secret@host", "u:***@host"),
+        ];
+        for (url, printed) in cases {
+            let url = DatabaseUrl(url.to_owned());
+            assert_eq!((url.to_string(), format!("{url:?}")), (printed.to_owned(), printed.to_owned()));
         }
     }
 

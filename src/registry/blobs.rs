@@ -61,6 +61,19 @@ impl Registry {
         }
     }
 
+    /// An address from which the client may fetch an opened blob itself; `None`: its bytes come from here.
+    ///
+    /// # Errors
+    /// Those of the store, which needs its credentials to make the address.
+    pub async fn redirect_blob(&self, blob: &OpenBlob) -> Result<Option<String>> {
+        match &blob.record.location {
+            BlobLocation::Object(key) if !self.options.redirect_ttl.is_zero() => {
+                Ok(self.storage.presign(key, self.options.redirect_ttl).await?)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Makes a blob of another repository (`None`: of any) a member of `to`. `false`: it cannot be; upload it.
     pub async fn mount_blob(&self, to: &RepoName, from: Option<&RepoName>, digest: &Digest) -> Result<bool> {
         self.check_room().await?;

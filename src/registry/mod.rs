@@ -112,6 +112,9 @@ pub struct RegistryOptions {
     /// How long the object of a dead session is left alone, so that a late write of another node does not outlive it;
     /// zero where one process writes.
     pub dead_session_grace: Duration,
+    /// How long an address is good under which a client fetches a blob from the store itself; zero: none is given. An
+    /// object outlives its blob by as much.
+    pub redirect_ttl: Duration,
     /// Name of this node, as `uploads.owner`.
     pub node: String,
 }
@@ -126,6 +129,7 @@ impl Default for RegistryOptions {
             head_lease: Duration::from_mins(15),
             upload_ttl: Duration::from_hours(24),
             dead_session_grace: Duration::ZERO,
+            redirect_ttl: Duration::ZERO,
             node: "local".to_owned(),
         }
     }

@@ -26,7 +26,8 @@ const PROSE_AND_CONFIGURATION: [&str; 11] = [
 
 /// Libraries of which a second one, or any, means that the dependency tree went wrong (`deny.toml` says the same).
 const PACKAGES_FORBIDDEN: [&str; 4] = ["openssl-sys", "native-tls", "hyper-tls", "async-std"];
-const PACKAGES_ONCE: [&str; 4] = ["hyper", "rustls", "http", "aws-lc-rs"];
+/// The types of `http` are there twice, since the AWS SDK still has 0.2 in its API; there is one `hyper` under both.
+const PACKAGES_ONCE: [&str; 3] = ["hyper", "rustls", "aws-lc-rs"];
 
 #[test]
 fn rust_files_are_short() {

@@ -6,8 +6,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use axum::response::Response;
 use http::StatusCode;
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
+};
 
 use super::Exchange;
 use super::conditions::{self, Ranged, Wanted};
@@ -32,7 +35,13 @@ pub(super) async fn get(exchange: &Exchange, repo: &RepoName, digest: &Digest) -
         modified: blob.record.created_at,
         ranges_max: exchange.registry.limits().ranges_max,
     };
-    match conditions::wanted_range(&exchange.headers, &content)? {
+    let wanted = conditions::wanted_range(&exchange.headers, &content)?;
+    if !matches!(wanted, Wanted::Many(_))
+        && let Some(address) = exchange.registry.redirect_blob(&blob).await?
+    {
+        return Ok(elsewhere(digest, &address));
+    }
+    match wanted {
         Wanted::All => whole(exchange, repo, &blob).await,
         Wanted::One(range) => one_range(exchange, repo, &blob, range).await,
         Wanted::Many(ranges) => many_ranges(exchange, repo, blob, &ranges).await,
@@ -55,6 +64,16 @@ pub(super) async fn head(exchange: &Exchange, repo: &RepoName, digest: &Digest) 
 pub(super) async fn delete(exchange: &Exchange, repo: &RepoName, digest: &Digest, purge: Purge) -> Answer {
     exchange.registry.delete_blob(repo, digest, purge).await?;
     Ok(Reply::empty(StatusCode::ACCEPTED).finish())
+}
+
+/// Sends the client to the store, with its method and its `Range` (RFC 9110, section 15.4.8). The address ends soon, so
+/// nobody may keep it.
+fn elsewhere(digest: &Digest, address: &str) -> Response {
+    Reply::empty(StatusCode::TEMPORARY_REDIRECT)
+        .header(LOCATION, address)
+        .header(DOCKER_CONTENT_DIGEST, digest)
+        .header(CACHE_CONTROL, "no-store")
+        .finish()
 }
 
 async fn whole(exchange: &Exchange, repo: &RepoName, blob: &OpenBlob) -> Answer {

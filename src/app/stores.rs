@@ -1,0 +1,92 @@
+//! Which drivers hold facts and bytes: SQLite and a folder, Postgres and a bucket, or one of each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::AppError;
+use crate::config::{Config, Durability};
+use crate::http::Metrics;
+use crate::metadata::MetadataStore;
+use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
+use crate::storage::BlobStore;
+use crate::storage::fs::{self, FsOptions, FsStore};
+use crate::storage::layers::{Instrumented, Observe, Operation, Outcome};
+use crate::storage::s3::S3Store;
+
+/// Opened drivers.
+#[derive(Debug)]
+pub struct Stores {
+    /// The facts.
+    pub metadata: Arc<dyn MetadataStore>,
+    /// The bytes.
+    pub storage: Arc<dyn BlobStore>,
+    /// Cancelled when facts can never be written again.
+    pub writer_died: CancellationToken,
+}
+
+impl Stores {
+    /// Opens what the configuration names; `migrate` makes what is missing and brings the schema up to date.
+    ///
+    /// # Errors
+    /// [`AppError::Database`], [`AppError::Storage`], [`AppError::BootId`].
+    pub async fn open(config: &Config, migrate: bool) -> Result<Self, AppError> {
+        let store = open_sqlite(config, migrate).await?;
+        let storage = open_storage(config).await?;
+        let writer_died = store.writer_died();
+        Ok(Self { metadata: Arc::new(store), storage, writer_died })
+    }
+
+    /// The same stores, with the times of their operations among the metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: &Arc<Metrics>) -> Self {
+        let observer = Arc::new(StorageTimes(Arc::clone(metrics)));
+        self.storage = Arc::new(Instrumented::new(self.storage, observer));
+        self
+    }
+}
+
+impl Config {
+    /// Whether this process needs the data folder.
+    pub fn uses_folder(&self) -> bool {
+        self.database.is_none() || self.s3.is_none()
+    }
+}
+
+async fn open_sqlite(config: &Config, create: bool) -> Result<SqliteStore, AppError> {
+    let path = config.data.join("bonded.db");
+    let options = SqliteOptions {
+        create,
+        synchronous_full: config.durability == Durability::Strict,
+        ..SqliteOptions::new(&path)
+    };
+    SqliteStore::open(&options).await.map_err(|source| AppError::Database { place: path.display().to_string(), source })
+}
+
+async fn open_storage(config: &Config) -> Result<Arc<dyn BlobStore>, AppError> {
+    if let Some(options) = &config.s3 {
+        let place = format!("bucket {}", options.bucket);
+        let store = S3Store::open(options.clone()).await.map_err(|source| AppError::Storage { place, source })?;
+        return Ok(Arc::new(store));
+    }
+    let durability = match config.durability {
+        Durability::Strict => fs::Durability::Strict,
+        Durability::Relaxed => fs::Durability::Relaxed,
+    };
+    let boot_id = fs::kernel_boot_id().map_err(AppError::BootId)?;
+    let options = FsOptions { root: config.data.clone(), durability, boot_id };
+    let place = config.data.display().to_string();
+    let store = FsStore::open(options).await.map_err(|source| AppError::Storage { place, source })?;
+    Ok(Arc::new(store))
+}
+
+/// Puts the times of storage operations among the metrics.
+#[derive(Debug)]
+struct StorageTimes(Arc<Metrics>);
+
+impl Observe for StorageTimes {
+    fn observe(&self, operation: Operation, elapsed: Duration, outcome: Outcome) {
+        self.0.observe_storage(operation.as_str(), outcome.as_str(), elapsed);
+    }
+}

@@ -9,7 +9,9 @@
 pub mod error;
 mod logic;
 pub mod model;
+pub mod postgres;
 mod rows;
+mod schema;
 pub mod sql;
 pub mod sqlite;
 

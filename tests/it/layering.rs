@@ -77,6 +77,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 
 /// A concrete driver and the only places that may name it: its own folder, and the one that puts the parts together.
 const DRIVERS: &[(&str, &[&str])] = &[
+    ("metadata::postgres", &["src/metadata/", "src/app.rs", "src/app/"]),
     ("metadata::sqlite", &["src/metadata/", "src/app.rs", "src/app/"]),
     ("storage::fs", &["src/storage/", "src/app.rs", "src/app/"]),
     // The configuration gives the options of a bucket their types; it opens nothing.

@@ -9,6 +9,7 @@ mod fixtures;
 mod http;
 mod layering;
 mod oci;
+mod postgres;
 mod reference;
 mod registry;
 mod s3;

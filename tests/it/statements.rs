@@ -5,11 +5,14 @@ use std::path::Path;
 
 use bonded::metadata::MetadataError;
 use bonded::metadata::MetadataStore;
+use bonded::metadata::postgres;
 use bonded::metadata::sql::{STATEMENTS, Statement};
 use bonded::metadata::sqlite::{MIGRATIONS, SqliteOptions, SqliteStore};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
 use tempfile::TempDir;
+
+use crate::postgres::Database as PostgresDatabase;
 
 /// Statements that may read a whole table, because they ask about all of it.
 const WHOLE_TABLE: &[&str] = &[
@@ -20,6 +23,10 @@ const WHOLE_TABLE: &[&str] = &[
     "checks::COUNT_DELETIONS",
     "checks::COUNT_UPLOADS",
 ];
+
+/// On Postgres, statements of which a part may read a small table at once instead of asking its index for each row; the
+/// planner decides by how large it is.
+const BY_SIZE: &[&str] = &["collect::PICK_MANIFESTS", "checks::PING"];
 
 struct Database {
     _folder: TempDir,
@@ -60,6 +67,44 @@ async fn every_statement_prepares() {
 }
 
 #[tokio::test]
+async fn every_statement_prepares_on_postgres() {
+    let database = PostgresDatabase::migrated();
+    let mut conn = PgConnection::connect(database.url()).await.expect("a connection");
+    for (name, sql) in statements(|statement| statement.postgres) {
+        let prepared = conn.prepare(sqlx::SqlSafeStr::into_sql_str(sql)).await;
+        assert!(prepared.is_ok(), "{name}: {:?}\n{sql}", prepared.err());
+    }
+}
+
+/// Every way to read a table must go by a condition on an index. A planner that may not read a table from end to end shows
+/// whether there is an index, however few rows there are.
+#[tokio::test]
+async fn statements_find_their_rows_by_index_on_postgres() {
+    let database = PostgresDatabase::migrated();
+    let mut conn = PgConnection::connect(database.url()).await.expect("a connection");
+    let settings = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+        SET enable_material = off; SET plan_cache_mode = force_generic_plan";
+    conn.execute(settings).await.expect("settings");
+    for (at, (name, sql)) in statements(|statement| statement.postgres).enumerate() {
+        if WHOLE_TABLE.contains(&name) || BY_SIZE.contains(&name) {
+            continue;
+        }
+        let parameters = (1..10).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
+        let nulls = if parameters == 0 { String::new() } else { format!("({})", vec!["NULL"; parameters].join(",")) };
+        // The texts are our own constants between fixed words.
+        conn.execute(AssertSqlSafe(format!("PREPARE s{at} AS {sql}"))).await.expect(name);
+        let plan = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN EXECUTE s{at}{nulls}")));
+        let lines: Vec<String> = plan.fetch_all(&mut conn).await.expect(name);
+        for (line, text) in lines.iter().enumerate() {
+            let by_index = text.contains("Index Scan") || text.contains("Index Only Scan");
+            let conditional = lines.get(line + 1).is_some_and(|next| next.trim_start().starts_with("Index Cond"));
+            let found = !text.contains("Seq Scan") && (!by_index || conditional);
+            assert!(found, "{name}: {text}\n{}\n{sql}", lines.join("\n"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn statements_find_their_rows_by_index() {
     let database = Database::migrated().await;
     let mut conn = database.connect().await;
@@ -78,18 +123,20 @@ async fn statements_find_their_rows_by_index() {
 
 #[test]
 fn the_migrations_built_in_are_those_in_the_folder() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
-    let in_folder: BTreeMap<String, String> = std::fs::read_dir(folder)
-        .expect("the folder")
-        .map(|entry| entry.expect("an entry").path())
-        .map(|path| {
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            (name, std::fs::read_to_string(&path).expect("a migration"))
-        })
-        .collect();
-    let built_in: BTreeMap<String, String> =
-        MIGRATIONS.iter().map(|(version, name, sql)| (format!("{version}_{name}.sql"), (*sql).to_owned())).collect();
-    assert_eq!(built_in, in_folder);
+    for (database, migrations) in [("sqlite", MIGRATIONS), ("postgres", postgres::MIGRATIONS)] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+        let in_folder: BTreeMap<String, String> = std::fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").path())
+            .map(|path| {
+                let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+                (name, std::fs::read_to_string(&path).expect("a migration"))
+            })
+            .collect();
+        let file = |(version, name, sql): &(i64, &str, &str)| (format!("{version}_{name}.sql"), (*sql).to_owned());
+        let built_in: BTreeMap<String, String> = migrations.iter().map(file).collect();
+        assert_eq!(built_in, in_folder, "{database}");
+    }
 }
 
 #[tokio::test]

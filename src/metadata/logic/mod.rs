@@ -11,6 +11,7 @@ mod checks;
 mod collect;
 mod conn;
 mod database;
+mod error;
 mod manifests;
 mod repositories;
 mod store;
@@ -19,3 +20,4 @@ mod uploads;
 
 pub(crate) use conn::{Conn, Record, Value, bind, values};
 pub(crate) use database::Database;
+pub(crate) use error::Fault;

@@ -38,6 +38,9 @@ super::statements! { "checks":
     /// Sessions under way.
     COUNT_UPLOADS = "SELECT COUNT(*) FROM uploads WHERE state <> 'committed'";
 
+    /// The time of a database that several nodes share.
+    CLOCK = either!("", "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)");
+
     /// Whether the database answers.
     PING = "SELECT COUNT(*) FROM (SELECT 1 FROM repositories LIMIT 1) AS any_repository";
 }

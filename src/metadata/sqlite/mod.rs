@@ -5,7 +5,6 @@
 //! - Reads are one statement each, or do not mind a write between two.
 
 mod conn;
-mod error;
 mod schema;
 mod writer;
 

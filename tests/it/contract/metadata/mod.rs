@@ -6,6 +6,7 @@ mod blobs;
 mod collect;
 mod fixtures;
 mod manifests;
+mod postgres;
 mod races;
 mod referrers;
 mod repositories;

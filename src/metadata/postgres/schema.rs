@@ -1,0 +1,28 @@
+//! The schema, as migrations that are built in.
+//!
+//! Nodes of two versions run side by side while one of them migrates, so a migration only adds (a table, a column that may
+//! be left out, an index made concurrently); what is not used any more is taken away by a later release.
+
+use sqlx::postgres::PgConnection;
+
+use crate::metadata::Result;
+use crate::metadata::schema::{self, BuiltIn};
+
+/// Version, name and text of every migration, oldest first; the folder `migrations/postgres` has the same.
+pub const MIGRATIONS: &[BuiltIn] =
+    &[(20_261_121_000_000, "core", include_str!("../../../migrations/postgres/20261121000000_core.sql"))];
+
+/// Applies what is missing, under an advisory lock of the database; with `apply` false that is an error instead.
+pub(super) async fn migrate(conn: &mut PgConnection, migrations: &[BuiltIn], apply: bool) -> Result<()> {
+    let found = newest_applied(conn).await?;
+    if schema::judge(migrations, found, apply)? { schema::apply(conn, migrations).await } else { Ok(()) }
+}
+
+async fn newest_applied(conn: &mut PgConnection) -> Result<Option<i64>> {
+    let migrated: bool =
+        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut *conn).await?;
+    if !migrated {
+        return Ok(None);
+    }
+    Ok(sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(conn).await?)
+}

@@ -3,6 +3,7 @@
 //! A server holds its data folder alone, if it needs one; the verbs of the command line open the same stores beside it, and
 //! leave the schema as it is. On Postgres and S3 there is nothing local to hold, and any number of servers may run.
 
+mod clock;
 mod folder;
 mod greeting;
 mod serve;
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::http::Metrics;
 use crate::http::tls::TlsError;
 use crate::metadata::MetadataError;
+use crate::metadata::postgres::PostgresClock;
 use crate::registry::{Registry, RegistryError, RegistryOptions};
 use crate::storage::StorageError;
 use crate::telemetry;
@@ -90,6 +92,7 @@ pub struct App {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
+    database_clock: Option<Arc<PostgresClock>>,
     writer_died: CancellationToken,
     folder: Option<DataFolder>,
 }
@@ -144,11 +147,11 @@ impl AppBuilder {
     async fn assemble(self, migrate: bool) -> Result<App, AppError> {
         let Self { config, clock, entropy } = self;
         let metrics = Arc::new(Metrics::default());
-        let stores = Stores::open(&config, migrate).await?.measured(&metrics);
-        let Stores { metadata, storage, writer_died } = stores;
+        let stores = Stores::open(&config, migrate, clock).await?.measured(&metrics);
+        let Stores { metadata, storage, clock, database_clock, writer_died } = stores;
         let options = registry_options(&config, entropy.as_ref());
         let registry = Arc::new(Registry::new(metadata, storage, clock, Arc::clone(&entropy), options));
-        Ok(App { config, registry, metrics, entropy, writer_died, folder: None })
+        Ok(App { config, registry, metrics, entropy, database_clock, writer_died, folder: None })
     }
 }
 

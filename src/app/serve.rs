@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clock::SyncClock;
 use super::{App, AppError, DataFolder, greeting};
 use crate::frontends::{oci, ops};
 use crate::http::middleware::{Envelope, HostGuard, envelope};
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::TlsReloader;
-use crate::http::{Draining, Services};
+use crate::http::{ClockDoubt, Draining, Services};
 use crate::jobs::{self, ReloadTls, Sweep};
 
 /// An app that has its sockets.
@@ -89,9 +90,10 @@ impl Bound {
             registry: Arc::clone(&app.registry),
             metrics: Arc::clone(&app.metrics),
             draining: Draining::default(),
+            clock_doubt: ClockDoubt::default(),
         };
         let (workers, ended) = (TaskTracker::new(), CancellationToken::new());
-        start_jobs(&workers, &ended, &app, tls.as_ref());
+        start_jobs(&workers, &ended, &app, &services, tls.as_ref());
         let options = server_options(&app);
         if let Some(listener) = metrics_listener {
             // Nothing can be pushed or read here, and scrapers come under any name.
@@ -164,8 +166,17 @@ async fn listen(address: SocketAddr, choose: &'static str) -> Result<(TcpListene
     Ok((listener, listens))
 }
 
-fn start_jobs(workers: &TaskTracker, ended: &CancellationToken, app: &App, tls: Option<&Arc<TlsReloader>>) {
+fn start_jobs(
+    workers: &TaskTracker,
+    ended: &CancellationToken,
+    app: &App,
+    services: &Services,
+    tls: Option<&Arc<TlsReloader>>,
+) {
     jobs::start(workers, ended.clone(), Sweep::new(Arc::clone(&app.registry)));
+    if let Some(clock) = &app.database_clock {
+        jobs::start(workers, ended.clone(), SyncClock::new(Arc::clone(clock), services.clock_doubt.clone()));
+    }
     if let Some(tls) = tls {
         jobs::start(workers, ended.clone(), ReloadTls::new(Arc::clone(tls)));
     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::AppError;
+use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::http::Metrics;
 use crate::metadata::MetadataStore;
+use crate::metadata::postgres::{PostgresClock, PostgresOptions, PostgresStore};
 use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
 use crate::storage::BlobStore;
 use crate::storage::fs::{self, FsOptions, FsStore};
@@ -22,6 +24,10 @@ pub struct Stores {
     pub metadata: Arc<dyn MetadataStore>,
     /// The bytes.
     pub storage: Arc<dyn BlobStore>,
+    /// What leases and expiry go by: the machine's time, or the database's where many nodes share one.
+    pub clock: Arc<dyn Clock>,
+    /// The same clock when it has to be kept in step with a database.
+    pub database_clock: Option<Arc<PostgresClock>>,
     /// Cancelled when facts can never be written again.
     pub writer_died: CancellationToken,
 }
@@ -31,11 +37,24 @@ impl Stores {
     ///
     /// # Errors
     /// [`AppError::Database`], [`AppError::Storage`], [`AppError::BootId`].
-    pub async fn open(config: &Config, migrate: bool) -> Result<Self, AppError> {
-        let store = open_sqlite(config, migrate).await?;
+    pub async fn open(config: &Config, migrate: bool, machine: Arc<dyn Clock>) -> Result<Self, AppError> {
+        let Some(url) = &config.database else {
+            let store = open_sqlite(config, migrate).await?;
+            let storage = open_storage(config).await?;
+            let writer_died = store.writer_died();
+            return Ok(Self { metadata: Arc::new(store), storage, clock: machine, database_clock: None, writer_died });
+        };
+        let options = PostgresOptions {
+            migrate,
+            connections_max: config.database_connections_max,
+            ..PostgresOptions::new(url.expose())
+        };
+        let fault = |source| AppError::Database { place: url.to_string(), source };
+        let store = Arc::new(PostgresStore::open(&options).await.map_err(fault)?);
+        let clock = Arc::new(PostgresClock::new(Arc::clone(&store), machine).await.map_err(fault)?);
         let storage = open_storage(config).await?;
-        let writer_died = store.writer_died();
-        Ok(Self { metadata: Arc::new(store), storage, writer_died })
+        let database_clock = Some(Arc::clone(&clock));
+        Ok(Self { metadata: store, storage, clock, database_clock, writer_died: CancellationToken::new() })
     }
 
     /// The same stores, with the times of their operations among the metrics.

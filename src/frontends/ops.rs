@@ -52,20 +52,20 @@ async fn live() -> Response {
     answer(StatusCode::OK, "application/json", json!({"status": "ok"}).to_string())
 }
 
+/// What a load balancer is told when this node should get no requests; the log has the details.
 async fn ready(State(services): State<Services>) -> Response {
     let reason = if services.draining.has_begun() {
-        Err("shutting down".to_owned())
+        "shutting down"
+    } else if services.clock_doubt.is_set() {
+        "the clock jumped"
+    } else if let Err(reason) = services.registry.check_ready().await {
+        tracing::warn!(reason, "not ready");
+        "a store does not answer"
     } else {
-        services.registry.check_ready().await
+        return live().await;
     };
-    match reason {
-        Ok(()) => live().await,
-        Err(reason) => {
-            tracing::warn!(reason, "not ready");
-            let body = json!({"status": "unavailable", "reason": if services.draining.has_begun() { "shutting down" } else { "a store does not answer" }});
-            answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", body.to_string())
-        }
-    }
+    let body = json!({"status": "unavailable", "reason": reason});
+    answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", body.to_string())
 }
 
 async fn metrics(State(services): State<Services>) -> Response {

@@ -22,6 +22,24 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Whether the server is on its way out.
     pub draining: Draining,
+    /// Whether what this node takes for the time may be wrong.
+    pub clock_doubt: ClockDoubt,
+}
+
+/// Says that the clocks of this machine and of the database went apart: the server is not ready until they are in step.
+#[derive(Clone, Debug, Default)]
+pub struct ClockDoubt(Arc<AtomicBool>);
+
+impl ClockDoubt {
+    /// Whether there is doubt from now on.
+    pub fn set(&self, doubt: bool) {
+        self.0.store(doubt, Ordering::SeqCst);
+    }
+
+    /// Whether there is.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// Says that the server is shutting down: readiness turns 503 before anything else ends.

@@ -21,7 +21,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Entropy, SystemEntropy};
 use crate::metadata::logic::{Database, Fault};
-use crate::metadata::schema::BuiltIn;
 use crate::metadata::{MetadataError, Result};
 use conn::PgConn;
 
@@ -133,15 +132,11 @@ impl PostgresStore {
     /// [`MetadataError::Newer`] when a newer program made the database; [`MetadataError::Unavailable`] when it cannot be
     /// reached, or is old and may not be migrated.
     pub async fn open(options: &PostgresOptions) -> Result<Self> {
-        Self::open_with(options, MIGRATIONS).await
-    }
-
-    async fn open_with(options: &PostgresOptions, migrations: &[BuiltIn]) -> Result<Self> {
         // Without limits of time: a migration takes as long as it takes, and others wait for its lock.
         let connected = tokio::time::timeout(options.acquire_timeout, options.parse()?.connect()).await;
         let mut conn = connected
             .map_err(|_| MetadataError::Unavailable(format!("no answer within {:?}", options.acquire_timeout)))??;
-        schema::migrate(&mut conn, migrations, options.migrate).await?;
+        schema::migrate(&mut conn, options.migrate).await?;
         conn.close().await?;
         let lender = Lender {
             pool: options.pool()?,

@@ -13,9 +13,9 @@ pub const MIGRATIONS: &[BuiltIn] =
     &[(20_261_121_000_000, "core", include_str!("../../../migrations/postgres/20261121000000_core.sql"))];
 
 /// Applies what is missing, under an advisory lock of the database; with `apply` false that is an error instead.
-pub(super) async fn migrate(conn: &mut PgConnection, migrations: &[BuiltIn], apply: bool) -> Result<()> {
+pub(super) async fn migrate(conn: &mut PgConnection, apply: bool) -> Result<()> {
     let found = newest_applied(conn).await?;
-    if schema::judge(migrations, found, apply)? { schema::apply(conn, migrations).await } else { Ok(()) }
+    if schema::judge(MIGRATIONS, found, apply)? { schema::apply(conn, MIGRATIONS).await } else { Ok(()) }
 }
 
 async fn newest_applied(conn: &mut PgConnection) -> Result<Option<i64>> {

@@ -1,12 +1,12 @@
 //! Values from short texts, and pushes in one line.
 
 use bonded::clock::Timestamp;
-use bonded::metadata::MetadataStore;
 use bonded::metadata::model::{
     BlobEdge, BlobId, BlobLocation, BlobRecord, BlobRole, ChildEdge, HeadLease, ManifestDelete, ManifestDeleted,
     ManifestPut, ManifestStored, NewBlob, NewManifest, NewUpload, Precondition, UploadHold, UploadId, UploadRecord,
     UploadTake, UploadTaken,
 };
+use bonded::metadata::{MetadataStore, Result};
 use bonded::oci::digest::{Algorithm, Digest, Hasher};
 use bonded::oci::glob::ImmutableTags;
 use bonded::oci::name::{RepoName, Tag};
@@ -188,6 +188,10 @@ impl Image {
     }
 
     pub(super) async fn put(&self, store: &dyn MetadataStore, name: &str, now: i64) -> ManifestStored {
+        self.try_put(store, name, now).await.expect("a manifest PUT")
+    }
+
+    pub(super) async fn try_put(&self, store: &dyn MetadataStore, name: &str, now: i64) -> Result<ManifestStored> {
         let first_tag = self.tags.first().cloned().map(Reference::Tag);
         let by_digest = Reference::Digest(digest(&self.name));
         let put = ManifestPut {
@@ -200,7 +204,7 @@ impl Image {
             condition_on: self.condition_on.as_ref().or(first_tag.as_ref()).unwrap_or(&by_digest),
             now: at(now),
         };
-        store.manifest_put(&put).await.expect("a manifest PUT")
+        store.manifest_put(&put).await
     }
 
     /// Pushes its blobs, then itself.

@@ -1,4 +1,10 @@
-//! The contract on Postgres.
+//! The contract on Postgres, and what is particular to it: many writers at once, and a server that goes away.
+
+mod concurrent;
+mod faults;
+mod nodes;
+mod schema;
+mod storm;
 
 use bonded::metadata::MetadataStore;
 use bonded::metadata::postgres::PostgresStore;

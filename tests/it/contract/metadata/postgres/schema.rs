@@ -1,0 +1,85 @@
+//! The schema: made once, by one of many; older and newer programs beside each other.
+
+use bonded::metadata::postgres::{MIGRATIONS, PostgresOptions, PostgresStore};
+use bonded::metadata::{MetadataError, MetadataStore};
+use futures_util::future::join_all;
+
+use crate::contract::metadata::fixtures::{Image, delete, find, push_blob, tagged};
+use crate::postgres::{Database, cluster};
+
+/// What the migration of a later version may look like: it only adds.
+const LATER: &str = "ALTER TABLE blobs ADD COLUMN later TEXT; \
+    ALTER TABLE manifests ADD COLUMN later BIGINT NOT NULL DEFAULT 0; \
+    CREATE TABLE later (id BIGINT PRIMARY KEY, blob_id BIGINT REFERENCES blobs (id) ON DELETE CASCADE); \
+    CREATE INDEX manifests_later ON manifests (later); \
+    INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+    VALUES (99990101000000, 'later', TRUE, '\\x00', 0)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_nodes_start_on_an_empty_database() {
+    let database = Database::empty();
+    let options = database.options();
+    let stores = join_all((0..8).map(|_| PostgresStore::open(&options))).await;
+    for (n, store) in stores.into_iter().enumerate() {
+        push_blob(&store.expect("a store"), "r", &format!("b{n}"), 0).await;
+    }
+    let applied = cluster().sql(database.name(), "SELECT count(*) FROM _sqlx_migrations").expect("a count");
+    assert_eq!(applied, MIGRATIONS.len().to_string(), "each was applied once");
+}
+
+/// One node is of a later version and migrates; the others go on, but one that starts now is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_node_goes_on_while_a_newer_one_migrates() {
+    let database = Database::migrated();
+    let store = database.open().await;
+    let push = |n: u32| {
+        let store = &store;
+        async move {
+            let (name, layer) = (format!("image {n}"), format!("layer {n}"));
+            Image::new(&name).blob(&layer).tag("latest").push(store, "r", 0).await;
+            assert_eq!(tagged(store, "r", "latest").await, Some(name.clone()));
+            assert!(find(store, "r", &layer).await.is_some());
+            delete(store, "r", &name, 1).await;
+        }
+    };
+    // Every statement that a push needs is prepared on the connections by now.
+    for n in 0..10 {
+        push(n).await;
+    }
+    let name = database.name().to_owned();
+    let migration = tokio::task::spawn_blocking(move || cluster().sql(&name, LATER).expect("a migration"));
+    let mut n = 10;
+    while !migration.is_finished() {
+        push(n).await;
+        n += 1;
+    }
+    migration.await.expect("a migration");
+    for n in n..n + 10 {
+        push(n).await;
+    }
+    for migrate in [true, false] {
+        let refused = PostgresStore::open(&PostgresOptions { migrate, ..database.options() }).await;
+        assert!(matches!(refused, Err(MetadataError::Newer { found: 99_990_101_000_000, .. })), "{refused:?}");
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_command_does_not_migrate() {
+    let database = Database::empty();
+    let options = PostgresOptions { migrate: false, ..database.options() };
+    assert!(matches!(PostgresStore::open(&options).await, Err(MetadataError::Unavailable(_))));
+    assert_eq!(
+        cluster().sql(database.name(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").expect("a count"),
+        "0"
+    );
+    database.open().await.close().await;
+    PostgresStore::open(&options).await.expect("a store beside the server").close().await;
+}
+
+#[tokio::test]
+async fn a_changed_migration_is_noticed() {
+    let database = Database::migrated();
+    cluster().sql(database.name(), "UPDATE _sqlx_migrations SET checksum = '\\x00'").expect("another text");
+    assert!(matches!(PostgresStore::open(&database.options()).await, Err(MetadataError::Driver(_))));
+}

@@ -1,0 +1,115 @@
+//! Everything at once: random writes of several nodes on few names, so that they meet.
+
+use bonded::metadata::MetadataStore;
+use bonded::metadata::model::{BlobMount, ManifestDelete, Precondition};
+use bonded::metadata::postgres::PostgresStore;
+use bonded::oci::glob::ImmutableTags;
+use conformance::random::Random;
+use futures_util::future::join_all;
+
+use super::nodes::Nodes;
+use crate::contract::metadata::fixtures::{DAY, Image, at, at_key, digest, find, head, key, repo, tagged, take};
+
+const NODES: usize = 3;
+const WRITERS: usize = 12;
+const WRITES: u32 = 60;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_left_over() {
+    let seed = Random::any_seed();
+    eprintln!("seed {seed}");
+    let nodes = Nodes::start(NODES).await;
+    let writers = (0..WRITERS).map(|writer| {
+        let (node, random) = (nodes.owned(writer), Random::new(seed.wrapping_add(writer as u64)));
+        tokio::spawn(async move {
+            for step in 0..WRITES {
+                write(&node, &random, i64::from(step)).await;
+            }
+        })
+    });
+    for ended in join_all(writers).await {
+        ended.expect("a writer that met no error");
+    }
+    nodes.check().await;
+    for name in 0..3 {
+        nodes.node(name).repository_delete(&repo(&format!("r{name}")), at(9 * DAY), at(9 * DAY)).await.expect("an end");
+    }
+    for _ in 0..100 {
+        nodes.node(0).blob_collect(at(9 * DAY), 100).await.expect("a pass");
+    }
+    nodes.check().await;
+    assert_eq!(nodes.count("SELECT count(*) FROM blobs").await, 0, "nothing is left when every repository has ended");
+}
+
+/// One write that is chosen by chance; every name is one of a few.
+async fn write(store: &PostgresStore, random: &Random, step: i64) {
+    let place = format!("r{}", random.below(3));
+    let name = repo(&place);
+    let blob = |n: u64| format!("blob {n}");
+    let (one, two) = (blob(random.below(5)), blob(random.below(5)));
+    let image = format!("image {}", random.below(6));
+    // Leases end in the middle of it all, for who comes late.
+    let now = if random.permille(300) { 2 * DAY + step } else { step };
+    match random.below(16) {
+        0..3 => {
+            // Every upload has an object of its own.
+            let object = key(&random.word());
+            store.blob_put(&name, &at_key(&one, &object, now)).await.expect("a blob");
+        }
+        3 => drop(head(store, &place, &one, now).await),
+        4 => drop(store.blob_delete(&name, &digest(&one), at(now)).await.expect("a delete")),
+        5..8 => {
+            let tag = format!("t{}", random.below(3));
+            let image = Image::new(&image).blob(&one).foreign(&two).tag(&tag);
+            let image = if random.permille(300) { image.sparse() } else { image };
+            let image = if random.permille(200) { image.when(Precondition::Absent) } else { image };
+            image.put(store, &place, now).await;
+        }
+        8 => {
+            let index = Image::new(&format!("index {}", random.below(3))).child(&image).child(&one).sparse();
+            index.put(store, &place, now).await;
+        }
+        9 => {
+            let signature = Image::new(&format!("signature of {image}")).subject(&image).blob(&one).sparse();
+            signature.put(store, &place, now).await;
+        }
+        10 => {
+            let immutable = ImmutableTags::default();
+            let target = if random.permille(500) { image } else { format!("index {}", random.below(3)) };
+            let delete = ManifestDelete {
+                repo: &name,
+                digest: &digest(&target),
+                immutable: &immutable,
+                end_leases_before: random.permille(300).then(|| at(now)),
+                referrers_until: at(now),
+                now: at(now),
+            };
+            store.manifest_delete(&delete).await.expect("a delete");
+        }
+        11 => {
+            let from = random.permille(500).then(|| repo(&format!("r{}", random.below(3))));
+            let mount = BlobMount { to: name, from, digest: digest(&one), now: at(now), lease_until: at(now + DAY) };
+            store.blob_mount(&mount).await.expect("a mount");
+        }
+        12 => {
+            if random.permille(200) {
+                store.repository_delete(&name, at(now), at(now)).await.expect("an end");
+            } else if let Some(found) = find(store, &place, &one).await {
+                let keys = store.blob_keys(&[found.id]).await.expect("keys");
+                for key in keys {
+                    store.blob_damage(found.id, &key, at(now)).await.expect("a mark");
+                }
+            }
+        }
+        13 => {
+            store.manifest_collect(at(3 * DAY), 3).await.expect("a pass");
+            store.membership_collect(at(3 * DAY), 5).await.expect("a pass");
+        }
+        14 => drop(store.blob_collect(at(3 * DAY), 5).await.expect("a pass")),
+        _ => {
+            drop(tagged(store, &place, "t0").await);
+            drop(take(store, &place, 1, None, now).await);
+            store.upload_expire(at(3 * DAY), at(3 * DAY), 5).await.expect("a pass");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use conformance::servers::Programs;
 
 /// Drives a registry with wire-level scenarios and real clients.
 #[derive(Parser)]
@@ -20,6 +21,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Measures the memory of the server under many large uploads at once.
     Memory(MemoryArgs),
+    /// Starts Postgres, an S3 server, nodes and a proxy before them, and keeps them until Ctrl-C.
+    Topology(TopologyArgs),
 }
 
 /// Which server, which scenarios.
@@ -37,6 +40,12 @@ pub(crate) struct RunArgs {
     /// The server binary [default: `bonded` beside this program].
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub(crate) server: Option<PathBuf>,
+    /// Drive nodes on Postgres and S3, behind a proxy that sends each request to the next, instead of one with a folder.
+    #[arg(long, conflicts_with = "url")]
+    pub(crate) topology: bool,
+    /// How many nodes, with --topology.
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "topology", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) nodes: u8,
     /// Which real clients: all, none, or names with commas between.
     #[arg(long, value_name = "NAMES", default_value = "all")]
     pub(crate) clients: String,
@@ -57,6 +66,9 @@ pub(crate) struct MemoryArgs {
     /// The server binary [default: `bonded` beside this program].
     #[arg(long, value_name = "PATH")]
     pub(crate) server: Option<PathBuf>,
+    /// Measure a node on Postgres and S3 instead of one with a folder.
+    #[arg(long)]
+    pub(crate) topology: bool,
     /// Uploads at once.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) uploads: usize,
@@ -71,13 +83,23 @@ pub(crate) struct MemoryArgs {
     pub(crate) idle_mb: u64,
 }
 
+/// What to start.
+#[derive(Args, Clone)]
+pub(crate) struct TopologyArgs {
+    /// The server binary [default: `bonded` beside this program].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) server: Option<PathBuf>,
+    /// How many nodes.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) nodes: u8,
+}
+
 /// What the environment says.
 #[derive(Clone, Debug)]
 pub(crate) struct Environment {
     /// `CI=true`.
     pub(crate) ci: bool,
-    /// Folders in which programs are looked for: `$BONDED_TOOLS`, `$PATH`, then where Debian puts daemons.
-    pub(crate) tool_folders: Vec<PathBuf>,
+    programs: Programs,
     /// Names of variables that would configure the server and are hidden from it.
     pub(crate) server_variables: Vec<String>,
 }
@@ -85,20 +107,16 @@ pub(crate) struct Environment {
 impl Environment {
     /// Reads it, once.
     pub(crate) fn read() -> Self {
-        let mut tool_folders: Vec<PathBuf> = std::env::var_os("BONDED_TOOLS").map(PathBuf::from).into_iter().collect();
-        if let Some(path) = std::env::var_os("PATH") {
-            tool_folders.extend(std::env::split_paths(&path));
-        }
-        tool_folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
         let server_variables = std::env::vars_os()
             .filter_map(|(name, _)| name.into_string().ok())
             .filter(|name| name.starts_with("BONDED_"))
             .collect();
-        Self { ci: std::env::var_os("CI").is_some_and(|value| value == "true"), tool_folders, server_variables }
+        let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        Self { ci, programs: Programs::from_environment(), server_variables }
     }
 
     /// Where a program is.
     pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {
-        self.tool_folders.iter().map(|folder| folder.join(program)).find(|path| path.is_file())
+        self.programs.find(program)
     }
 }

@@ -7,12 +7,14 @@
 mod cli;
 mod clients;
 mod content;
+mod deployment;
 mod faults;
 mod raw;
 mod report;
 mod runner;
 mod scenarios;
 mod server;
+mod topology;
 mod wire;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => runtime.block_on(runner::run(&cli.run, environment)),
         Some(Command::Run(args)) => runtime.block_on(runner::run(&args, environment)),
+        Some(Command::Topology(args)) => runtime.block_on(topology::run(&args, &environment)),
         Some(Command::Memory(args)) => runtime.block_on(faults::memory::measure(&args, &environment)),
     };
     match result {

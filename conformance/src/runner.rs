@@ -1,7 +1,6 @@
 //! Runs the registered scenarios one after the other against one registry.
 
 use std::cell::RefCell;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -11,6 +10,7 @@ use tokio::time::{Duration, Instant, timeout};
 
 use crate::cli::{Environment, RunArgs};
 use crate::content::Random;
+use crate::deployment::{Backends, Deployment, Setup};
 use crate::report::{Outcome, Report, not_run};
 use crate::server::Server;
 use crate::wire::Wire;
@@ -38,7 +38,8 @@ pub(crate) struct Context {
     notes: RefCell<Vec<String>>,
     /// How often the kill scenario kills.
     pub(crate) rounds: usize,
-    server: Option<Server>,
+    setup: Setup,
+    deployment: Option<Deployment>,
     binary: Option<PathBuf>,
 }
 
@@ -62,9 +63,31 @@ impl Context {
         }
     }
 
-    /// The server that this program started, which has [`CONFIG`].
+    /// The first node of the registry that this program started, which has [`CONFIG`].
     pub(crate) fn own_server(&self) -> Result<&Server> {
-        self.server.as_ref().ok_or_else(|| not_run("needs a server that this program starts"))
+        let deployment = self.deployment.as_ref().map(Deployment::first);
+        deployment.ok_or_else(|| not_run("needs a server that this program starts"))
+    }
+
+    /// `host:port` of one node, without a proxy before it where we know the way.
+    pub(crate) fn node_authority(&self) -> String {
+        let url = self.deployment.as_ref().map(|deployment| deployment.first().url());
+        url.map_or_else(|| self.wire.authority().to_owned(), |url| url.replacen("http://", "", 1))
+    }
+
+    /// Starts another server with empty stores of the kind that is driven.
+    pub(crate) async fn start_server(&self, config: &str) -> Result<Server> {
+        Server::start_on(self.binary()?, &self.environment, config, self.setup.stores()?).await
+    }
+
+    /// Starts another registry, with as many nodes as the one that is driven.
+    pub(crate) async fn start_registry(&self, config: &str) -> Result<Deployment> {
+        Deployment::start(&self.setup, self.binary()?, &self.environment, config).await
+    }
+
+    /// Whether the registry is one with a folder.
+    pub(crate) fn has_folder(&self) -> bool {
+        matches!(self.setup, Setup::Single)
     }
 
     /// The binary of which a scenario may start a server of its own.
@@ -142,29 +165,34 @@ pub(crate) async fn run(args: &RunArgs, environment: Environment) -> Result<bool
 }
 
 async fn prepare(args: &RunArgs, environment: Environment) -> Result<Context> {
-    let seed = args.seed.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-    let (server, binary, url) = if let Some(url) = &args.url {
+    let seed = args.seed.unwrap_or_else(Random::any_seed);
+    let setup = if args.topology { Setup::Topology(Backends::start()?, args.nodes.into()) } else { Setup::Single };
+    let (deployment, binary, url) = if let Some(url) = &args.url {
         (None, None, url.clone())
     } else {
         let binary = args.server.clone().map_or_else(Server::default_binary, Ok)?;
-        let server = Server::start(&binary, &environment, CONFIG).await?;
-        let url = server.url();
-        (Some(server), Some(binary), url)
+        let deployment = Deployment::start(&setup, &binary, &environment, CONFIG).await?;
+        let url = deployment.url();
+        (Some(deployment), Some(binary), url)
     };
-    println!("registry {url}, seed {seed}\n");
+    let kind = if args.topology { ", nodes on Postgres and S3 behind a proxy" } else { "" };
+    println!("registry {url}{kind}, seed {seed}\n");
     let wire = Wire::new(&url).context("the HTTP client could not be made")?;
     let random = Random::new(seed);
     let require_clients = args.require_clients || environment.ci;
     let notes = RefCell::default();
-    Ok(Context { wire, random, environment, require_clients, notes, rounds: args.rounds, server, binary })
+    Ok(Context { wire, random, environment, require_clients, notes, rounds: args.rounds, setup, deployment, binary })
 }
 
 async fn finish(context: Context, passed: bool) -> Result<()> {
-    if let Some(mut server) = context.server {
-        if !passed {
-            eprintln!("\nthe last lines of the server's log:\n{}", server.log_tail());
+    if let Some(mut deployment) = context.deployment {
+        if let Some(requests) = deployment.requests() {
+            println!("requests by node: {requests:?}");
         }
-        server.stop().await?;
+        if !passed {
+            eprintln!("\nthe last lines of the server's log:\n{}", deployment.log_tail());
+        }
+        deployment.stop().await?;
     }
     Ok(())
 }

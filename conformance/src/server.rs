@@ -2,17 +2,19 @@
 //!
 //! The process dies with the value, and the data folder goes with it.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use conformance::servers::free_port;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::cli::Environment;
+use crate::deployment::Stores;
 
 /// Longest time from start to the first connection.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -24,20 +26,30 @@ pub(crate) struct Server {
     binary: PathBuf,
     hidden: Vec<String>,
     folder: TempDir,
+    stores: Stores,
     port: u16,
     child: Child,
 }
 
 impl Server {
-    /// Starts `binary` on a free loopback port with an empty data folder and this configuration (TOML).
-    pub(crate) async fn start(binary: &Path, environment: &Environment, config: &str) -> Result<Self> {
+    /// Starts `binary` on a free loopback port on these stores, with this configuration (TOML) beside what leads there.
+    pub(crate) async fn start_on(
+        binary: &Path,
+        environment: &Environment,
+        config: &str,
+        stores: Stores,
+    ) -> Result<Self> {
         ensure!(binary.is_file(), "there is no server binary at {}; build it first", binary.display());
         let folder = tempfile::Builder::new().prefix("bonded-conformance-").tempdir()?;
-        std::fs::write(folder.path().join("bonded.toml"), config)?;
+        let config = match &stores {
+            Stores::Folder => config.to_owned(),
+            Stores::Shared(shared) => shared.config(folder.path(), config)?,
+        };
+        std::fs::write(folder.path().join(CONFIG), config)?;
         let port = free_port()?;
         let hidden = environment.server_variables.clone();
         let child = spawn(binary, &hidden, folder.path(), port)?;
-        let mut server = Self { binary: binary.to_owned(), hidden, folder, port, child };
+        let mut server = Self { binary: binary.to_owned(), hidden, folder, stores, port, child };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -55,7 +67,25 @@ impl Server {
 
     /// The data folder.
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.path().join(DATA)
+    }
+
+    /// The folder in which the bytes of blobs end up: the data folder, or the bucket.
+    pub(crate) fn bytes_folder(&self) -> PathBuf {
+        match &self.stores {
+            Stores::Folder => self.data(),
+            Stores::Shared(stores) => stores.bucket_folder(),
+        }
+    }
+
+    /// What the server works on.
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    /// The configuration file.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.path().join(CONFIG)
     }
 
     /// The process id.
@@ -73,19 +103,19 @@ impl Server {
         terminate(&mut self.child).await
     }
 
-    /// Starts the process again on the same data folder and port.
+    /// Starts the process again on the same stores and port.
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.child = spawn(&self.binary, &self.hidden, self.folder.path(), self.port)?;
         self.wait_until_ready().await
     }
 
-    /// Runs `fsck --rehash` on the data folder; fails with its findings.
+    /// Runs `fsck --rehash` on the stores; fails with its findings.
     pub(crate) async fn fsck(&self) -> Result<()> {
         let mut command = Command::new(&self.binary);
         for name in &self.hidden {
             command.env_remove(name);
         }
-        command.args(["fsck", "--rehash", "--data"]).arg(self.data()).current_dir(self.folder.path());
+        command.args(["fsck", "--rehash", "--data", DATA, "--config", CONFIG]).current_dir(self.folder.path());
         let output = command.output().await?;
         if output.status.success() {
             return Ok(());
@@ -147,11 +177,6 @@ pub(crate) async fn terminate(child: &mut Child) -> Result<ExitStatus> {
     bail!("the process did not end within {} s of SIGTERM", STOP_MAX.as_secs());
 }
 
-/// A port that nobody listens on; the caller has to be quick.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
 fn spawn(binary: &Path, hidden: &[String], folder: &Path, port: u16) -> Result<Child> {
     let log = std::fs::File::options().create(true).append(true).open(folder.join(LOG))?;
     let mut command = Command::new(binary);
@@ -159,10 +184,7 @@ fn spawn(binary: &Path, hidden: &[String], folder: &Path, port: u16) -> Result<C
         command.env_remove(name);
     }
     command
-        .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"])
-        .arg(folder.join("data"))
-        .arg("--config")
-        .arg(folder.join("bonded.toml"))
+        .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data", DATA, "--config", CONFIG])
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -171,5 +193,8 @@ fn spawn(binary: &Path, hidden: &[String], folder: &Path, port: u16) -> Result<C
     command.spawn().with_context(|| format!("{} could not be started", binary.display()))
 }
 
+/// Names in the folder of a server, which is its working directory.
+const DATA: &str = "data";
+const CONFIG: &str = "bonded.toml";
 const LOG: &str = "server.log";
 const LOG_TAIL_LINES: usize = 20;

@@ -16,7 +16,7 @@ const PUSHERS: usize = 3;
 const LIFE_MS_MAX: u64 = 700;
 
 pub(crate) async fn run(context: &Context) -> Result<()> {
-    let mut server = Server::start(context.binary()?, &context.environment, "").await?;
+    let mut server = context.start_server("").await?;
     let ledger = Ledger::default();
     for round in 1..=context.rounds {
         let life = Duration::from_millis(20 + context.random.below(LIFE_MS_MAX));

@@ -12,6 +12,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::cli::{Environment, MemoryArgs};
 use crate::content::Random;
+use crate::deployment::{Backends, Setup, Stores};
 use crate::runner::Context;
 use crate::scenarios::push::{self, OCTETS, blob_path};
 use crate::server::Server;
@@ -22,11 +23,12 @@ const PIECE_BYTES: usize = 64 << 10;
 /// How long the server may take to give memory back after the load.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 /// Bounds of the small run, whose server is a debug build.
-const SMALL: MemoryArgs = MemoryArgs { server: None, uploads: 16, size_mb: 8, peak_mb: 120, idle_mb: 100 };
+const SMALL: MemoryArgs =
+    MemoryArgs { server: None, topology: false, uploads: 16, size_mb: 8, peak_mb: 120, idle_mb: 100 };
 
 /// The scenario: a small run whose bounds a leak or a buffered body would break.
 pub(crate) async fn run_small(context: &Context) -> Result<()> {
-    let args = MemoryArgs { server: Some(context.binary()?.clone()), ..SMALL };
+    let args = MemoryArgs { server: Some(context.binary()?.clone()), topology: !context.has_folder(), ..SMALL };
     let (figures, passed) = figures(&args, &context.environment).await?;
     ensure!(passed, "above the bounds: {figures}");
     context.note(figures);
@@ -42,7 +44,8 @@ pub(crate) async fn measure(args: &MemoryArgs, environment: &Environment) -> Res
 
 async fn figures(args: &MemoryArgs, environment: &Environment) -> Result<(String, bool)> {
     let binary = args.server.clone().map_or_else(Server::default_binary, Ok)?;
-    let mut server = Server::start(&binary, environment, "").await?;
+    let stores = if args.topology { Setup::Topology(Backends::start()?, 1).stores()? } else { Stores::Folder };
+    let mut server = Server::start_on(&binary, environment, "", stores).await?;
     Wire::new(&server.url())?.get("/v2/").expect(200).await?;
     sleep(Duration::from_secs(1)).await;
     let before = server.memory()?;

@@ -3,19 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use conformance::servers::free_port;
 use tokio::process::Command;
 use tokio::time::{Duration, timeout};
 
 use crate::content::Blob;
+use crate::deployment::Stores;
 use crate::raw::Connection;
 use crate::runner::Context;
 use crate::scenarios::push::{self, OCTETS, Way, blob_path};
-use crate::server::{Server, free_port};
+use crate::server::Server;
 use crate::wire::{Wire, with_query};
 
 /// SIGTERM in the middle of an upload: the upload is finished and acknowledged, then the process ends with 0.
 pub(crate) async fn graceful_stop(context: &Context) -> Result<()> {
-    let mut server = Server::start(context.binary()?, &context.environment, "").await?;
+    let mut server = context.start_server("").await?;
     let wire = Wire::new(&server.url())?;
     let blob = Blob::random(&context.random, 1 << 20);
     let location = push::begin(&wire, "stop/a").await?;
@@ -49,7 +51,7 @@ pub(crate) async fn graceful_stop(context: &Context) -> Result<()> {
 /// What cannot be served is refused with one sentence and exit status 2.
 pub(crate) async fn refused_starts(context: &Context) -> Result<()> {
     let binary = context.binary()?;
-    let server = Server::start(binary, &context.environment, "").await?;
+    let server = Server::start_on(binary, &context.environment, "", Stores::Folder).await?;
     let folder = tempfile::tempdir()?;
     let broken = folder.path().join("broken.toml");
     std::fs::write(&broken, "no_such_key = 1\n")?;
@@ -88,11 +90,11 @@ fn text(path: &Path) -> Result<&str> {
 /// A blob whose file is gone is an error, never wrong bytes; a pusher is told to push again, and that heals it.
 pub(crate) async fn damage_heals(context: &Context) -> Result<()> {
     const SIZE: usize = 3_333_333;
-    let mut server = Server::start(context.binary()?, &context.environment, "").await?;
+    let mut server = context.start_server("").await?;
     let wire = Wire::new(&server.url())?;
     let blob = Blob::random(&context.random, SIZE);
     push::push(&wire, "damage/a", &blob, Way::PostPut).await?;
-    let file = find_file(&server.data(), SIZE as u64)?.context("no file has the blob's size")?;
+    let file = find_file(&server.bytes_folder(), SIZE as u64)?.context("no file has the blob's size")?;
     std::fs::remove_file(&file)?;
     ensure!(server.fsck().await.is_err(), "fsck does not find that a file is gone");
     let path = blob_path("damage/a", &blob.digest);

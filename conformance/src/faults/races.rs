@@ -11,7 +11,6 @@ use crate::content::{Algorithm, Blob};
 use crate::runner::Context;
 use crate::scenarios::data_sets::{CONFIG, LAYER, MANIFEST, manifest_path};
 use crate::scenarios::push::{self, Way, blob_path};
-use crate::server::Server;
 use crate::wire::{Answer, Wire};
 
 /// How long the race goes on.
@@ -28,8 +27,8 @@ struct Image {
 }
 
 pub(crate) async fn run(context: &Context) -> Result<()> {
-    let mut server = Server::start(context.binary()?, &context.environment, "").await?;
-    let wire = Wire::new(&server.url())?;
+    let mut registry = context.start_registry("").await?;
+    let wire = Wire::new(&registry.url())?;
     let images = images(context);
     let end = Instant::now() + DURATION;
     let pushers = (0..6).map(|at| push_until(context, &wire, &images, REPOS[at % 2], end));
@@ -42,9 +41,9 @@ pub(crate) async fn run(context: &Context) -> Result<()> {
             check_whole(&wire, repo, image).await?;
         }
     }
-    server.fsck().await.context("beside the running server")?;
-    server.stop().await?;
-    server.fsck().await?;
+    registry.first().fsck().await.context("beside the running server")?;
+    registry.stop().await?;
+    registry.first().fsck().await?;
     let (pushed, deleted): (usize, usize) = (pushed.iter().sum(), deleted.iter().sum());
     context.note(format!("{pushed} pushes, {deleted} deletes"));
     Ok(())

@@ -82,7 +82,7 @@ async fn other_repositories(context: &Context) -> Result<()> {
 /// The bytes are gone when the answer comes, HEADs of the pusher notwithstanding.
 async fn purge_wait(context: &Context) -> Result<()> {
     const LAYER_BYTES: usize = 8 << 20;
-    let data = context.own_server()?.data();
+    let data = context.own_server()?.bytes_folder();
     let repo = context.repo("deletes");
     let (image, layer) = with_large_layer(context, LAYER_BYTES);
     push::push(&context.wire, &repo, &layer, Way::PostPut).await?;
@@ -93,7 +93,7 @@ async fn purge_wait(context: &Context) -> Result<()> {
     context.wire.delete(&format!("{path}?purge=wait")).expect(202).await?;
     let after = folder_bytes(&data)?;
     let freed = before.saturating_sub(after);
-    ensure!(freed >= LAYER_BYTES as u64, "the data folder had {before} bytes and has {after}: {freed} freed");
+    ensure!(freed >= LAYER_BYTES as u64, "the store had {before} bytes and has {after}: {freed} freed");
     context.wire.head(&blob_path(&repo, &layer.digest)).expect(404).await?;
     Ok(())
 }

@@ -181,10 +181,10 @@ async fn expect_refused(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Sends the head of a PUT that waits for `100 Continue`.
+/// Sends the head of a PUT that waits for `100 Continue` to a node, since a proxy would say that by itself.
 async fn ask_first(context: &Context, target: &str, length: usize) -> Result<Connection> {
-    let authority = context.wire.authority();
-    let mut connection = Connection::open(authority).await?;
+    let authority = context.node_authority();
+    let mut connection = Connection::open(&authority).await?;
     let head = format!(
         "PUT {target} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {OCTETS}\r\nContent-Length: {length}\r\n\
          Expect: 100-continue\r\n\r\n"

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Measures the memory of the server under many large uploads at once.
     Memory(MemoryArgs),
+    /// Lets nodes, Postgres and S3 fail in every way while clients push, pull and delete, and checks what was promised.
+    Chaos(ChaosArgs),
     /// Starts Postgres, an S3 server, nodes and a proxy before them, and keeps them until Ctrl-C.
     Topology(TopologyArgs),
 }
@@ -92,6 +94,29 @@ pub(crate) struct TopologyArgs {
     /// How many nodes.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) nodes: u8,
+}
+
+/// How long, and how much of it.
+#[derive(Args, Clone)]
+pub(crate) struct ChaosArgs {
+    /// The server binary [default: `bonded` beside this program].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) server: Option<PathBuf>,
+    /// How long it goes on; what is checked afterwards takes another minute.
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    pub(crate) minutes: f64,
+    /// How many nodes.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) nodes: u8,
+    /// How many clients with repositories of their own.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) workers: u8,
+    /// One node with a folder instead, which is killed over and over.
+    #[arg(long)]
+    pub(crate) folder: bool,
+    /// Seed of all random choices; printed by each run.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// What the environment says.

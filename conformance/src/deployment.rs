@@ -58,8 +58,8 @@ impl SharedStores {
     }
 
     /// The servers behind.
-    pub(crate) fn backends(&self) -> &Backends {
-        &self.backends
+    pub(crate) fn backends(&self) -> Arc<Backends> {
+        Arc::clone(&self.backends)
     }
 
     /// The same stores, seen through proxies at these authorities.
@@ -75,7 +75,7 @@ impl SharedStores {
         let (access, secret) = (folder.join("access-key"), folder.join("secret-key"));
         std::fs::write(&access, s3.access_key())?;
         std::fs::write(&secret, s3.secret_key())?;
-        let mut text = format!("database = \"{}\"\n{config}\n[storage.s3]\n", self.database);
+        let mut text = format!("database = \"{}\"\nstorage.s3.path_style = true\n", self.database);
         let rows = [
             ("bucket", self.bucket.as_str()),
             ("region", s3.region()),
@@ -84,9 +84,9 @@ impl SharedStores {
             ("secret_key_file", &secret.display().to_string()),
         ];
         for (key, value) in rows {
-            writeln!(text, "{key} = \"{value}\"")?;
+            writeln!(text, "storage.s3.{key} = \"{value}\"")?;
         }
-        text.push_str("path_style = true\n");
+        text.push_str(config);
         Ok(text)
     }
 

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => runtime.block_on(runner::run(&cli.run, environment)),
         Some(Command::Run(args)) => runtime.block_on(runner::run(&args, environment)),
+        Some(Command::Chaos(args)) => runtime.block_on(faults::chaos::run(&args, &environment)),
         Some(Command::Topology(args)) => runtime.block_on(topology::run(&args, &environment)),
         Some(Command::Memory(args)) => runtime.block_on(faults::memory::measure(&args, &environment)),
     };

@@ -139,7 +139,7 @@ pub(crate) async fn run(args: &RunArgs, environment: Environment) -> Result<bool
     let mut all = scenarios::all();
     scenarios::check_groups(&all)?;
     all.extend(clients::selected(&args.clients)?);
-    all.extend(faults::all());
+    all.extend(faults::all(args.topology));
     all.retain(|scenario| args.filter.as_ref().is_none_or(|text| scenario.title().contains(text)));
     if args.list {
         for scenario in &all {

@@ -134,9 +134,14 @@ impl Server {
         Ok(Memory { now_kb: field("VmRSS:")?, peak_kb: field("VmHWM:")? })
     }
 
+    /// What the server printed, over all its lives.
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.folder.path().join(LOG)
+    }
+
     /// The end of what the server printed.
     pub(crate) fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+        let text = std::fs::read_to_string(self.log_file()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }

@@ -17,11 +17,13 @@ pub(crate) struct Wire {
 impl Wire {
     /// A client of the registry at `base` (`http://host:port`).
     pub(crate) fn new(base: &str) -> Result<Self> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_mins(2))
-            .no_proxy()
-            .build()?;
+        Self::patient(base, Duration::from_mins(2))
+    }
+
+    /// The same with another longest time for a request.
+    pub(crate) fn patient(base: &str, longest: Duration) -> Result<Self> {
+        let client =
+            reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).timeout(longest).no_proxy().build()?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
     }
 

@@ -1,5 +1,6 @@
 //! What happens when the server is killed, stopped, started twice or damaged, and how much memory it takes.
 
+pub(crate) mod chaos;
 mod kill;
 pub(crate) mod memory;
 mod process;
@@ -10,13 +11,18 @@ use crate::runner::{Scenario, scenario};
 
 const GROUP: &str = "faults";
 
-pub(crate) fn all() -> Vec<Scenario> {
-    vec![
+/// All of them; those of many nodes only where many nodes are driven.
+pub(crate) fn all(topology: bool) -> Vec<Scenario> {
+    let mut all = vec![
         scenario(GROUP, "kill", kill::run),
         scenario(GROUP, "graceful stop", process::graceful_stop),
         scenario(GROUP, "refused starts", process::refused_starts),
         scenario(GROUP, "damage heals", process::damage_heals),
         scenario(GROUP, "races", races::run),
         scenario(GROUP, "memory", memory::run_small),
-    ]
+    ];
+    if topology {
+        all.push(scenario(GROUP, "chaos", chaos::run_short));
+    }
+    all
 }

@@ -2,7 +2,7 @@
 #
 # WARNING: inside a container a server that listens on loopback could be reached by nobody, so this image listens on
 # every address, and therefore sets `insecure_anonymous`: EVERYBODY WHO REACHES THE PORT MAY PUSH, PULL AND DELETE.
-# There are no accounts yet. Publish the port on loopback only (as compose.yaml does), or put a proxy that asks for
+# There are no accounts yet. Publish the port on loopback only (`-p 127.0.0.1:8080:8080`), or put a proxy that asks for
 # credentials before it.
 
 FROM docker.io/library/rust:1.95-bookworm AS build

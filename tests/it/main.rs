@@ -3,6 +3,7 @@
 mod app;
 mod assembly;
 mod cli;
+mod compose;
 mod contract;
 mod docs;
 mod fixtures;

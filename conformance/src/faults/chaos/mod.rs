@@ -152,6 +152,11 @@ impl Bench {
         }
         nodes.stats.count("images checked on every node", checked);
         self.fsck("with everything in it").await?;
+        if let Some(beneath) = &self.beneath {
+            let objects = beneath.stores.backends().s3.objects(&beneath.stores.bucket)?;
+            ensure!(!objects.is_empty(), "the bucket is empty, although there are images");
+            nodes.stats.count("objects in the bucket", objects.len() as u64);
+        }
         for worker in &mut *workers {
             worker.delete_all().await.context("deleting everything")?;
         }

@@ -6,17 +6,15 @@ use std::sync::Arc;
 use axum::extract::Request;
 use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
 use bonded::frontends;
-use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::oci::glob::RepoGlobs;
 use bonded::registry::{Limits, Registry, RegistryOptions};
-use bonded::storage::fs::{Durability, FsOptions, FsStore};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
+use crate::stores::Place;
 
 /// When every test begins: 2026-11-01 00:00:00 UTC.
 const START_MICROS: i64 = 1_793_491_200_000_000;
@@ -47,18 +45,36 @@ impl TestAppBuilder {
     }
 
     /// Starts it.
-    pub(crate) async fn start(mut self) -> TestApp {
+    pub(crate) async fn start(self) -> TestApp {
+        let mut nodes = self.start_nodes(Place::chosen(), 1).await;
+        nodes.pop().expect("one node")
+    }
+
+    /// Starts several nodes on Postgres and S3, which share nothing else but the time.
+    pub(crate) async fn start_shared(self, nodes: u64) -> Vec<TestApp> {
+        self.start_nodes(Place::shared(), nodes).await
+    }
+
+    async fn start_nodes(mut self, place: Place, nodes: u64) -> Vec<TestApp> {
         // A full disk under the test is no fault of the code under test.
         self.options.limits.disk_free_bytes_min = 0;
-        let data = tempfile::tempdir().expect("a folder for the test");
+        let place = Arc::new(place);
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(START_MICROS)));
-        let (metadata, storage) = stores(&data).await;
+        let mut apps = Vec::new();
+        for node in 1..=nodes {
+            apps.push(self.start_node(&place, &clock, node).await);
+        }
+        apps
+    }
+
+    async fn start_node(&self, place: &Arc<Place>, clock: &Arc<ManualClock>, node: u64) -> TestApp {
+        let stores = place.open().await;
         let registry = Arc::new(Registry::new(
-            metadata,
-            storage,
-            Arc::<ManualClock>::clone(&clock),
-            Arc::new(SeededEntropy::new(1)),
-            self.options,
+            stores.metadata,
+            stores.storage,
+            Arc::<ManualClock>::clone(clock),
+            Arc::new(SeededEntropy::new(node)),
+            self.options.clone(),
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -68,18 +84,8 @@ impl TestAppBuilder {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client without options");
-        TestApp { address, clock, data, client, server }
+        TestApp { address, clock: Arc::clone(clock), place: Arc::clone(place), client, server }
     }
-}
-
-/// The default drivers in a folder, without waiting for the disk.
-async fn stores(data: &TempDir) -> (Arc<SqliteStore>, Arc<FsStore>) {
-    let options = SqliteOptions { synchronous_full: false, ..SqliteOptions::new(data.path().join("bonded.db")) };
-    let metadata = SqliteStore::open(&options).await.expect("a new database");
-    let options =
-        FsOptions { root: data.path().to_owned(), durability: Durability::Relaxed, boot_id: "test".to_owned() };
-    let storage = FsStore::open(options).await.expect("a new store");
-    (Arc::new(metadata), Arc::new(storage))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the handle is kept and ended by the test")]
@@ -95,8 +101,8 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     /// Its time.
     pub(crate) clock: Arc<ManualClock>,
-    /// Its data folder.
-    pub(crate) data: TempDir,
+    /// Where its facts and bytes are.
+    pub(crate) place: Arc<Place>,
     client: reqwest::Client,
     server: JoinHandle<()>,
 }

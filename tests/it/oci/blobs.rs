@@ -151,7 +151,7 @@ async fn a_deleted_blob_is_gone_at_once() {
         assert_eq!(error_code(again).await, "BLOB_UNKNOWN");
         let (_, hex) = digest.split_once(':').expect("a digest has a colon");
         if query == "?purge=wait" {
-            assert_eq!(find_file(app.data.path(), hex), None, "the bytes are gone when the answer comes");
+            assert_eq!(find_file(&app.place.folder(), hex), None, "the bytes are gone when the answer comes");
         }
     }
 }
@@ -187,7 +187,7 @@ async fn a_damaged_blob_is_not_served_and_heals_when_pushed_again() {
     let path = format!("/v2/a/blobs/{digest}");
     let (_, hex) = digest.split_once(':').expect("a digest has a colon");
     for damage in ["shorten", "remove"] {
-        let file = find_file(app.data.path(), hex).expect("the blob has a file");
+        let file = find_file(&app.place.folder(), hex).expect("the blob has a file");
         match damage {
             "shorten" => std::fs::write(&file, b"short").expect("the file can be written"),
             _ => std::fs::remove_file(&file).expect("the file can be removed"),

@@ -122,6 +122,7 @@ fn kind(property: &Value) -> Kind {
         _ if property.get("format").is_some_and(|format| format == TIME_FORMAT) => Kind::Time,
         types if types.contains(&"string") && types.contains(&"integer") => Kind::Size,
         types if types.contains(&"string") => Kind::Text,
+        ["array"] if property.pointer("/items/properties").is_some() => Kind::Toml("list of tables"),
         ["array"] => Kind::Toml("list of texts"),
         ["boolean"] => Kind::Toml("true or false"),
         _ => Kind::Toml("number"),
@@ -176,12 +177,14 @@ mod tests {
         assert_eq!(kind("limits.disk_free_bytes_min"), Kind::Size);
         assert_eq!(kind("limits.tag_page_max"), Kind::Toml("number"));
         assert_eq!(kind("sparse"), Kind::Toml("list of texts"));
+        assert_eq!(kind("retention.rules"), Kind::Toml("list of tables"));
+        assert_eq!(kind("retention.untagged"), Kind::Time);
         assert_eq!(kind("insecure_anonymous"), Kind::Toml("true or false"));
     }
 
     #[test]
     fn every_section_is_described() {
         let names: Vec<String> = sections().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["gc", "limits", "log", "shutdown", "storage.s3", "tls", "uploads"]);
+        assert_eq!(names, ["gc", "limits", "log", "retention", "shutdown", "storage.s3", "tls", "uploads"]);
     }
 }

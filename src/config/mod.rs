@@ -5,6 +5,7 @@
 
 mod keys;
 mod load;
+mod retention;
 mod settings;
 mod storage;
 mod units;
@@ -20,7 +21,7 @@ use crate::storage::s3::S3Options;
 pub use keys::{Key, Kind, keys, schema, sections};
 pub use load::{Loaded, Origin, Sources};
 pub use settings::{Durability, LogFormat, Settings};
-pub use units::{DatabaseUrl, Size, Span, UnitError};
+pub use units::{DatabaseUrl, Size, Span, SpanOrNever, UnitError};
 
 /// What the operator decided, checked.
 #[derive(Clone, Debug)]
@@ -185,6 +186,7 @@ impl Settings {
             head_lease: self.gc.head_lease.0,
             upload_ttl: positive_span("uploads.expire", self.uploads.expire)?,
             redirect_ttl: self.redirect_ttl()?,
+            retention: self.retention.validate()?,
             ..RegistryOptions::default()
         })
     }

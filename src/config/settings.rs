@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Limits, RegistryOptions};
 
+use super::retention::RetentionSettings;
 use super::storage::StorageSettings;
 use super::units::{DatabaseUrl, Size, Span, positive};
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// How long content is kept that nothing names.
     pub gc: GcSettings,
+    /// What goes by rule although nobody deleted it.
+    pub retention: RetentionSettings,
     /// Upload sessions.
     pub uploads: UploadSettings,
     /// Limits; none can be switched off.
@@ -198,6 +201,7 @@ impl Default for Settings {
             tls: TlsSettings::default(),
             storage: StorageSettings::default(),
             gc: GcSettings::default(),
+            retention: RetentionSettings::default(),
             uploads: UploadSettings::default(),
             limits: LimitSettings::default(),
             log: LogSettings::default(),

@@ -57,6 +57,17 @@ fn every_key_can_be_set_in_the_file() {
         key = "key.pem"
         [gc]
         blob_lease = "1h"
+        [retention]
+        untagged = "30d"
+        interval = "10m"
+        [[retention.rules]]
+        repositories = ["ci/**", "tmp/*"]
+        keep_last = 10
+        keep_tags = ["v*", "latest"]
+        untagged_after = "7d"
+        [[retention.rules]]
+        repositories = ["cache/**"]
+        not_pulled_for = "90d"
         [uploads]
         expire = "2h"
         [limits]
@@ -80,6 +91,15 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!(config.registry.blob_lease, Duration::from_hours(1));
     assert_eq!(config.registry.head_lease, Duration::from_mins(15));
     assert_eq!(config.registry.upload_ttl, Duration::from_hours(2));
+    let retention = &config.registry.retention;
+    assert_eq!(retention.untagged, Some(Duration::from_hours(30 * 24)));
+    assert_eq!(retention.interval, Duration::from_mins(10));
+    assert_eq!(retention.rules.len(), 2);
+    let (ci, cache) = (&retention.rules[0], &retention.rules[1]);
+    assert_eq!((ci.keep_last, ci.untagged_after), (Some(10), Some(Duration::from_hours(7 * 24))));
+    assert!(ci.repositories.matches(&"ci/a/b".parse().expect("a name")));
+    assert!(ci.keep_tags.matches(&"v1".parse().expect("a tag")) && ci.not_pulled_for.is_none());
+    assert_eq!(cache.not_pulled_for, Some(Duration::from_hours(90 * 24)));
     assert_eq!(config.registry.limits.manifest_bytes_max, 8 << 20);
     assert_eq!(config.registry.limits.disk_free_bytes_min, 0);
     assert_eq!(config.registry.limits.request_time_max, Duration::from_mins(90));
@@ -164,6 +184,8 @@ fn a_variable_is_read_as_its_key_wants_it() {
         ("BONDED_SPARSE", "[\"a/**\", \"b\"]"),
         ("BONDED_INSECURE_ANONYMOUS", "true"),
         ("BONDED_GC_HEAD_LEASE", "5m"),
+        ("BONDED_RETENTION_UNTAGGED", "never"),
+        ("BONDED_RETENTION_RULES", "[{repositories = [\"a/**\"], keep_last = 3}]"),
         ("BONDED_DATA", "123"),
         // What Kubernetes sets beside a service of that name.
         ("BONDED_PORT", "tcp://10.0.0.1:80"),
@@ -177,6 +199,7 @@ fn a_variable_is_read_as_its_key_wants_it() {
     assert!(config.registry.sparse.matches(&"a/x".parse().expect("a name")));
     assert!(config.insecure_anonymous);
     assert_eq!(config.registry.head_lease, Duration::from_mins(5));
+    assert_eq!(config.registry.retention.rules[0].keep_last, Some(3));
     assert_eq!(config.data.to_str(), Some("123"));
 }
 
@@ -249,6 +272,32 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
         ),
         ("[storage.s3]\nbucket = \"b\"\nsse = \"rot13\"", "/bonded.toml:3: `storage.s3.sse`: unknown variant `rot13`"),
         ("data = \"\"", "/bonded.toml:1: `data`: it is empty; name a path"),
+        (
+            "[retention]\nuntagged = \"soon\"",
+            "/bonded.toml:2: `retention.untagged`: `soon` is not a time; write it like",
+        ),
+        ("[retention]\ninterval = \"0s\"", "/bonded.toml:2: `retention.interval`: it must be longer than zero"),
+        ("[[retention.rules]]\nkeep_last = 1", "/bonded.toml:1: `retention.rules`: missing field `repositories`"),
+        (
+            "[[retention.rules]]\nrepositories = [\"a\"]",
+            "/bonded.toml:1: `retention.rules`: rule 1 says nothing; set one of",
+        ),
+        (
+            "[[retention.rules]]\nrepositories = []\nkeep_last = 1",
+            "/bonded.toml:1: `retention.rules`: rule 1 covers nothing; name `repositories`",
+        ),
+        (
+            "[[retention.rules]]\nrepositories = [\"a\"]\nkeep_last = 0",
+            "/bonded.toml:1: `retention.rules`: rule 1: `keep_last` must be from 1 to 10000",
+        ),
+        (
+            "[[retention.rules]]\nrepositories = [\"a\"]\nnot_pulled_for = \"1h\"",
+            "/bonded.toml:1: `retention.rules`: rule 1: `not_pulled_for` must be at least 24h",
+        ),
+        (
+            "[[retention.rules]]\nrepositories = [\"a\"]\nkeep_tags = [\"v[\"]",
+            "/bonded.toml:1: `retention.rules`: rule 1: `v[` is not a glob",
+        ),
         ("listen = ", "/bonded.toml:1: not TOML: "),
     ];
     for (file, expected) in cases {
@@ -274,7 +323,8 @@ fn strangers_are_let_in_only_on_purpose() {
 
 #[test]
 fn what_is_shown_can_be_read_again() {
-    let file = "sparse = [\"a/**\"]\npublic_url = \"https://x\"\n[limits]\nblob_bytes_max = \"5GiB\"\n";
+    let file = "sparse = [\"a/**\"]\npublic_url = \"https://x\"\n[limits]\nblob_bytes_max = \"5GiB\"\n\
+        [[retention.rules]]\nrepositories = [\"a\"]\nkeep_last = 3\nuntagged_after = \"7d\"\n";
     let first = load(file, &[], &[]).expect("valid").to_toml();
     let again = load(&first, &[], &[]).expect("what is shown is valid").to_toml();
     let values = |text: &str| {

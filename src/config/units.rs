@@ -15,6 +15,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+/// A length of time after which something happens, or `"never"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanOrNever(pub Option<Duration>);
+
 /// A number of bytes: an integer, or a text such as `"256MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
@@ -30,6 +34,9 @@ pub enum UnitError {
     /// Not a time.
     #[error("`{0}` is not a time; write it like \"24h\", \"15m\", \"90s\" or \"500ms\"")]
     Span(String),
+    /// Neither a time nor `never`.
+    #[error("`{0}` is not a time; write it like \"7d\" or \"24h\", or \"never\"")]
+    SpanOrNever(String),
     /// Not a size.
     #[error("`{0}` is not a size; write it like 268435456 or \"256MiB\"")]
     Size(String),
@@ -37,6 +44,9 @@ pub enum UnitError {
 
 /// What the schema of a [`Span`] gives as its format.
 pub(super) const TIME_FORMAT: &str = "time-span";
+
+/// How a time that never comes is written.
+const NEVER: &str = "never";
 
 /// Units of time in milliseconds, largest first.
 const SPAN_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -87,6 +97,26 @@ impl fmt::Display for Span {
             }
         }
         Ok(())
+    }
+}
+
+impl FromStr for SpanOrNever {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        if text.trim() == NEVER {
+            return Ok(Self(None));
+        }
+        text.parse::<Span>().map(|span| Self(Some(span.0))).map_err(|_| UnitError::SpanOrNever(text.to_owned()))
+    }
+}
+
+impl fmt::Display for SpanOrNever {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str(NEVER),
+            Some(span) => Span(span).fmt(f),
+        }
     }
 }
 
@@ -148,6 +178,28 @@ impl JsonSchema for Span {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "format": TIME_FORMAT, "pattern": "^([0-9]+(d|h|m|s|ms))+$" })
+    }
+}
+
+impl<'de> Deserialize<'de> for SpanOrNever {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for SpanOrNever {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for SpanOrNever {
+    fn schema_name() -> Cow<'static, str> {
+        "SpanOrNever".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": TIME_FORMAT, "pattern": "^(never|([0-9]+(d|h|m|s|ms))+)$" })
     }
 }
 
@@ -262,6 +314,16 @@ mod tests {
         for bad in ["", "15", "m", "15 minutes", "-1s", "99999999999999999999h", "1.5h"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn never_is_a_time_that_does_not_come() {
+        for (text, expected) in [("never", None), ("7d", Some(Duration::from_hours(168)))] {
+            let read: SpanOrNever = text.parse().expect(text);
+            assert_eq!(read.0, expected);
+            assert_eq!(read.to_string().parse(), Ok(read));
+        }
+        assert_eq!("soon".parse::<SpanOrNever>(), Err(UnitError::SpanOrNever("soon".to_owned())));
     }
 
     #[test]

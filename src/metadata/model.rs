@@ -413,6 +413,27 @@ pub struct ReferrerRecord {
     pub descriptor: String,
 }
 
+/// What retention has to know of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestFacts {
+    /// Row id.
+    pub id: i64,
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was last pushed, to the hour.
+    pub pushed_at: Timestamp,
+    /// When it, or a manifest that it lists, was last asked for, to the hour.
+    pub pulled_at: Option<Timestamp>,
+    /// Since when it has no tag.
+    pub untagged_since: Option<Timestamp>,
+    /// Its tags in byte order.
+    pub tags: Vec<Tag>,
+    /// When the newest of them was set.
+    pub tagged_at: Option<Timestamp>,
+    /// Whether an index lists it, or what it refers to is there.
+    pub held: bool,
+}
+
 /// What became of a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepositoryDeleted {

@@ -66,6 +66,22 @@ impl ImmutableTags {
     }
 }
 
+/// Patterns over tags, such as `v*`.
+#[derive(Clone, Debug, Default)]
+pub struct TagGlobs(Vec<GlobMatcher>);
+
+impl TagGlobs {
+    /// Reads all patterns; the first bad one is the error.
+    pub fn parse<S: AsRef<str>>(patterns: &[S]) -> Result<Self, GlobError> {
+        patterns.iter().map(|pattern| matcher(pattern.as_ref())).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether any pattern matches.
+    pub fn matches(&self, tag: &Tag) -> bool {
+        self.0.iter().any(|glob| glob.is_match(tag.as_str()))
+    }
+}
+
 fn matcher(pattern: &str) -> Result<GlobMatcher, GlobError> {
     let error = |fault: String| GlobError { pattern: pattern.to_owned(), fault };
     if pattern.is_empty() {
@@ -113,6 +129,15 @@ mod tests {
         assert!(rules.covers(&repo("team/app"), &tag("v1.0")));
         assert!(!rules.covers(&repo("team/app"), &tag("latest")));
         assert!(!rules.covers(&repo("other"), &tag("v1.0")));
+    }
+
+    #[test]
+    fn tags_match_as_a_whole() {
+        let globs = TagGlobs::parse(&["v*", "latest"]).expect("globs");
+        let matches = |text: &str| globs.matches(&text.parse::<Tag>().expect("a tag"));
+        assert!(matches("v1.0") && matches("latest"));
+        assert!(!matches("latest-2") && !matches("dev"));
+        assert!(!TagGlobs::default().matches(&"x".parse().expect("a tag")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod intake;
 mod manifests;
 mod referrers;
 mod repositories;
+pub mod retention;
 mod uploads;
 mod writers;
 
@@ -27,6 +28,7 @@ use crate::oci::reference::Reference;
 use crate::storage::BlobStore;
 
 use collect::Collector;
+use retention::Retention;
 use writers::Writers;
 
 pub use crate::oci::page::{Page, PageRequest};
@@ -115,6 +117,8 @@ pub struct RegistryOptions {
     /// How long an address is good under which a client fetches a blob from the store itself; zero: none is given. An
     /// object outlives its blob by as much.
     pub redirect_ttl: Duration,
+    /// What goes by rule.
+    pub retention: Retention,
     /// Name of this node, as `uploads.owner`.
     pub node: String,
 }
@@ -130,6 +134,7 @@ impl Default for RegistryOptions {
             upload_ttl: Duration::from_hours(24),
             dead_session_grace: Duration::ZERO,
             redirect_ttl: Duration::ZERO,
+            retention: Retention::default(),
             node: "local".to_owned(),
         }
     }

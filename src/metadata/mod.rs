@@ -29,7 +29,7 @@ use crate::storage::{DriverState, Key};
 pub use error::MetadataError;
 use model::{
     BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, HeadLease, ManifestDelete,
-    ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewBlob, NewUpload, ReferrerRecord,
+    ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewBlob, NewUpload, PurgeHold, ReferrerRecord,
     RepositoryDeleted, StoreCounts, TagDeleted, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
 };
 
@@ -173,10 +173,11 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// Ends memberships past their `gc_after` that no manifest names and no lease holds.
     async fn membership_collect(&self, now: Timestamp, limit: u32) -> Result<Collected>;
 
-    /// Dooms blobs past their `gc_after` that no repository has: their keys go to `object_deletions`.
-    async fn blob_collect(&self, now: Timestamp, limit: u32) -> Result<Collected>;
+    /// Dooms blobs past their `gc_after` that no repository has: their keys go to `object_deletions`, not before
+    /// `doomed_until`.
+    async fn blob_collect(&self, now: Timestamp, doomed_until: Timestamp, limit: u32) -> Result<Collected>;
 
-    /// Objects to remove now, `limit` at most. They stay listed until [`deletion_done`](Self::deletion_done).
+    /// Objects to remove now, `limit` at most; none while a hold lasts. They stay listed until [`deletion_done`](Self::deletion_done).
     async fn deletion_claim(&self, now: Timestamp, limit: u32) -> Result<Vec<Deletion>>;
 
     /// The objects are gone.
@@ -188,6 +189,17 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// Whether any of these blobs is garbage that still takes room: its row past `gc_after` and free to go, or its key
     /// (one of `keys`) listed for deletion.
     async fn purge_pending(&self, blobs: &[BlobId], keys: &[Key], now: Timestamp) -> Result<bool>;
+
+    /// Keeps every object from being removed until then, under this name; a second call moves the moment.
+    ///
+    /// Rows go all the same: what was referred to before the hold is still in the store while it lasts.
+    async fn purge_hold(&self, name: &str, until: Timestamp) -> Result<()>;
+
+    /// Ends a hold; fine when there is none.
+    async fn purge_release(&self, name: &str) -> Result<()>;
+
+    /// Holds that last, those first that end first, a hundred of them at most.
+    async fn purge_holds(&self, now: Timestamp) -> Result<Vec<PurgeHold>>;
 
     // --- checks
 

@@ -89,6 +89,8 @@ pub struct NewBlob {
     pub now: Timestamp,
     /// End of the lease it gets.
     pub lease_until: Timestamp,
+    /// Before when the object of a damaged blob, whose place it takes, is not removed.
+    pub replaced_until: Timestamp,
 }
 
 /// An upload session's public identifier: 16 random bytes, written as a lower-case hyphenated UUID.
@@ -456,6 +458,15 @@ pub struct Deletion {
     pub size: u64,
     /// How often it was tried.
     pub attempts: u32,
+}
+
+/// Keeps objects from being removed although their rows are gone, as a backup needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PurgeHold {
+    /// Whose it is.
+    pub name: String,
+    /// When it ends by itself.
+    pub until: Timestamp,
 }
 
 /// What one pass of the collector found.

@@ -76,7 +76,8 @@ impl Registry {
         let sessions = self.metadata.upload_expire(now, self.dead_until(now), BATCH).await?;
         let manifests = self.metadata.manifest_collect(now, BATCH).await?;
         let memberships = self.metadata.membership_collect(now, BATCH).await?;
-        let blobs = self.metadata.blob_collect(now, BATCH).await?;
+        // A client may still follow a redirect that it was given before the blob went.
+        let blobs = self.metadata.blob_collect(now, now.after(self.options.redirect_ttl), BATCH).await?;
         let objects = self.purge(now).await?;
         let collector = &self.collector;
         collector.open_sessions.store(self.metadata.counts().await?.uploads, Ordering::Relaxed);

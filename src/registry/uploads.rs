@@ -318,7 +318,8 @@ impl Registry {
     async fn commit_as(&self, session: &Session, digest: &Digest, size: u64, location: BlobLocation) -> Result<()> {
         let now = self.clock.now();
         let lease_until = now.after(self.options.blob_lease);
-        let blob = NewBlob { digest: digest.clone(), size, location, now, lease_until };
+        let replaced_until = now.after(self.options.redirect_ttl);
+        let blob = NewBlob { digest: digest.clone(), size, location, now, lease_until, replaced_until };
         // An object that turned out to be superfluous can wait for the next sweep.
         if self.metadata.upload_commit(&session.hold, &blob, now.after(COMMITTED_KEPT)).await? {
             Ok(())

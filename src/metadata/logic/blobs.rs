@@ -126,7 +126,7 @@ async fn settle<C: Conn>(tx: &mut C, mut stored: Stored, blob: &NewBlob) -> Resu
         return Ok(());
     }
     if stored.damaged_at.is_some() {
-        return replace(tx, &stored, blob.size, &blob.location, blob.now).await;
+        return replace(tx, &stored, blob.size, &blob.location, blob.replaced_until).await;
     }
     match ours {
         Some(ours) => collect::doom(tx, ours, None, blob.size, blob.now).await,
@@ -184,20 +184,20 @@ pub(super) async fn again<C: Conn>(tx: &mut C, digest: &Digest, stored: Stored) 
     tx.one(&sql::BY_DIGEST, &[Value::shown(digest)]).await
 }
 
-/// Other bytes for a row, which is the caller's alone; what was there before goes.
+/// Other bytes for a row, which is the caller's alone; what was there before goes, not before `doomed_until`.
 pub(super) async fn replace<C: Conn>(
     tx: &mut C,
     stored: &Stored,
     size: u64,
     location: &BlobLocation,
-    now: Timestamp,
+    doomed_until: Timestamp,
 ) -> Result<()> {
     let values =
         &[stored.id.into(), signed(size).into(), Value::text_option(object_key(location)), inline(location).into()];
     let replaced = tx.run(&sql::REPLACE, values).await?;
     expect_rows(&sql::REPLACE, 1, replaced)?;
     match &stored.object_key {
-        Some(old) if !stored.adopted => collect::doom(tx, old, None, stored.size.unsigned_abs(), now).await,
+        Some(old) if !stored.adopted => collect::doom(tx, old, None, stored.size.unsigned_abs(), doomed_until).await,
         _ => Ok(()),
     }
 }

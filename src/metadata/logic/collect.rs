@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::{Conn, Value, blobs, manifests, values};
-use crate::metadata::model::{BlobId, Collected, Deletion};
+use crate::metadata::model::{BlobId, Collected, Deletion, PurgeHold};
 use crate::metadata::rows::{DeletionRow, records, signed, texts, unsigned};
 use crate::metadata::sql::collect as sql;
 use crate::storage::Key;
@@ -60,7 +60,12 @@ pub(super) async fn memberships<C: Conn>(tx: &mut C, now: Timestamp, limit: u32)
     Ok(Collected { rows: gone.len() as u64, bytes: 0, seen: picked.len() as u64 })
 }
 
-pub(super) async fn blobs<C: Conn>(tx: &mut C, now: Timestamp, limit: u32) -> Result<Collected> {
+pub(super) async fn blobs<C: Conn>(
+    tx: &mut C,
+    now: Timestamp,
+    doomed_until: Timestamp,
+    limit: u32,
+) -> Result<Collected> {
     let picked: Vec<i64> = tx.column(&sql::PICK_BLOBS, values![now, limit]).await?;
     if picked.is_empty() {
         return Ok(Collected::default());
@@ -72,7 +77,7 @@ pub(super) async fn blobs<C: Conn>(tx: &mut C, now: Timestamp, limit: u32) -> Re
         .filter(|(_, _, adopted)| !adopted)
         .filter_map(|(key, size, _)| key.as_deref().map(|key| (key, *size)))
         .collect();
-    tx.run(&sql::DOOM_ALL, &[Value::rows(&objects), now.into()]).await?;
+    tx.run(&sql::DOOM_ALL, &[Value::rows(&objects), doomed_until.into()]).await?;
     tx.run(&sql::KEEP_BLOBS, values![picked.as_slice()]).await?;
     let bytes = gone.iter().map(|(_, size, _)| size.unsigned_abs()).sum();
     Ok(Collected { rows: gone.len() as u64, bytes, seen: picked.len() as u64 })
@@ -99,6 +104,21 @@ pub(super) async fn undoom<C: Conn>(tx: &mut C, key: &Key) -> Result<()> {
 pub(super) async fn claim<C: Conn>(tx: &mut C, now: Timestamp, limit: u32) -> Result<Vec<Deletion>> {
     let rows: Vec<DeletionRow> = tx.all(&sql::CLAIM, values![now, now.after(CLAIM), limit]).await?;
     records(rows)
+}
+
+pub(super) async fn hold<C: Conn>(tx: &mut C, name: &str, until: Timestamp) -> Result<()> {
+    tx.run(&sql::HOLD, values![name, until]).await?;
+    Ok(())
+}
+
+pub(super) async fn release<C: Conn>(tx: &mut C, name: &str) -> Result<()> {
+    tx.run(&sql::RELEASE, values![name]).await?;
+    Ok(())
+}
+
+pub(super) async fn holds<C: Conn>(conn: &mut C, now: Timestamp) -> Result<Vec<PurgeHold>> {
+    let holds: Vec<(String, i64)> = conn.all(&sql::HOLDS, values![now]).await?;
+    Ok(holds.into_iter().map(|(name, until)| PurgeHold { name, until: Timestamp::from_micros(until) }).collect())
 }
 
 pub(super) async fn done<C: Conn>(tx: &mut C, keys: &[Key]) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::metadata::logic::{Database, blobs, checks, collect, manifests, repositories, tags, uploads};
 use crate::metadata::model::{
     BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, HeadLease, ManifestDelete,
-    ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewBlob, NewUpload, ReferrerRecord,
+    ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewBlob, NewUpload, PurgeHold, ReferrerRecord,
     RepositoryDeleted, StoreCounts, TagDeleted, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
 };
 use crate::metadata::{MetadataStore, Result};
@@ -190,12 +190,24 @@ impl<D: Database> MetadataStore for D {
         work!(self.write, [], |tx| collect::memberships(tx, now, limit))
     }
 
-    async fn blob_collect(&self, now: Timestamp, limit: u32) -> Result<Collected> {
-        work!(self.write, [], |tx| collect::blobs(tx, now, limit))
+    async fn blob_collect(&self, now: Timestamp, doomed_until: Timestamp, limit: u32) -> Result<Collected> {
+        work!(self.write, [], |tx| collect::blobs(tx, now, doomed_until, limit))
     }
 
     async fn deletion_claim(&self, now: Timestamp, limit: u32) -> Result<Vec<Deletion>> {
         work!(self.write, [], |tx| collect::claim(tx, now, limit))
+    }
+
+    async fn purge_hold(&self, name: &str, until: Timestamp) -> Result<()> {
+        work!(self.write, [name], |tx| collect::hold(tx, &name, until))
+    }
+
+    async fn purge_release(&self, name: &str) -> Result<()> {
+        work!(self.write, [name], |tx| collect::release(tx, &name))
+    }
+
+    async fn purge_holds(&self, now: Timestamp) -> Result<Vec<PurgeHold>> {
+        work!(self.read, [], |conn| collect::holds(conn, now))
     }
 
     async fn deletion_done(&self, keys: &[Key]) -> Result<()> {

@@ -60,11 +60,24 @@ super::statements! { "collect":
     /// Takes an object off the list because it is wanted again.
     UNDOOM = "DELETE FROM object_deletions WHERE object_key = $1";
 
-    /// Hands out objects to remove, and not again before a moment.
+    /// Keeps objects from being removed.
+    HOLD = "INSERT INTO purge_holds (name, held_until) VALUES ($1, $2) \
+        ON CONFLICT (name) DO UPDATE SET held_until = excluded.held_until";
+
+    /// Does so no more.
+    RELEASE = "DELETE FROM purge_holds WHERE name = $1";
+
+    /// Who does so now. Nobody wants to read about more.
+    HOLDS = "SELECT name, held_until FROM purge_holds WHERE held_until > $1 \
+        ORDER BY held_until, name LIMIT 100";
+
+    /// Hands out objects to remove, and not again before a moment; none while somebody holds them.
     CLAIM = concat!(either!("UPDATE object_deletions SET not_before = $2, attempts = attempts + 1 WHERE object_key IN \
-            (SELECT object_key FROM object_deletions WHERE not_before <= $1 ORDER BY not_before LIMIT $3) \
+            (SELECT object_key FROM object_deletions WHERE not_before <= $1 \
+                AND NOT EXISTS (SELECT 1 FROM purge_holds h WHERE h.held_until > $1) ORDER BY not_before LIMIT $3) \
         RETURNING object_key, driver_state, size, attempts - 1 AS attempts",
         "WITH due AS MATERIALIZED (SELECT object_key FROM object_deletions WHERE not_before <= $1 \
+            AND NOT EXISTS (SELECT 1 FROM purge_holds h WHERE h.held_until > $1) \
             ORDER BY not_before LIMIT $3 FOR UPDATE SKIP LOCKED) \
         UPDATE object_deletions d SET not_before = $2, attempts = d.attempts + 1 FROM due \
         WHERE d.object_key = due.object_key \

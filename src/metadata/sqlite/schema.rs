@@ -6,8 +6,10 @@ use crate::metadata::Result;
 use crate::metadata::schema::{self, BuiltIn};
 
 /// Version, name and text of every migration, oldest first; the folder `migrations/sqlite` has the same.
-pub const MIGRATIONS: &[BuiltIn] =
-    &[(20_261_121_000_000, "core", include_str!("../../../migrations/sqlite/20261121000000_core.sql"))];
+pub const MIGRATIONS: &[BuiltIn] = &[
+    (20_261_121_000_000, "core", include_str!("../../../migrations/sqlite/20261121000000_core.sql")),
+    (20_261_121_080_000, "retention", include_str!("../../../migrations/sqlite/20261121080000_retention.sql")),
+];
 
 /// Applies what is missing; with `apply` false that is an error instead.
 pub(super) async fn migrate(conn: &mut SqliteConnection, apply: bool) -> Result<()> {

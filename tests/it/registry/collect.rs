@@ -1,9 +1,11 @@
 //! Space that comes back, and data that does not vanish.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bonded::oci::reference::Reference;
 use bonded::registry::{Purge, RegistryError};
+use bonded::storage::memory::MemoryStore;
 
 use super::{Fixture, bytes, digest, repo};
 
@@ -120,4 +122,21 @@ async fn what_a_manifest_names_cannot_be_deleted_under_it() {
     let image = app.push_image(&repo, "v1", &layer).await;
     let refused = app.registry.delete_blob(&repo, &digest(&layer), Purge::Later).await;
     assert!(matches!(refused, Err(RegistryError::Referenced { by, .. }) if by == image));
+}
+
+#[tokio::test]
+async fn a_redirect_given_out_before_a_collection_still_leads_somewhere() {
+    let store = Arc::new(MemoryStore::new());
+    let app = Fixture::with(store, |options| options.redirect_ttl = Duration::from_secs(1200)).await;
+    let repo = repo("a");
+    let pushed = app.push(&repo, &bytes(10, 50_000)).await;
+    app.registry.delete_blob(&repo, &pushed, Purge::Later).await.expect("deleted");
+    app.sweep().await;
+    assert!(matches!(app.registry.open_blob(&repo, &pushed).await, Err(RegistryError::BlobUnknown(_))));
+    app.advance(Duration::from_secs(1199));
+    app.sweep().await;
+    assert_eq!(app.objects().await.len(), 1);
+    app.advance(Duration::from_secs(1));
+    app.sweep().await;
+    assert_eq!(app.objects().await, []);
 }

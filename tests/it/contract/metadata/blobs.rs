@@ -165,7 +165,7 @@ pub(super) async fn restoring_makes_a_row_or_swaps_the_key(store: &dyn MetadataS
 pub(super) async fn restoring_takes_a_doomed_object_off_the_list(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
     store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
-    store.blob_collect(at(1), 10).await.expect("a pass");
+    store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     store.blob_restore(&digest("b"), 1, &key("b"), at(2), at(DAY)).await.expect("a row");
     assert!(sweep(store, 3).await.is_empty());
     // Marked as damaged and found sound at the same key: the object must not be removed.

@@ -1,7 +1,7 @@
 //! Collection, and the list of objects to remove.
 
 use bonded::metadata::MetadataStore;
-use bonded::metadata::model::{BlobId, BlobLocation, NewBlob, StoreCounts};
+use bonded::metadata::model::{BlobId, BlobLocation, NewBlob, PurgeHold, StoreCounts};
 use bytes::Bytes;
 
 use super::fixtures::{
@@ -15,7 +15,7 @@ pub(super) async fn a_lease_holds_an_unnamed_blob(store: &dyn MetadataStore) {
     let ended = store.membership_collect(at(DAY), 10).await.expect("a pass");
     assert_eq!((ended.rows, ended.seen), (1, 1));
     assert_eq!(find(store, "r", "b").await, None);
-    let doomed = store.blob_collect(at(DAY), 10).await.expect("a pass");
+    let doomed = store.blob_collect(at(DAY), at(DAY), 10).await.expect("a pass");
     assert_eq!((doomed.rows, doomed.bytes, doomed.seen), (1, 1, 1));
     assert_eq!(store.blob_scan(BlobId(0), 10).await.expect("rows"), []);
 }
@@ -61,9 +61,9 @@ pub(super) async fn collecting_goes_in_batches(store: &dyn MetadataStore) {
         ended.push(store.membership_collect(at(DAY), 2).await.expect("a pass").rows);
     }
     assert_eq!(ended, [2, 2, 1, 0]);
-    let first = store.blob_collect(at(DAY), 4).await.expect("a pass");
+    let first = store.blob_collect(at(DAY), at(DAY), 4).await.expect("a pass");
     assert_eq!((first.rows, first.bytes, first.seen), (4, 8, 4));
-    assert_eq!(store.blob_collect(at(DAY), 4).await.expect("a pass").rows, 1);
+    assert_eq!(store.blob_collect(at(DAY), at(DAY), 4).await.expect("a pass").rows, 1);
 }
 
 pub(super) async fn a_claim_is_not_handed_out_twice(store: &dyn MetadataStore) {
@@ -71,7 +71,7 @@ pub(super) async fn a_claim_is_not_handed_out_twice(store: &dyn MetadataStore) {
         push_blob(store, "r", &format!("b{n}"), 0).await;
         store.blob_delete(&repo("r"), &digest(&format!("b{n}")), at(1)).await.expect("a delete");
     }
-    store.blob_collect(at(1), 10).await.expect("a pass");
+    store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     let first = store.deletion_claim(at(1), 2).await.expect("a claim");
     let second = store.deletion_claim(at(1), 2).await.expect("a claim");
     assert_eq!((first.len(), second.len()), (2, 1));
@@ -90,7 +90,7 @@ pub(super) async fn a_claim_is_not_handed_out_twice(store: &dyn MetadataStore) {
 pub(super) async fn a_failed_removal_comes_again(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
     store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
-    store.blob_collect(at(1), 10).await.expect("a pass");
+    store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     assert_eq!(store.deletion_claim(at(1), 10).await.expect("a claim").len(), 1);
     store.deletion_retry(&key("b"), at(500)).await.expect("a later time");
     assert_eq!(store.deletion_claim(at(499), 10).await.expect("a claim"), []);
@@ -108,7 +108,7 @@ pub(super) async fn a_purge_is_pending_until_the_object_is_gone(store: &dyn Meta
     assert!(pending().await, "its membership is to end");
     store.membership_collect(at(10), 10).await.expect("a pass");
     assert!(pending().await, "its row is to go");
-    store.blob_collect(at(10), 10).await.expect("a pass");
+    store.blob_collect(at(10), at(10), 10).await.expect("a pass");
     assert!(pending().await, "its object is to go");
     store.deletion_claim(at(10), 10).await.expect("a claim");
     assert!(pending().await, "its object is going");
@@ -142,7 +142,34 @@ pub(super) async fn counts_add_up(store: &dyn MetadataStore) {
     assert!(store.upload_commit(&hold, &new_blob("b", 0), at(DAY)).await.expect("an answer"));
     push_blob(store, "r", "four", 0).await;
     store.blob_delete(&repo("r"), &digest("four"), at(1)).await.expect("a delete");
-    store.blob_collect(at(1), 10).await.expect("a pass");
+    store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     let counts = store.counts().await.expect("numbers");
     assert_eq!(counts, StoreCounts { deletions: 1, deletion_bytes: 4, uploads: 1 });
+}
+
+pub(super) async fn a_hold_keeps_objects_until_it_ends(store: &dyn MetadataStore) {
+    push_blob(store, "r", "b", 0).await;
+    store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
+    store.purge_hold("backup", at(50)).await.expect("a hold");
+    store.purge_hold("backup", at(100)).await.expect("a longer hold");
+    store.purge_hold("another", at(80)).await.expect("a hold");
+    let hold = |name: &str, until| PurgeHold { name: name.to_owned(), until: at(until) };
+    assert_eq!(store.purge_holds(at(2)).await.expect("holds"), [hold("another", 80), hold("backup", 100)]);
+    assert_eq!(store.blob_collect(at(2), at(2), 10).await.expect("a pass").rows, 1, "rows age");
+    assert_eq!(store.deletion_claim(at(99), 10).await.expect("a claim"), [], "objects stay");
+    assert_eq!(store.deletion_claim(at(100), 10).await.expect("a claim").len(), 1, "a hold ends by itself");
+    store.deletion_retry(&key("b"), at(3)).await.expect("again");
+    assert_eq!(store.deletion_claim(at(90), 10).await.expect("a claim"), []);
+    store.purge_release("backup").await.expect("the end");
+    store.purge_release("backup").await.expect("the end, again");
+    assert_eq!(store.deletion_claim(at(90), 10).await.expect("a claim").len(), 1);
+    assert_eq!(store.purge_holds(at(90)).await.expect("holds"), []);
+}
+
+pub(super) async fn a_doomed_object_waits_as_long_as_it_was_told(store: &dyn MetadataStore) {
+    push_blob(store, "r", "b", 0).await;
+    store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
+    store.blob_collect(at(2), at(60), 10).await.expect("a pass");
+    assert_eq!(store.deletion_claim(at(59), 10).await.expect("a claim"), []);
+    assert_eq!(store.deletion_claim(at(60), 10).await.expect("a claim").len(), 1);
 }

@@ -59,6 +59,7 @@ pub(super) fn at_key(text: &str, key: &Key, now: i64) -> NewBlob {
         location: BlobLocation::Object(key.clone()),
         now: at(now),
         lease_until: at(now + DAY),
+        replaced_until: at(now),
     }
 }
 
@@ -257,7 +258,7 @@ pub(super) async fn sweep(store: &dyn MetadataStore, now: i64) -> Vec<Key> {
     loop {
         let manifests = store.manifest_collect(at(now), 10).await.expect("a pass");
         let memberships = store.membership_collect(at(now), 10).await.expect("a pass");
-        let blobs = store.blob_collect(at(now), 10).await.expect("a pass");
+        let blobs = store.blob_collect(at(now), at(now), 10).await.expect("a pass");
         if manifests.seen + memberships.seen + blobs.seen == 0 {
             break;
         }

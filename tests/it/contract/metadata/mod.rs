@@ -113,6 +113,8 @@ macro_rules! contract {
                 a_purge_is_pending_until_the_object_is_gone
                 a_purge_is_not_pending_while_something_holds_the_blob
                 counts_add_up
+                a_hold_keeps_objects_until_it_ends
+                a_doomed_object_waits_as_long_as_it_was_told
             ],
             races: [
                 double_last_delete

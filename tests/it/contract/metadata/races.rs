@@ -80,7 +80,7 @@ pub(super) async fn a_push_revives_an_orphan(store: &dyn MetadataStore) {
 pub(super) async fn delete_then_push_again_before_the_purge(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
     store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
-    store.blob_collect(at(1), 10).await.expect("a pass");
+    store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     store.blob_put(&repo("r"), &at_key("b", &key("again"), 2)).await.expect("a blob");
     let doomed = store.deletion_claim(at(3), 10).await.expect("a claim");
     assert_eq!(doomed.iter().map(|deletion| &deletion.key).collect::<Vec<_>>(), [&key("b")]);
@@ -153,7 +153,7 @@ pub(super) async fn two_collectors(store: &dyn MetadataStore) {
     }
     let pass = || async {
         let ended = store.membership_collect(at(DAY), 3).await.expect("a pass").rows;
-        (ended, store.blob_collect(at(DAY), 3).await.expect("a pass").rows)
+        (ended, store.blob_collect(at(DAY), at(DAY), 3).await.expect("a pass").rows)
     };
     let rounds = join_all((0..12).map(|_| pass())).await;
     assert_eq!(rounds.iter().map(|(ended, _)| ended).sum::<u64>(), 10);

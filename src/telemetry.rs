@@ -94,6 +94,14 @@ pub mod metric {
     pub const GC_BYTES: &str = "bonded_gc_reclaimed_bytes";
     /// Objects removed.
     pub const GC_OBJECTS: &str = "bonded_gc_objects_removed";
+    /// Bytes of objects removed.
+    pub const GC_OBJECT_BYTES: &str = "bonded_gc_objects_removed_bytes";
+    /// Blobs that wait for collection.
+    pub const GC_WAITING: &str = "bonded_gc_blobs_waiting";
+    /// Their bytes.
+    pub const GC_WAITING_BYTES: &str = "bonded_gc_blobs_waiting_bytes";
+    /// Manifests deleted by retention, by the number of the rule.
+    pub const RETENTION_MANIFESTS: &str = "bonded_retention_manifests_deleted";
     /// Sessions that expired.
     pub const UPLOADS_EXPIRED: &str = "bonded_uploads_expired";
     /// Time of a storage operation, by operation and outcome.

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry as MetricRegistry;
 
 use crate::metadata::model::StoreCounts;
 use crate::registry::CollectorStats;
+use crate::registry::retention::label;
 use crate::telemetry::metric;
 
 /// Bounds of the time histograms in seconds.
@@ -37,6 +38,11 @@ struct OperationLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabels {
+    rule: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -54,6 +60,10 @@ pub struct Metrics {
     gc_blobs: Counter,
     gc_bytes: Counter,
     gc_objects: Counter,
+    gc_object_bytes: Counter,
+    gc_waiting: Gauge,
+    gc_waiting_bytes: Gauge,
+    retired: Family<RuleLabels, Counter>,
     uploads_expired: Counter,
     storage: Family<OperationLabels, Histogram, fn() -> Histogram>,
 }
@@ -82,6 +92,10 @@ impl Default for Metrics {
             gc_blobs: Counter::default(),
             gc_bytes: Counter::default(),
             gc_objects: Counter::default(),
+            gc_object_bytes: Counter::default(),
+            gc_waiting: Gauge::default(),
+            gc_waiting_bytes: Gauge::default(),
+            retired: Family::default(),
             uploads_expired: Counter::default(),
             storage: Family::new_with_constructor(time_histogram),
         };
@@ -106,6 +120,10 @@ impl Metrics {
         registry.register(metric::GC_BLOBS, "Blobs collected", self.gc_blobs.clone());
         registry.register(metric::GC_BYTES, "Bytes of blobs collected", self.gc_bytes.clone());
         registry.register(metric::GC_OBJECTS, "Objects removed from the store", self.gc_objects.clone());
+        registry.register(metric::GC_OBJECT_BYTES, "Bytes of objects removed", self.gc_object_bytes.clone());
+        registry.register(metric::GC_WAITING, "Blobs that wait for collection", self.gc_waiting.clone());
+        registry.register(metric::GC_WAITING_BYTES, "Bytes of these blobs", self.gc_waiting_bytes.clone());
+        registry.register(metric::RETENTION_MANIFESTS, "Manifests deleted by retention", self.retired.clone());
         registry.register(metric::UPLOADS_EXPIRED, "Upload sessions that expired", self.uploads_expired.clone());
         registry.register(metric::STORAGE_DURATION, "Time of storage operations", self.storage.clone());
     }
@@ -137,11 +155,17 @@ impl Metrics {
     }
 
     /// Everything as `OpenMetrics` text, with what the stores say now.
-    pub fn render(&self, counts: StoreCounts, collected: CollectorStats) -> String {
+    pub fn render(&self, counts: StoreCounts, collected: &CollectorStats) -> String {
         let gauge = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         gauge(&self.uploads_open, counts.uploads);
         gauge(&self.deletions, counts.deletions);
         gauge(&self.deletion_bytes, counts.deletion_bytes);
+        gauge(&self.gc_waiting, counts.garbage);
+        gauge(&self.gc_waiting_bytes, counts.garbage_bytes);
+        for (rule, manifests) in &collected.retired {
+            raise(&self.retired.get_or_create(&RuleLabels { rule: label(*rule) }), *manifests);
+        }
+        raise(&self.gc_object_bytes, collected.object_bytes);
         raise(&self.gc_blobs, collected.blobs);
         raise(&self.gc_bytes, collected.bytes);
         raise(&self.gc_objects, collected.objects);

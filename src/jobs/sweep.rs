@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use crate::jobs::Job;
 use crate::registry::Registry;
 
-/// Expires sessions, collects garbage and removes its objects: at once after a delete, and every few seconds.
+/// Expires sessions, collects garbage and removes its objects: at once after a delete, and every few seconds. Takes by
+/// rule what is due, and writes down what was pulled.
 #[derive(Debug)]
 pub struct Sweep {
     registry: Arc<Registry>,
@@ -36,6 +37,9 @@ impl Job for Sweep {
     }
 
     async fn run(&self) -> anyhow::Result<bool> {
-        Ok(self.registry.sweep().await?)
+        let more = self.registry.sweep().await?;
+        // Before retention looks at it.
+        self.registry.flush_pulls().await?;
+        Ok(self.registry.retain().await? || more)
     }
 }

@@ -28,9 +28,10 @@ use crate::storage::{DriverState, Key};
 
 pub use error::MetadataError;
 use model::{
-    BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, HeadLease, ManifestDelete,
-    ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewBlob, NewUpload, PurgeHold, ReferrerRecord,
-    RepositoryDeleted, StoreCounts, TagDeleted, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
+    BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage, GarbageCursor,
+    GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
+    ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, RepositoryDeleted,
+    RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
 };
 
 /// Shorthand for this layer's results.
@@ -165,6 +166,21 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
         limit: u32,
     ) -> Result<Vec<ReferrerRecord>>;
 
+    // --- retention
+
+    /// Manifests of a repository with a digest above `after`, in digest order, `limit` at most.
+    async fn manifest_facts(&self, repo: &RepoName, after: Option<&Digest>, limit: u32) -> Result<Vec<ManifestFacts>>;
+
+    /// Deletes manifests and their tags, as [`manifest_delete`](Self::manifest_delete) does, where the facts are still
+    /// the same.
+    async fn manifest_retire(&self, retire: &ManifestRetire<'_>) -> Result<ManifestsRetired>;
+
+    /// Writes down when manifests (by row id) were asked for, where the moment that stands there is before `stale`.
+    async fn manifest_pulled(&self, pulls: &[(i64, Timestamp)], stale: Timestamp) -> Result<()>;
+
+    /// Bytes of the blobs that these manifests (row ids) of a repository name, and nothing else anywhere.
+    async fn manifest_bytes_alone(&self, repo: &RepoName, manifests: &[i64]) -> Result<u64>;
+
     // --- collection
 
     /// Deletes manifests past their `gc_after`: referrers whose subject is gone.
@@ -200,6 +216,26 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
 
     /// Holds that last, those first that end first, a hundred of them at most.
     async fn purge_holds(&self, now: Timestamp) -> Result<Vec<PurgeHold>>;
+
+    /// Garbage of a kind behind a cursor, in the cursor's order, `limit` at most.
+    async fn garbage_list(
+        &self,
+        kind: GarbageKind,
+        now: Timestamp,
+        after: &GarbageCursor,
+        limit: u32,
+    ) -> Result<Vec<Garbage>>;
+
+    // --- usage
+
+    /// Names and row ids of all repositories behind `after`, in byte order, `limit` at most.
+    async fn repository_ids(&self, after: Option<&str>, limit: u32) -> Result<Vec<(RepoName, i64)>>;
+
+    /// What repositories (by row id) take, in byte order of their names.
+    async fn repository_usage(&self, repositories: &[i64]) -> Result<Vec<RepositoryUsage>>;
+
+    /// What repositories (by row id; `None`: all of them) take together.
+    async fn total_usage(&self, repositories: Option<&[i64]>) -> Result<TotalUsage>;
 
     // --- checks
 

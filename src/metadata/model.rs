@@ -361,6 +361,8 @@ pub struct ManifestRecord {
     pub payload: Bytes,
     /// When it was stored.
     pub created_at: Timestamp,
+    /// When it was last asked for, as far as that was written down.
+    pub pulled_at: Option<Timestamp>,
 }
 
 /// A manifest DELETE as one transaction.
@@ -436,6 +438,93 @@ pub struct ManifestFacts {
     pub held: bool,
 }
 
+/// Manifests that retention takes, as one transaction.
+#[derive(Debug)]
+pub struct ManifestRetire<'a> {
+    /// Where.
+    pub repo: &'a RepoName,
+    /// Which, as they were when that was decided; one whose facts have changed stays.
+    pub manifests: &'a [ManifestFacts],
+    /// When referrers of a subject that is gone may go.
+    pub referrers_until: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// How [`ManifestRetire`] ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestsRetired {
+    /// These are gone, by row id, and their tags.
+    Retired(Vec<i64>),
+    /// Somebody is just writing in that repository; nothing was done.
+    Busy,
+}
+
+/// A kind of garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GarbageKind {
+    /// An upload session past its expiry.
+    Session,
+    /// A referrer whose subject is gone for long enough.
+    Referrer,
+    /// A repository's blob that no manifest names and no lease holds.
+    Membership,
+    /// A blob that no repository has.
+    Blob,
+    /// An object that waits to be removed.
+    Object,
+}
+
+/// One piece of garbage, as a sweep would find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Garbage {
+    /// What it is.
+    pub kind: GarbageKind,
+    /// Where; `None` for what belongs to no repository.
+    pub repo: Option<RepoName>,
+    /// Session id, digest or object key.
+    pub name: String,
+    /// Its bytes, as far as they are known; for a membership those of the blob, when no other repository has it.
+    pub bytes: u64,
+    /// Since when it is garbage; for an object, before when it is not removed.
+    pub at: Timestamp,
+    /// Where the next page begins.
+    pub cursor: GarbageCursor,
+}
+
+/// Behind which piece of garbage a page begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GarbageCursor {
+    /// Row ids.
+    pub ids: (i64, i64),
+    /// Session id or object key.
+    pub name: String,
+}
+
+/// What one repository takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryUsage {
+    /// Which.
+    pub repo: RepoName,
+    /// Its manifests.
+    pub manifests: u64,
+    /// Its blobs, each once.
+    pub blobs: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Bytes of those that another repository has too.
+    pub shared_bytes: u64,
+}
+
+/// What some repositories take together, each blob counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TotalUsage {
+    /// Blobs.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// What became of a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepositoryDeleted {
@@ -498,6 +587,10 @@ pub struct StoreCounts {
     pub deletion_bytes: u64,
     /// Upload sessions that are open.
     pub uploads: u64,
+    /// Blobs that wait for collection.
+    pub garbage: u64,
+    /// Their bytes.
+    pub garbage_bytes: u64,
 }
 
 /// The hash algorithm a saved hasher runs, for status without the hasher.

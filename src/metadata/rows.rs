@@ -117,6 +117,7 @@ pub(crate) struct ManifestRow {
     media_type: String,
     payload: Vec<u8>,
     created_at: i64,
+    pulled_at: Option<i64>,
 }
 
 impl TryFrom<ManifestRow> for ManifestRecord {
@@ -129,6 +130,7 @@ impl TryFrom<ManifestRow> for ManifestRecord {
             media_type: row.media_type,
             payload: Bytes::from(row.payload),
             created_at: Timestamp::from_micros(row.created_at),
+            pulled_at: row.pulled_at.map(Timestamp::from_micros),
         })
     }
 }

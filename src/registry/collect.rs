@@ -3,19 +3,26 @@
 //! Every step is safe to run on many nodes at once and while pushes run: the database decides in one transaction what is
 //! garbage, and an object goes only after its row is gone.
 
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
-use crate::metadata::model::{BlobId, Deletion};
+use crate::metadata::model::{BlobId, Deletion, PurgeHold};
+use crate::registry::retain::Schedule;
 use crate::registry::{Purge, Registry, Result};
-use crate::storage::Key;
+use crate::storage::{Key, StorageError};
 
 /// Rows of one step of a sweep.
 const BATCH: u32 = 200;
+
+/// Unfinished uploads that are aborted at once.
+const ABORTS_AT_ONCE: usize = 8;
 
 /// Longest wait of `?purge=wait`.
 const PURGE_WAIT: Duration = Duration::from_secs(30);
@@ -35,7 +42,12 @@ pub(super) struct Collector {
     blobs: AtomicU64,
     bytes: AtomicU64,
     objects: AtomicU64,
+    object_bytes: AtomicU64,
     sessions: AtomicU64,
+    /// Manifests that retention took, by rule.
+    retired: std::sync::Mutex<BTreeMap<Option<usize>, u64>>,
+    /// One slice of retention at a time.
+    pub(super) retention: Mutex<Schedule>,
     /// Sessions that are open: counted by each sweep, and raised by each one begun since.
     open_sessions: AtomicU64,
 }
@@ -48,6 +60,11 @@ impl Collector {
         self.open_sessions.fetch_add(1, Ordering::Relaxed) < max
     }
 
+    /// Counts a manifest that a retention rule took.
+    pub(super) fn count_retired(&self, rule: Option<usize>) {
+        *self.retired.lock().unwrap_or_else(PoisonError::into_inner).entry(rule).or_default() += 1;
+    }
+
     /// Says that there may be garbage.
     pub(super) fn wake(&self) {
         self.garbage.notify_one();
@@ -55,7 +72,7 @@ impl Collector {
 }
 
 /// What was collected since this process began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CollectorStats {
     /// Blobs whose rows went.
     pub blobs: u64,
@@ -63,8 +80,12 @@ pub struct CollectorStats {
     pub bytes: u64,
     /// Objects removed from the store.
     pub objects: u64,
+    /// Their bytes, those of unfinished uploads included.
+    pub object_bytes: u64,
     /// Sessions that expired.
     pub sessions: u64,
+    /// Manifests that retention took, by the number of the rule; `None` is the default for untagged ones.
+    pub retired: BTreeMap<Option<usize>, u64>,
 }
 
 impl Registry {
@@ -102,13 +123,20 @@ impl Registry {
             blobs: load(&collector.blobs),
             bytes: load(&collector.bytes),
             objects: load(&collector.objects),
+            object_bytes: load(&collector.object_bytes),
             sessions: load(&collector.sessions),
+            retired: collector.retired.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
     /// Numbers of the fact store, for metrics.
     pub async fn store_counts(&self) -> Result<crate::metadata::model::StoreCounts> {
         Ok(self.metadata.counts().await?)
+    }
+
+    /// Who keeps objects from being removed now.
+    pub async fn purge_holds(&self) -> Result<Vec<PurgeHold>> {
+        Ok(self.metadata.purge_holds(self.clock.now()).await?)
     }
 
     /// Starts collection after a delete, and waits for the bytes of `blobs` when asked to.
@@ -138,32 +166,32 @@ impl Registry {
     async fn purge(&self, now: Timestamp) -> Result<u64> {
         let deletions = self.metadata.deletion_claim(now, BATCH).await?;
         let (aborts, deletes): (Vec<_>, Vec<_>) = deletions.into_iter().partition(|d| d.driver_state.is_some());
-        let mut done = Vec::new();
-        for deletion in aborts {
-            match self.storage.abort(&deletion.key, deletion.driver_state.as_ref()).await {
-                Ok(()) => done.push(deletion.key),
-                Err(error) => self.retry_later(&deletion, &error, now).await?,
-            }
-        }
+        let aborting = futures_util::stream::iter(aborts.into_iter().map(async |deletion| {
+            let ended = self.storage.abort(&deletion.key, deletion.driver_state.as_ref()).await;
+            (deletion, ended)
+        }));
+        let mut ended: Vec<(Deletion, std::result::Result<(), StorageError>)> =
+            aborting.buffer_unordered(ABORTS_AT_ONCE).collect().await;
         let keys: Vec<Key> = deletes.iter().map(|deletion| deletion.key.clone()).collect();
-        for (deletion, result) in deletes.iter().zip(self.storage.delete_many(&keys).await) {
+        ended.extend(deletes.into_iter().zip(self.storage.delete_many(&keys).await));
+        let (mut done, mut bytes) = (Vec::new(), 0);
+        for (deletion, result) in ended {
             match result {
-                Ok(()) => done.push(deletion.key.clone()),
-                Err(error) => self.retry_later(deletion, &error, now).await?,
+                Ok(()) => {
+                    bytes += deletion.size;
+                    done.push(deletion.key);
+                }
+                Err(error) => self.retry_later(&deletion, &error, now).await?,
             }
         }
         if !done.is_empty() {
             self.metadata.deletion_done(&done).await?;
         }
+        self.collector.object_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(done.len() as u64)
     }
 
-    async fn retry_later(
-        &self,
-        deletion: &Deletion,
-        error: &crate::storage::StorageError,
-        now: Timestamp,
-    ) -> Result<()> {
+    async fn retry_later(&self, deletion: &Deletion, error: &StorageError, now: Timestamp) -> Result<()> {
         let pause = Duration::from_secs(1 << deletion.attempts.min(12)).min(RETRY_MAX);
         tracing::warn!(blob.key = %deletion.key, attempts = deletion.attempts, %error, "an object could not be removed");
         Ok(self.metadata.deletion_retry(&deletion.key, now.after(pause)).await?)

@@ -15,7 +15,7 @@ use crate::registry::{
 };
 
 /// How long referrers outlive a deleted subject, should it come back.
-const REFERRER_GRACE: std::time::Duration = std::time::Duration::from_hours(24);
+pub(super) const REFERRER_GRACE: std::time::Duration = std::time::Duration::from_hours(24);
 
 impl Registry {
     /// A manifest by tag or digest (end-3).
@@ -25,6 +25,7 @@ impl Registry {
     pub async fn find_manifest(&self, repo: &RepoName, reference: &Reference) -> Result<StoredManifest> {
         let found = self.metadata.manifest_find(repo, reference).await?;
         let record = found.ok_or_else(|| RegistryError::ManifestUnknown(reference.clone()))?;
+        self.pulls.note(&record, self.clock.now());
         Ok(StoredManifest {
             digest: record.digest,
             media_type: record.media_type,

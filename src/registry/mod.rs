@@ -4,12 +4,16 @@ mod blobs;
 mod collect;
 pub mod error;
 mod fsck;
+mod garbage;
 mod intake;
 mod manifests;
+mod pulls;
 mod referrers;
 mod repositories;
+mod retain;
 pub mod retention;
 mod uploads;
+mod usage;
 mod writers;
 
 use std::sync::Arc;
@@ -28,6 +32,7 @@ use crate::oci::reference::Reference;
 use crate::storage::BlobStore;
 
 use collect::Collector;
+use pulls::Pulls;
 use retention::Retention;
 use writers::Writers;
 
@@ -35,6 +40,7 @@ pub use crate::oci::page::{Page, PageRequest};
 pub use collect::CollectorStats;
 pub use error::RegistryError;
 pub use fsck::FsckOptions;
+pub use garbage::Candidate;
 
 /// Shorthand for this layer's results.
 pub type Result<T> = std::result::Result<T, RegistryError>;
@@ -244,6 +250,7 @@ pub struct Registry {
     options: RegistryOptions,
     writers: Writers,
     collector: Collector,
+    pulls: Pulls,
 }
 
 impl Registry {
@@ -255,8 +262,13 @@ impl Registry {
         entropy: Arc<dyn Entropy>,
         options: RegistryOptions,
     ) -> Self {
-        let (writers, collector) = (Writers::default(), Collector::default());
-        Self { metadata, storage, clock, entropy, options, writers, collector }
+        let (writers, collector, pulls) = (Writers::default(), Collector::default(), Pulls::default());
+        Self { metadata, storage, clock, entropy, options, writers, collector, pulls }
+    }
+
+    /// The present moment, as everything here is judged by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The limits in force.

@@ -93,6 +93,18 @@ pub struct Reason {
     pub ground: Ground,
 }
 
+impl Reason {
+    /// The rule's number, or `default`, for logs and metrics.
+    pub fn label(&self) -> String {
+        label(self.rule)
+    }
+}
+
+/// The number of a rule, or `default`.
+pub fn label(rule: Option<usize>) -> String {
+    rule.map_or_else(|| "default".to_owned(), |number| number.to_string())
+}
+
 /// What a rule found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ground {
@@ -158,7 +170,11 @@ impl Review {
     }
 
     fn judge_untagged(&self, facts: ManifestFacts) -> Option<Victim> {
-        let untagged = facts.untagged_since.filter(|_| !self.is_young(&facts))?.until(self.now);
+        // Who pushes it again, to put it into an index, begins its time anew.
+        let untagged = facts.untagged_since?.max(facts.pushed_at).until(self.now);
+        if self.is_young(&facts) {
+            return None;
+        }
         let by_rule = self.rules.iter().find_map(|(number, rule)| {
             let ground = match (rule.untagged_after, rule.not_pulled_for) {
                 (Some(after), _) => (untagged >= after).then_some(Ground::Untagged(untagged)),
@@ -321,7 +337,8 @@ mod tests {
     #[test]
     fn untagged_ones_go_after_their_time() {
         let retention = rules(vec![RetentionRule { untagged_after: Some(DAY * 7), ..everywhere() }]);
-        let manifests = [untagged(1, 92), untagged(2, 93), untagged(3, 94), tagged(4, 0, &["a"])];
+        let pushed_again = ManifestFacts { pushed_at: at(95), ..untagged(5, 0) };
+        let manifests = [untagged(1, 92), untagged(2, 93), untagged(3, 94), tagged(4, 0, &["a"]), pushed_again];
         let found = victims(&retention, 100, &manifests);
         assert_eq!(found.iter().map(|victim| victim.facts.id).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(found[1].reason.ground, Ground::Untagged(DAY * 7));

@@ -30,7 +30,7 @@ struct Running {
 impl Running {
     fn metrics_text(&self) -> String {
         let counts = bonded::metadata::model::StoreCounts::default();
-        self.metrics.render(counts, bonded::registry::CollectorStats::default())
+        self.metrics.render(counts, &bonded::registry::CollectorStats::default())
     }
 }
 

@@ -21,6 +21,8 @@ const WHOLE_TABLE: &[&str] = &[
     "checks::LOST_TAGS",
     "checks::FOREIGN_KEYS",
     "checks::COUNT_DELETIONS",
+    "checks::COUNT_GARBAGE",
+    "garbage::USAGE_OF_ALL",
     "checks::COUNT_UPLOADS",
 ];
 

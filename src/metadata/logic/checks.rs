@@ -81,11 +81,14 @@ pub(super) async fn restore<C: Conn>(
 
 pub(super) async fn counts<C: Conn>(conn: &mut C) -> Result<StoreCounts> {
     let (deletions, bytes): (i64, i64) = conn.one(&sql::COUNT_DELETIONS, &[]).await?;
+    let (garbage, garbage_bytes): (i64, i64) = conn.one(&sql::COUNT_GARBAGE, &[]).await?;
     let uploads: i64 = conn.scalar(&sql::COUNT_UPLOADS, &[]).await?;
     Ok(StoreCounts {
         deletions: unsigned("object_deletions", "count", "all", deletions)?,
         deletion_bytes: unsigned("object_deletions", "size", "all", bytes)?,
         uploads: unsigned("uploads", "count", "all", uploads)?,
+        garbage: unsigned("blobs", "count", "all", garbage)?,
+        garbage_bytes: unsigned("blobs", "size", "all", garbage_bytes)?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Manifests: what they name, who lists them, and what their end means.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -20,6 +21,9 @@ use crate::oci::digest::Digest;
 use crate::oci::glob::ImmutableTags;
 use crate::oci::name::{RepoName, Tag};
 use crate::oci::reference::Reference;
+
+/// That a manifest was pushed again is written down at most this often.
+const PUSH_GRAIN: Duration = Duration::from_hours(1);
 
 pub(super) async fn find<C: Conn>(
     conn: &mut C,
@@ -91,7 +95,7 @@ pub(super) async fn put<C: Conn>(tx: &mut C, put: &Put) -> Result<ManifestStored
         Prepared::Ready(repo_id, known) => (repo_id, known),
     };
     let manifest_id = match known.manifests.get(&put.manifest.digest) {
-        Some(id) => refresh(tx, *id, &put.manifest).await?,
+        Some(id) => refresh(tx, *id, put).await?,
         None => insert(tx, repo_id, put, &known).await?,
     };
     blobs::hold(tx, repo_id, &known.named_blobs(&put.manifest)).await?;
@@ -240,12 +244,15 @@ fn role_name(role: BlobRole) -> &'static str {
 }
 
 /// The same bytes again: the row stays, the content type may have changed.
-async fn refresh<C: Conn>(tx: &mut C, id: i64, manifest: &NewManifest) -> Result<i64> {
+async fn refresh<C: Conn>(tx: &mut C, id: i64, put: &Put) -> Result<i64> {
+    let manifest = &put.manifest;
     let values = &[
         id.into(),
         manifest.media_type.as_str().into(),
         Value::text_option(manifest.artifact_type.as_deref()),
         Value::text_option(manifest.referrer.as_deref()),
+        put.now.into(),
+        put.now.before(PUSH_GRAIN).into(),
     ];
     tx.run(&sql::REFRESH, values).await?;
     Ok(id)
@@ -315,13 +322,28 @@ pub(super) async fn delete<C: Conn>(tx: &mut C, delete: &Delete) -> Result<Manif
             return Ok(ManifestDeleted::Immutable(tag));
         }
     }
-    tx.run(&EVENTS_OF_MANIFEST, values![id, repo_id, delete.now]).await?;
+    let (leases, referrers) = (delete.end_leases_before, delete.referrers_until);
+    let blobs = end(tx, repo_id, id, &digest, leases, referrers, delete.now).await?;
+    Ok(ManifestDeleted::Deleted(blobs.into_iter().map(BlobId).collect()))
+}
+
+/// Ends a manifest that no index lists, and its tags; says which blobs it named.
+pub(super) async fn end<C: Conn>(
+    tx: &mut C,
+    repo_id: i64,
+    id: i64,
+    digest: &str,
+    end_leases_before: Option<Timestamp>,
+    referrers_until: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<i64>> {
+    tx.run(&EVENTS_OF_MANIFEST, values![id, repo_id, now]).await?;
     tx.run(&DELETE_OF_MANIFEST, values![id, repo_id]).await?;
     let blobs = named_blobs(tx, id).await?;
     blobs::lock(tx, repo_id, &blobs).await?;
-    remove(tx, repo_id, id, &digest, delete.referrers_until).await?;
-    blobs::release(tx, repo_id, &blobs, delete.end_leases_before, delete.now).await?;
-    Ok(ManifestDeleted::Deleted(blobs.into_iter().map(BlobId).collect()))
+    remove(tx, repo_id, id, digest, referrers_until, now).await?;
+    blobs::release(tx, repo_id, &blobs, end_leases_before, now).await?;
+    Ok(blobs)
 }
 
 /// Ids of the blobs that a stored manifest names.
@@ -336,7 +358,9 @@ pub(super) async fn remove<C: Conn>(
     id: i64,
     digest: &str,
     referrers_until: Timestamp,
+    now: Timestamp,
 ) -> Result<()> {
+    tx.run(&sql::FREE_CHILDREN, values![id, repo_id, now]).await?;
     let done = tx.run(&sql::DELETE, values![id]).await?;
     expect_rows(&sql::DELETE, 1, done)?;
     tx.run(&sql::END_REFERRERS, values![repo_id, digest, referrers_until]).await?;

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::metadata::logic::{Database, blobs, checks, collect, manifests, repositories, tags, uploads};
+use crate::metadata::logic::{
+    Database, blobs, checks, collect, garbage, manifests, repositories, retention, tags, uploads,
+};
 use crate::metadata::model::{
-    BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, HeadLease, ManifestDelete,
-    ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewBlob, NewUpload, PurgeHold, ReferrerRecord,
-    RepositoryDeleted, StoreCounts, TagDeleted, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
+    BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage, GarbageCursor,
+    GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
+    ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, RepositoryDeleted,
+    RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
 };
 use crate::metadata::{MetadataStore, Result};
 use crate::oci::digest::Digest;
@@ -182,6 +185,24 @@ impl<D: Database> MetadataStore for D {
         })
     }
 
+    async fn manifest_facts(&self, repo: &RepoName, after: Option<&Digest>, limit: u32) -> Result<Vec<ManifestFacts>> {
+        let after = after.cloned();
+        work!(self.read, [repo, after], |conn| retention::page(conn, &repo, after.as_ref(), limit))
+    }
+
+    async fn manifest_retire(&self, retire: &ManifestRetire<'_>) -> Result<ManifestsRetired> {
+        let retire = Arc::new(retention::Retire::from(retire));
+        work!(self.write, [retire], |tx| retention::retire(tx, &retire))
+    }
+
+    async fn manifest_pulled(&self, pulls: &[(i64, Timestamp)], stale: Timestamp) -> Result<()> {
+        work!(self.write, [pulls], |tx| retention::pulled(tx, &pulls, stale))
+    }
+
+    async fn manifest_bytes_alone(&self, repo: &RepoName, manifests: &[i64]) -> Result<u64> {
+        work!(self.read, [repo, manifests], |conn| retention::bytes_alone(conn, &repo, &manifests))
+    }
+
     async fn manifest_collect(&self, now: Timestamp, limit: u32) -> Result<Collected> {
         work!(self.write, [], |tx| collect::manifests(tx, now, limit))
     }
@@ -208,6 +229,30 @@ impl<D: Database> MetadataStore for D {
 
     async fn purge_holds(&self, now: Timestamp) -> Result<Vec<PurgeHold>> {
         work!(self.read, [], |conn| collect::holds(conn, now))
+    }
+
+    async fn garbage_list(
+        &self,
+        kind: GarbageKind,
+        now: Timestamp,
+        after: &GarbageCursor,
+        limit: u32,
+    ) -> Result<Vec<Garbage>> {
+        work!(self.read, [after], |conn| garbage::list(conn, kind, now, &after, limit))
+    }
+
+    async fn repository_ids(&self, after: Option<&str>, limit: u32) -> Result<Vec<(RepoName, i64)>> {
+        let after = after.map(str::to_owned);
+        work!(self.read, [after], |conn| garbage::repositories(conn, after.as_deref(), limit))
+    }
+
+    async fn repository_usage(&self, repositories: &[i64]) -> Result<Vec<RepositoryUsage>> {
+        work!(self.read, [repositories], |conn| garbage::usage(conn, &repositories))
+    }
+
+    async fn total_usage(&self, repositories: Option<&[i64]>) -> Result<TotalUsage> {
+        let repositories = repositories.map(<[i64]>::to_vec);
+        work!(self.read, [repositories], |conn| garbage::total(conn, repositories.as_deref()))
     }
 
     async fn deletion_done(&self, keys: &[Key]) -> Result<()> {

@@ -35,6 +35,10 @@ super::statements! { "checks":
     /// Objects to remove.
     COUNT_DELETIONS = "SELECT COUNT(*) AS deletions, CAST(COALESCE(SUM(size), 0) AS BIGINT) AS bytes FROM object_deletions";
 
+    /// Blobs that wait for collection.
+    COUNT_GARBAGE = "SELECT COUNT(*) AS blobs, CAST(COALESCE(SUM(size), 0) AS BIGINT) AS bytes FROM blobs \
+        WHERE gc_after IS NOT NULL";
+
     /// Sessions under way.
     COUNT_UPLOADS = "SELECT COUNT(*) FROM uploads WHERE state <> 'committed'";
 

@@ -2,12 +2,12 @@
 
 super::statements! { "manifests":
     /// A manifest by its digest.
-    BY_DIGEST = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at \
+    BY_DIGEST = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at \
         FROM repositories r JOIN manifests m ON m.repo_id = r.id \
         WHERE r.path = $1 AND r.deleted_at IS NULL AND m.digest = $2";
 
     /// A manifest by a tag.
-    BY_TAG = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at \
+    BY_TAG = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at \
         FROM repositories r JOIN tags t ON t.repo_id = r.id JOIN manifests m ON m.id = t.manifest_id \
         WHERE r.path = $1 AND r.deleted_at IS NULL AND t.name = $2";
 
@@ -24,9 +24,10 @@ super::statements! { "manifests":
             created_at, payload) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8) RETURNING id";
 
-    /// The same bytes again, perhaps under another content type.
-    REFRESH = "UPDATE manifests SET media_type = $2, artifact_type = $3, referrer = $4, gc_after = NULL \
-        WHERE id = $1 AND (media_type <> $2 OR gc_after IS NOT NULL)";
+    /// The same bytes again, perhaps under another content type. That they came is written down now and then.
+    REFRESH = "UPDATE manifests SET media_type = $2, artifact_type = $3, referrer = $4, gc_after = NULL, \
+            pushed_at = $5 \
+        WHERE id = $1 AND (media_type <> $2 OR gc_after IS NOT NULL OR COALESCE(pushed_at, created_at) <= $6)";
 
     /// Blobs that a manifest names: rows of (pos, digest, size, role, blob id or null).
     INSERT_EDGES = concat!("INSERT INTO manifest_blobs (manifest_id, repo_id, pos, digest, size, role, blob_id) \
@@ -59,6 +60,10 @@ super::statements! { "manifests":
     /// Blobs that a manifest names and the repository has.
     NAMED_BLOBS = "SELECT DISTINCT blob_id FROM manifest_blobs WHERE manifest_id = $1 AND blob_id IS NOT NULL \
         ORDER BY blob_id";
+
+    /// What an index lists is untagged from the end of the index on.
+    FREE_CHILDREN = "UPDATE manifests SET untagged_since = $3 WHERE repo_id = $2 AND untagged_since IS NOT NULL \
+        AND id IN (SELECT c.child_id FROM manifest_children c WHERE c.parent_id = $1 AND c.child_id IS NOT NULL)";
 
     /// Its end; its edges go with it.
     DELETE = "DELETE FROM manifests WHERE id = $1";

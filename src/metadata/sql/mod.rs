@@ -11,8 +11,10 @@ pub mod blobs;
 pub mod checks;
 pub mod collect;
 mod dialect;
+pub mod garbage;
 pub mod manifests;
 pub mod repositories;
+pub mod retention;
 pub mod tags;
 pub mod uploads;
 
@@ -50,5 +52,14 @@ macro_rules! statements {
 use statements;
 
 /// Every statement of the store.
-pub const STATEMENTS: &[&[Statement]] =
-    &[repositories::ALL, blobs::ALL, uploads::ALL, manifests::ALL, tags::ALL, collect::ALL, checks::ALL];
+pub const STATEMENTS: &[&[Statement]] = &[
+    repositories::ALL,
+    blobs::ALL,
+    uploads::ALL,
+    manifests::ALL,
+    tags::ALL,
+    retention::ALL,
+    collect::ALL,
+    garbage::ALL,
+    checks::ALL,
+];

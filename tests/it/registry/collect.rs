@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bonded::oci::digest::Algorithm;
 use bonded::oci::reference::Reference;
 use bonded::registry::{Purge, RegistryError};
 use bonded::storage::memory::MemoryStore;
 
-use super::{Fixture, bytes, digest, repo};
+use super::{Fixture, broken, bytes, digest, repo};
 
 #[tokio::test]
 async fn a_deleted_images_bytes_go_and_shared_ones_stay() {
@@ -127,7 +128,7 @@ async fn what_a_manifest_names_cannot_be_deleted_under_it() {
 #[tokio::test]
 async fn a_redirect_given_out_before_a_collection_still_leads_somewhere() {
     let store = Arc::new(MemoryStore::new());
-    let app = Fixture::with(store, |options| options.redirect_ttl = Duration::from_secs(1200)).await;
+    let app = Fixture::with(store, |options| options.redirect_ttl = Duration::from_mins(20)).await;
     let repo = repo("a");
     let pushed = app.push(&repo, &bytes(10, 50_000)).await;
     app.registry.delete_blob(&repo, &pushed, Purge::Later).await.expect("deleted");
@@ -139,4 +140,19 @@ async fn a_redirect_given_out_before_a_collection_still_leads_somewhere() {
     app.advance(Duration::from_secs(1));
     app.sweep().await;
     assert_eq!(app.objects().await, []);
+}
+
+#[tokio::test]
+async fn what_a_dead_session_stored_goes_with_or_without_driver_state() {
+    let app = Fixture::over(Arc::new(MemoryStore::with_parts(100_000))).await;
+    let repo = repo("a");
+    let id = app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun").id;
+    let broken_off = app.registry.append_upload(&repo, &id, None, broken(&bytes(11, 250_000))).await;
+    assert!(broken_off.is_err(), "{broken_off:?}");
+    app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun, without a byte");
+    app.advance(Duration::from_hours(25));
+    app.sweep().await;
+    assert_eq!(app.objects().await, []);
+    let stats = app.registry.collector_stats();
+    assert_eq!((stats.sessions, stats.objects), (2, 1));
 }

@@ -3,8 +3,10 @@
 mod collect;
 mod faults;
 mod fsck;
+mod retention;
 mod uploads;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,8 @@ pub(crate) struct Fixture {
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) clock: Arc<ManualClock>,
-    _folder: tempfile::TempDir,
+    options: RegistryOptions,
+    folder: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -37,15 +40,17 @@ impl Fixture {
 
     pub(crate) async fn with(store: Arc<dyn BlobStore>, change: impl FnOnce(&mut RegistryOptions)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let metadata =
-            SqliteStore::open(&SqliteOptions::new(folder.path().join("bonded.db"))).await.expect("a database");
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
         let mut options = RegistryOptions::default();
         options.limits.disk_free_bytes_min = 0;
         change(&mut options);
-        let registry =
-            Registry::new(Arc::new(metadata), store.clone(), clock.clone(), Arc::new(SeededEntropy::new(7)), options);
-        Self { registry: Arc::new(registry), store, clock, _folder: folder }
+        let registry = open(folder.path(), &store, &clock, &options).await;
+        Self { registry, store, clock, options, folder }
+    }
+
+    /// Another node over the same stores.
+    pub(crate) async fn another(&self) -> Arc<Registry> {
+        open(self.folder.path(), &self.store, &self.clock, &self.options).await
     }
 
     /// Pushes a blob in one request.
@@ -100,6 +105,17 @@ impl Fixture {
     pub(crate) fn advance(&self, span: Duration) {
         self.clock.advance(span);
     }
+}
+
+async fn open(
+    folder: &Path,
+    store: &Arc<dyn BlobStore>,
+    clock: &Arc<ManualClock>,
+    options: &RegistryOptions,
+) -> Arc<Registry> {
+    let metadata = SqliteStore::open(&SqliteOptions::new(folder.join("bonded.db"))).await.expect("a database");
+    let entropy = Arc::new(SeededEntropy::new(7));
+    Arc::new(Registry::new(Arc::new(metadata), store.clone(), clock.clone(), entropy, options.clone()))
 }
 
 pub(crate) fn repo(name: &str) -> RepoName {

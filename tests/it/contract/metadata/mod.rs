@@ -10,6 +10,7 @@ mod postgres;
 mod races;
 mod referrers;
 mod repositories;
+mod retention;
 mod sqlite;
 mod tags;
 mod uploads;
@@ -115,6 +116,17 @@ macro_rules! contract {
                 counts_add_up
                 a_hold_keeps_objects_until_it_ends
                 a_doomed_object_waits_as_long_as_it_was_told
+            ],
+            retention: [
+                facts_tell_tags_and_times
+                facts_tell_what_is_held
+                a_pull_is_written_down_once_an_hour
+                a_push_of_the_same_bytes_is_noticed_once_an_hour
+                a_retired_manifest_goes_as_by_a_delete
+                a_manifest_whose_facts_have_changed_stays
+                what_an_index_listed_is_untagged_from_its_end_on
+                usage_counts_a_blob_once
+                garbage_is_listed_as_it_would_be_collected
             ],
             races: [
                 double_last_delete

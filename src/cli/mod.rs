@@ -4,7 +4,10 @@
 //! configuration, a folder or a port that cannot be used. Every refusal is one sentence on standard error.
 
 mod config;
+mod du;
 mod fsck;
+mod gc;
+mod output;
 mod reference;
 mod repo;
 mod serve;
@@ -18,7 +21,10 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::config::{Loaded, Sources};
+use crate::app::AppBuilder;
+use crate::config::{Config, Loaded, Sources};
+use crate::registry::{Registry, RegistryError};
+use crate::telemetry;
 
 pub use reference::{Page, pages};
 
@@ -48,6 +54,10 @@ enum Verb {
     /// Works beside a running server. Ends with 0 when nothing was found, 1 when something was, 2 when the data folder
     /// cannot be read.
     Fsck(fsck::FsckArgs),
+    /// Gives space back at once, or says what would go; beside running servers.
+    Gc(gc::GcArgs),
+    /// Shows what each repository takes: in all, shared with others, and what would come back if it went.
+    Du(du::DuArgs),
     /// Lists or removes whole repositories, beside a running server if there is one.
     #[command(subcommand)]
     Repo(repo::RepoVerb),
@@ -81,6 +91,8 @@ pub fn run() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Config(verb) => config::run(&verb),
         Verb::Fsck(args) => fsck::run(&args),
+        Verb::Gc(args) => gc::run(&args),
+        Verb::Du(args) => du::run(&args),
         Verb::Repo(verb) => repo::run(&verb),
         Verb::Reference(args) => reference::run(&args),
     };
@@ -124,6 +136,21 @@ impl DataArgs {
 fn load(args: &ConfigArgs, flags: Vec<(&'static str, &'static str, String)>) -> Result<Loaded, Failure> {
     let environment = std::env::vars_os().collect();
     Loaded::read(&Sources { file: args.config.clone(), environment, flags }).map_err(Failure::usage)
+}
+
+/// Works on the configured stores, beside servers that may be running.
+fn with_registry(
+    config: Config,
+    work: impl AsyncFnOnce(&Registry) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(async {
+        let app = AppBuilder::new(config).open_beside().await.map_err(Failure::usage)?;
+        work(app.registry()).await.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+fn failed(error: &RegistryError) -> Failure {
+    Failure::failed(telemetry::chain(error))
 }
 
 /// A runtime whose threads, and so its memory, are bounded.

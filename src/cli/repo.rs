@@ -4,12 +4,10 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{DataArgs, Failure, print, runtime};
-use crate::app::AppBuilder;
-use crate::config::{Config, Size};
+use super::{DataArgs, Failure, failed, print, with_registry};
+use crate::config::Size;
 use crate::oci::name::RepoName;
 use crate::registry::{PageRequest, Purge, Registry, RegistryError};
-use crate::telemetry;
 
 /// What to do with repositories.
 #[derive(Debug, Subcommand)]
@@ -40,16 +38,6 @@ pub(super) fn run(verb: &RepoVerb) -> Result<ExitCode, Failure> {
     }
 }
 
-fn with_registry(
-    config: Config,
-    work: impl AsyncFnOnce(&Registry) -> Result<(), Failure>,
-) -> Result<ExitCode, Failure> {
-    runtime()?.block_on(async {
-        let app = AppBuilder::new(config).open_beside().await.map_err(Failure::usage)?;
-        work(app.registry()).await.map(|()| ExitCode::SUCCESS)
-    })
-}
-
 async fn list(registry: &Registry) -> Result<(), Failure> {
     let mut page = PageRequest::default();
     loop {
@@ -75,8 +63,4 @@ async fn remove(registry: &Registry, repo: &RepoName) -> Result<(), Failure> {
     let given_back = registry.collector_stats();
     print(format_args!("removed {repo}: {} blobs, {} given back\n", given_back.blobs, Size(given_back.bytes)));
     Ok(())
-}
-
-fn failed(error: &RegistryError) -> Failure {
-    Failure::failed(telemetry::chain(error))
 }

@@ -7,6 +7,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -336,6 +337,59 @@ async fn verbs_work_beside_a_running_server() {
     let again = run(&[&["repo", "rm", "team/app"], &data[..]].concat()).await;
     assert_eq!(again.status.code(), Some(1));
     assert_eq!(run(&[&["repo", "rm", "Not A Name"], &data[..]].concat()).await.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn usage_is_printed_for_people_and_programs() {
+    let served = Served::start(&[]).await;
+    let shared = vec![1; 100_000];
+    served.push("team/app", &ImageBuilder::new().layer(&shared).layer(&vec![2; 1 << 20])).await;
+    served.push("team/other", &ImageBuilder::new().layer(&shared)).await;
+    served.push("else", &ImageBuilder::new()).await;
+    let data = served.data();
+    let data = ["--data", text(&data)];
+    let people = stdout(&run(&[&["du"], &data[..]].concat()).await);
+    let lines: Vec<Vec<&str>> = people.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["TOTAL", "SHARED", "OWN", "REPOSITORY"]);
+    assert_eq!(lines[1], ["2", "B", "2", "B", "0", "B", "else"]);
+    assert_eq!(lines[2], ["1.09", "MiB", "97.6", "KiB", "1.00", "MiB", "team/app"]);
+    assert_eq!(lines[3], ["97.6", "KiB", "97.6", "KiB", "0", "B", "team/other"]);
+    assert_eq!(lines[4].join(" "), "1.09 MiB 3 repositories, 3 blobs, each counted once");
+    let programs = run(&[&["du", "*/other", "-o", "json"], &data[..]].concat()).await;
+    let lines = json_lines(&programs);
+    let other = json!({"repository": "team/other", "manifests": 1, "blobs": 2, "bytes": 100_002,
+        "shared_bytes": 100_002, "own_bytes": 0});
+    assert_eq!(lines, [other, json!({"total": {"repositories": 1, "blobs": 2, "bytes": 100_002}})]);
+    assert_eq!(run(&[&["du", "a["], &data[..]].concat()).await.status.code(), Some(2));
+}
+
+fn json_lines(output: &Output) -> Vec<serde_json::Value> {
+    assert!(output.status.success(), "{output:?}");
+    stdout(output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[tokio::test]
+async fn collection_is_previewed_and_hurried_beside_a_server() {
+    let served = Served::start(&[]).await;
+    served.push("team/app", &ImageBuilder::new().layer(&vec![1; 100_000])).await;
+    let data = served.data();
+    let gc = async |arguments: &[&str]| {
+        let mut command = bonded(&[&["gc", "--data", text(&data)], arguments].concat());
+        command.env("BONDED_RETENTION_UNTAGGED", "0s");
+        output(command).await
+    };
+    let preview = gc(&["--dry-run"]).await;
+    assert_eq!((preview.status.code(), stdout(&preview).as_str()), (Some(0), "nothing would go\n"));
+    assert_eq!(json_lines(&gc(&["--dry-run", "-o", "json"]).await), [json!({"total": {}})]);
+    let done = json_lines(&gc(&["--now", "-o", "json"]).await);
+    assert_eq!((&done[0]["blobs"], &done[0]["waiting_objects"]), (&json!(0), &json!(0)));
+    let done = stdout(&gc(&["--now"]).await);
+    assert_eq!(done.lines().count(), 5, "{done}");
+    assert!(done.starts_with("0 sessions expired\n"), "{done}");
+    assert_eq!(status_of(format!("{}/v2/team/app/manifests/v1", served.url())).await, StatusCode::OK);
+    for wrong in [&[][..], &["--now", "--dry-run"]] {
+        assert_eq!(gc(wrong).await.status.code(), Some(2), "{wrong:?}");
+    }
 }
 
 #[tokio::test]

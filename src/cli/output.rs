@@ -1,0 +1,74 @@
+//! How verbs print numbers: for people, or one JSON object a line for programs.
+
+use std::fmt::Display;
+
+use clap::ValueEnum;
+
+use super::print;
+
+/// For whom to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Format {
+    /// Prints one line: the text, or the object.
+    pub(super) fn line(self, text: impl FnOnce() -> String, object: impl FnOnce() -> serde_json::Value) {
+        match self {
+            Self::Text => print(format_args!("{}\n", text())),
+            Self::Json => print(format_args!("{}\n", object())),
+        }
+    }
+}
+
+/// A number of bytes with three digits, such as `1.25 GiB`.
+pub(super) fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // Hundredths in whole numbers, so that nothing is rounded up into the next unit.
+    let (mut hundredths, mut unit) = (u128::from(bytes) * 100 / 1024, 0);
+    while hundredths >= 102_400 && unit + 1 < UNITS.len() {
+        hundredths /= 1024;
+        unit += 1;
+    }
+    let (whole, rest) = (hundredths / 100, hundredths % 100);
+    match whole {
+        0..10 => format!("{whole}.{rest:02} {}", UNITS[unit]),
+        10..100 => format!("{whole}.{} {}", rest / 10, UNITS[unit]),
+        _ => format!("{whole} {}", UNITS[unit]),
+    }
+}
+
+/// `1 blob`, `2 blobs`.
+pub(super) fn count(number: u64, noun: impl Display) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_with_three_digits() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (1536, "1.50 KiB"),
+            (20 << 20, "20.0 MiB"),
+            ((1 << 30) - 1, "1023 MiB"),
+            (u64::MAX, "16383 PiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(human(bytes), text);
+        }
+        assert_eq!((count(1, "blob"), count(0, "blob")), ("1 blob".to_owned(), "0 blobs".to_owned()));
+    }
+}

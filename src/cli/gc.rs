@@ -218,3 +218,85 @@ fn object(candidate: &Candidate) -> Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::model::{GarbageCursor, ManifestFacts};
+    use crate::oci::digest::{Algorithm, Digest};
+
+    const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+    fn garbage(kind: GarbageKind, repo: Option<&str>, at: Timestamp) -> Candidate {
+        let repo = repo.map(|repo| repo.parse().expect("a name"));
+        Candidate::Garbage(Garbage {
+            kind,
+            repo,
+            name: "x".to_owned(),
+            bytes: 2048,
+            at,
+            cursor: GarbageCursor::default(),
+        })
+    }
+
+    fn manifest(tags: &[&str], rule: Option<usize>, ground: Ground) -> Candidate {
+        let facts = ManifestFacts {
+            id: 1,
+            digest: Digest::of(Algorithm::Sha256, b""),
+            pushed_at: NOW,
+            pulled_at: None,
+            untagged_since: None,
+            tags: tags.iter().map(|tag| tag.parse().expect("a tag")).collect(),
+            tagged_at: None,
+            held: false,
+        };
+        let victim = Victim { facts, reason: Reason { rule, ground } };
+        Candidate::Manifest { repo: "a/b".parse().expect("a name"), victim }
+    }
+
+    #[test]
+    fn each_candidate_says_what_it_is_and_why() {
+        let hour = Duration::from_hours(1);
+        let day = Duration::from_hours(24);
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let many = ["a", "b", "c", "d", "e", "f"];
+        let cases = [
+            (
+                garbage(GarbageKind::Session, Some("a/b"), NOW.before(hour)),
+                "session x of a/b: 2.00 KiB, no progress before its expiry, due since 1h".to_owned(),
+            ),
+            (
+                garbage(GarbageKind::Object, None, NOW.after(hour)),
+                "object x: 2.00 KiB, its row is gone, due in 1h".to_owned(),
+            ),
+            (
+                manifest(&["v1"], Some(2), Ground::Tagged { keep_last: Some(3), idle: Some(day) }),
+                format!("manifest a/b@{digest} (v1): rule 2, not among the last 3, not pulled for 24h"),
+            ),
+            (
+                manifest(&many, Some(1), Ground::Tagged { keep_last: None, idle: Some(hour) }),
+                format!("manifest a/b@{digest} (a, b, c, d, e, ...): rule 1, not pulled for 1h"),
+            ),
+            (
+                manifest(&[], None, Ground::Untagged(day)),
+                format!("manifest a/b@{digest}: `retention.untagged`, untagged for 24h"),
+            ),
+            (
+                manifest(&[], Some(1), Ground::Idle(day)),
+                format!("manifest a/b@{digest}: rule 1, untagged, and not pulled for 24h"),
+            ),
+        ];
+        for (candidate, expected) in cases {
+            assert_eq!(text(&candidate, NOW), expected);
+        }
+    }
+
+    #[test]
+    fn objects_for_programs_have_the_same_members() {
+        let found = object(&garbage(GarbageKind::Blob, None, NOW));
+        let expected = json!({"kind": "blob", "repository": null, "name": "x", "bytes": 2048, "due": 1_800_000_000});
+        assert_eq!(found, expected);
+        let found = object(&manifest(&["v1"], Some(2), Ground::Idle(Duration::ZERO)));
+        assert_eq!((&found["kind"], &found["rule"], &found["tags"]), (&json!("manifest"), &json!("2"), &json!(["v1"])));
+    }
+}

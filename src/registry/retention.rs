@@ -1,4 +1,5 @@
-//! Retention: which manifests may go because a rule says so. Pure; the database is asked and told elsewhere.
+//! Retention: which manifests may go because a rule says so. Pure; the database is asked and told elsewhere. The reasons
+//! are in `docs/decisions/0010-what-retention-may-take.md`.
 //!
 //! - A manifest goes when one rule that covers its repository says so and nothing keeps it. Adding a rule that keeps
 //!   can only keep more, and the order of rules does not matter.

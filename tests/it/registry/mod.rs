@@ -6,11 +6,11 @@ mod fsck;
 mod retention;
 mod uploads;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
+use bonded::metadata::MetadataStore;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::oci::digest::{Algorithm, Digest};
 use bonded::oci::name::RepoName;
@@ -20,13 +20,39 @@ use bonded::storage::{BlobStore, ObjectInfo};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-/// A registry over SQLite in a folder of its own and a store in memory, at a time that moves only when told to.
+/// A registry over a database of its own and a store in memory, at a time that moves only when told to.
 pub(crate) struct Fixture {
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) clock: Arc<ManualClock>,
     options: RegistryOptions,
-    folder: tempfile::TempDir,
+    database: Database,
+}
+
+/// Where the facts are; they go with the value.
+pub(crate) enum Database {
+    Sqlite(tempfile::TempDir),
+    Postgres(crate::postgres::Database),
+}
+
+impl Database {
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub(crate) fn postgres() -> Self {
+        Self::Postgres(crate::postgres::Database::migrated())
+    }
+
+    async fn open(&self) -> Arc<dyn MetadataStore> {
+        match self {
+            Self::Sqlite(folder) => {
+                let options = SqliteOptions::new(folder.path().join("bonded.db"));
+                Arc::new(SqliteStore::open(&options).await.expect("a database"))
+            }
+            Self::Postgres(database) => Arc::new(database.open().await),
+        }
+    }
 }
 
 impl Fixture {
@@ -39,18 +65,25 @@ impl Fixture {
     }
 
     pub(crate) async fn with(store: Arc<dyn BlobStore>, change: impl FnOnce(&mut RegistryOptions)) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::on(Database::sqlite(), store, change).await
+    }
+
+    pub(crate) async fn on(
+        database: Database,
+        store: Arc<dyn BlobStore>,
+        change: impl FnOnce(&mut RegistryOptions),
+    ) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
         let mut options = RegistryOptions::default();
         options.limits.disk_free_bytes_min = 0;
         change(&mut options);
-        let registry = open(folder.path(), &store, &clock, &options).await;
-        Self { registry, store, clock, options, folder }
+        let registry = open(&database, &store, &clock, &options).await;
+        Self { registry, store, clock, options, database }
     }
 
     /// Another node over the same stores.
     pub(crate) async fn another(&self) -> Arc<Registry> {
-        open(self.folder.path(), &self.store, &self.clock, &self.options).await
+        open(&self.database, &self.store, &self.clock, &self.options).await
     }
 
     /// Pushes a blob in one request.
@@ -108,14 +141,13 @@ impl Fixture {
 }
 
 async fn open(
-    folder: &Path,
+    database: &Database,
     store: &Arc<dyn BlobStore>,
     clock: &Arc<ManualClock>,
     options: &RegistryOptions,
 ) -> Arc<Registry> {
-    let metadata = SqliteStore::open(&SqliteOptions::new(folder.join("bonded.db"))).await.expect("a database");
     let entropy = Arc::new(SeededEntropy::new(7));
-    Arc::new(Registry::new(Arc::new(metadata), store.clone(), clock.clone(), entropy, options.clone()))
+    Arc::new(Registry::new(database.open().await, store.clone(), clock.clone(), entropy, options.clone()))
 }
 
 pub(crate) fn repo(name: &str) -> RepoName {

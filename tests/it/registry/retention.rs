@@ -14,7 +14,7 @@ use bonded::storage::memory::MemoryStore;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Fixture, bytes, repo};
+use super::{Database, Fixture, bytes, repo};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -23,8 +23,16 @@ fn everywhere() -> RetentionRule {
 }
 
 async fn fixture(rules: Vec<RetentionRule>, change: impl FnOnce(&mut RegistryOptions)) -> Fixture {
+    fixture_on(Database::sqlite(), rules, change).await
+}
+
+async fn fixture_on(
+    database: Database,
+    rules: Vec<RetentionRule>,
+    change: impl FnOnce(&mut RegistryOptions),
+) -> Fixture {
     let retention = Retention { rules: rules.into_iter().map(Arc::new).collect(), ..Retention::default() };
-    Fixture::with(Arc::new(MemoryStore::new()), |options| {
+    Fixture::on(database, Arc::new(MemoryStore::new()), |options| {
         options.retention = retention;
         change(options);
     })
@@ -211,7 +219,16 @@ async fn a_pass_runs_once_an_interval_and_in_slices() {
 
 #[tokio::test]
 async fn retention_against_retag() {
-    let app = fixture(vec![RetentionRule { keep_last: Some(1), ..everywhere() }], |_| {}).await;
+    against_retag(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn retention_against_retag_on_postgres() {
+    against_retag(Database::postgres()).await;
+}
+
+async fn against_retag(database: Database) {
+    let app = fixture_on(database, vec![RetentionRule { keep_last: Some(1), ..everywhere() }], |_| {}).await;
     let repo = repo("a");
     let documents: Vec<Value> = (0..8).map(|n| note(&format!("{n}"), None)).collect();
     for round in 0..10 {
@@ -238,8 +255,17 @@ async fn retention_against_retag() {
 
 #[tokio::test]
 async fn several_nodes_collect_at_once() {
+    at_once(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn several_nodes_collect_at_once_on_postgres() {
+    at_once(Database::postgres()).await;
+}
+
+async fn at_once(database: Database) {
     let rule = RetentionRule { keep_last: Some(2), ..everywhere() };
-    let app = fixture(vec![rule], |_| {}).await;
+    let app = fixture_on(database, vec![rule], |_| {}).await;
     let shared = bytes(99, 60_000);
     for n in 0..12_u8 {
         for name in ["x", "y"] {

@@ -62,6 +62,11 @@ impl SharedStores {
         Arc::clone(&self.backends)
     }
 
+    /// Name of the database.
+    pub(crate) fn database_name(&self) -> &str {
+        self.database.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The same stores, seen through proxies at these authorities.
     pub(crate) fn through(&self, postgres: &str, s3: &str) -> Self {
         let database = self.database.replacen(self.backends.postgres.authority(), postgres, 1);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -127,6 +127,10 @@ pub struct Call {
     pub target: String,
     /// What was done to it.
     pub fault: Option<Fault>,
+    /// When it came, counted from the start of the proxy.
+    pub came: Duration,
+    /// When its answer began, and with which status; none when there was none, or not yet.
+    pub answered: Option<(Duration, u16)>,
 }
 
 /// A proxy in front of an HTTP server, made for S3.
@@ -137,6 +141,7 @@ pub struct FaultProxy {
 }
 
 struct Shared {
+    began: Instant,
     forwarder: Forwarder,
     upstream: Authority,
     random: Random,
@@ -171,6 +176,7 @@ impl FaultProxy {
     /// Listens on a free loopback port; `upstream` is `host:port` or `http://host:port`. Without rules it only counts.
     pub fn start(upstream: &str, seed: u64) -> Result<Self> {
         let shared = Arc::new(Shared {
+            began: Instant::now(),
             forwarder: Forwarder::new(),
             upstream: authority(upstream)?,
             random: Random::new(seed),
@@ -260,7 +266,7 @@ impl FaultProxy {
     }
 
     /// How many calls are written down one by one.
-    pub const CALLS_MAX: usize = 10_000;
+    pub const CALLS_MAX: usize = 100_000;
 }
 
 impl Shared {
@@ -268,8 +274,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a call down and says what is to be done to it.
-    fn judge(&self, mut call: Call) -> Option<Fault> {
+    /// Writes a call down and says what is to be done to it, and where it is written.
+    fn judge(&self, mut call: Call) -> (Option<Fault>, usize) {
         let mut state = self.state();
         *state.counts.entry(call.operation).or_default() += 1;
         let hit = state.rules.iter_mut().find_map(|active| {
@@ -286,22 +292,36 @@ impl Shared {
         });
         state.injected += u64::from(hit.is_some());
         call.fault.clone_from(&hit);
-        if state.calls.len() < FaultProxy::CALLS_MAX {
+        let place = state.calls.len();
+        if place < FaultProxy::CALLS_MAX {
             state.calls.push(call);
         }
         drop(state);
         self.news.send_replace(());
-        hit
+        (hit, place)
+    }
+
+    fn answered(&self, place: usize, status: u16) {
+        if let Some(call) = self.state().calls.get_mut(place) {
+            call.answered = Some((self.began.elapsed(), status));
+        }
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Error> {
         let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         let (method, operation) = (parts.method.clone(), Operation::of(&parts));
-        let fault = self.judge(Call { method, operation, target, fault: None });
+        let came = self.began.elapsed();
+        let (fault, place) = self.judge(Call { method, operation, target, fault: None, came, answered: None });
         let request = Request::from_parts(parts, body);
-        let Some(fault) = fault else { return Ok(self.pass(request.map(boxed)).await) };
-        self.inject(fault, request).await
+        let answer = match fault {
+            None => Ok(self.pass(request.map(boxed)).await),
+            Some(fault) => self.inject(fault, request).await,
+        };
+        if let Ok(answer) = &answer {
+            self.answered(place, answer.status().as_u16());
+        }
+        answer
     }
 
     async fn inject(&self, fault: Fault, request: Request<Incoming>) -> Result<Response<Body>, Error> {

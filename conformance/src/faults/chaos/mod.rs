@@ -209,6 +209,9 @@ impl Bench {
         for (at, server) in self.servers.iter().enumerate() {
             std::fs::copy(server.log_file(), folder.join(format!("node-{at}.log")))?;
         }
+        if let Some(beneath) = &self.beneath {
+            beneath.keep(&folder)?;
+        }
         Ok(folder)
     }
 
@@ -228,15 +231,26 @@ impl Beneath {
         Ok(Self { stores, postgres, s3 })
     }
 
+    /// Writes down what S3 was asked and what the database knows.
+    fn keep(&self, folder: &Path) -> Result<()> {
+        let calls: Vec<String> = self.s3.calls().iter().map(|call| format!("{call:?}\n")).collect();
+        std::fs::write(folder.join("s3-calls.log"), calls.concat())?;
+        let (postgres, database) = (&self.stores.backends().postgres, self.stores.database_name());
+        for table in ["uploads", "object_deletions", "blobs", "repo_blobs", "manifests", "tags"] {
+            let rows = postgres.sql(database, &format!("select to_jsonb(t) - 'body' from {table} t"))?;
+            std::fs::write(folder.join(format!("{table}.jsonl")), rows)?;
+        }
+        Ok(())
+    }
+
     /// Waits until no statement of a dead node runs any more.
     async fn wait_until_idle(&self) -> Result<()> {
         const BUSY: &str = "select count(*) from pg_stat_activity where datname = current_database() \
                             and pid <> pg_backend_pid() and state <> 'idle'";
         let backends = self.stores.backends();
-        let database = self.stores.database.rsplit('/').next().unwrap_or_default();
         for _ in 0..100 {
             let backends = Arc::clone(&backends);
-            let database = database.to_owned();
+            let database = self.stores.database_name().to_owned();
             let busy = tokio::task::spawn_blocking(move || backends.postgres.sql(&database, BUSY)).await??;
             if busy == "0" {
                 return Ok(());

@@ -1,6 +1,4 @@
-//! What goes wrong beneath the workers, by chance: one event after the other, most of them while S3 misbehaves.
-
-use std::sync::Arc;
+//! What goes wrong beneath the workers, by chance: with the nodes, with Postgres and with S3, each at its own pace.
 
 use anyhow::{Context as _, Result};
 use conformance::servers::{Fault, Operation, Restart, Rule};
@@ -18,150 +16,151 @@ const RETURN_MAX: Duration = Duration::from_mins(1);
 /// The one who makes it.
 pub(super) struct Weather<'a> {
     servers: &'a mut [Server],
+    sky: Sky<'a>,
     beneath: Option<&'a Beneath>,
+}
+
+/// Chance, and where it is written down.
+struct Sky<'a> {
     random: Random,
     stats: &'a Stats,
 }
 
 impl<'a> Weather<'a> {
     pub(super) fn new(servers: &'a mut [Server], beneath: Option<&'a Beneath>, seed: u64, stats: &'a Stats) -> Self {
-        Self { servers, beneath, random: Random::new(seed), stats }
+        Self { servers, sky: Sky { random: Random::new(seed), stats }, beneath }
     }
 
-    /// Makes weather until `end`; then everything is whole again.
+    /// Makes weather for nodes, Postgres and S3, each on its own, until `end`; then everything is whole again.
     pub(super) async fn rage(&mut self, end: Instant) -> Result<()> {
-        while Instant::now() < end {
-            if let Some(beneath) = self.beneath {
-                self.s3_wave(beneath);
-                self.event(beneath).await?;
-            } else {
-                self.kill().await?;
-            }
-            self.hold(300, 1500).await;
-            if let Some(beneath) = self.beneath {
-                beneath.s3.clear();
-            }
-            self.hold(100, 700).await;
-        }
+        let Self { servers, sky, beneath } = self;
+        let Some(beneath) = beneath else { return rage_at_nodes(servers, sky, end).await };
+        tokio::try_join!(
+            rage_at_nodes(servers, sky, end),
+            rage_at_postgres(beneath, sky, end),
+            rage_at_s3(beneath, sky, end)
+        )?;
         Ok(())
     }
+}
 
-    async fn event(&mut self, beneath: &Beneath) -> Result<()> {
-        let postgres = &beneath.postgres;
-        match self.random.below(100) {
-            0..35 => return self.kill().await,
-            35..42 => return self.stop_in_order().await,
-            42..50 => return self.restart_postgres(beneath, Restart::Fast, "Postgres restarted (fast)").await,
-            50..58 => {
-                return self.restart_postgres(beneath, Restart::Immediate, "Postgres restarted (immediate)").await;
-            }
-            58..72 => {
-                self.stats.weather("Postgres connections cut");
-                postgres.cut();
-            }
-            72..79 => {
-                self.stats.weather("Postgres stalled");
-                postgres.stall(true);
-                self.hold(300, 2000).await;
-                postgres.stall(false);
-            }
-            79..86 => {
-                self.stats.weather("Postgres refused");
-                postgres.refuse(true);
-                postgres.cut();
-                self.hold(200, 1000).await;
-                postgres.refuse(false);
-            }
-            86..92 => {
-                self.stats.weather("Postgres slow");
-                postgres.delay(Duration::from_millis(1 + self.random.below(20)));
-                self.hold(500, 2000).await;
-                postgres.delay(Duration::ZERO);
-            }
-            92..97 => return self.restart_s3(beneath).await,
-            _ => self.stats.weather("calm"),
+/// Nodes are killed, or stopped in order, one at a time.
+async fn rage_at_nodes(servers: &mut [Server], sky: &Sky<'_>, end: Instant) -> Result<()> {
+    while Instant::now() < end {
+        sky.hold(300, 3000).await;
+        let at = usize::try_from(sky.random.below(servers.len() as u64)).unwrap_or_default();
+        let server = &mut servers[at];
+        if sky.random.below(6) == 0 {
+            sky.stats.weather("node stopped in order");
+            server.stop().await.with_context(|| format!("node {at}"))?;
+        } else {
+            sky.stats.weather("node killed");
+            server.kill().await?;
+            sky.hold(0, 800).await;
         }
-        Ok(())
+        bring_back(server, sky).await.with_context(|| format!("node {at}"))?;
     }
+    Ok(())
+}
 
-    /// SIGKILL, a short absence, a new start.
-    async fn kill(&mut self) -> Result<()> {
-        self.stats.weather("node killed");
-        let at = self.any_node();
-        self.servers[at].kill().await?;
-        self.hold(0, 800).await;
-        self.bring_back(at).await
+/// Starts a node as often as it takes: whoever starts while nothing works says so and ends.
+async fn bring_back(server: &mut Server, sky: &Sky<'_>) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        match server.restart().await {
+            Ok(()) => return Ok(()),
+            Err(error) if begin.elapsed() > RETURN_MAX => return Err(error),
+            Err(_) => sky.stats.weather("node could not start"),
+        }
+        sky.hold(100, 500).await;
     }
+}
 
-    /// SIGTERM, as in an upgrade.
-    async fn stop_in_order(&mut self) -> Result<()> {
-        self.stats.weather("node stopped in order");
-        let at = self.any_node();
-        self.servers[at].stop().await.with_context(|| format!("node {at}"))?;
-        self.bring_back(at).await
-    }
-
-    /// Starts a node as often as it takes: whoever starts while nothing works says so and ends.
-    async fn bring_back(&mut self, at: usize) -> Result<()> {
-        let begin = Instant::now();
-        loop {
-            match self.servers[at].restart().await {
-                Ok(()) => return Ok(()),
-                Err(error) if begin.elapsed() > RETURN_MAX => return Err(error.context(format!("node {at}"))),
-                Err(_) => self.stats.weather("node could not start"),
+async fn rage_at_postgres(beneath: &Beneath, sky: &Sky<'_>, end: Instant) -> Result<()> {
+    let proxy = &beneath.postgres;
+    while Instant::now() < end {
+        sky.hold(500, 4000).await;
+        match sky.random.below(100) {
+            0..20 => restart_postgres(beneath, sky, Restart::Fast, "Postgres restarted (fast)").await?,
+            20..40 => restart_postgres(beneath, sky, Restart::Immediate, "Postgres restarted (immediate)").await?,
+            40..65 => {
+                sky.stats.weather("Postgres connections cut");
+                proxy.cut();
             }
-            self.hold(100, 500).await;
+            65..77 => {
+                sky.stats.weather("Postgres stalled");
+                proxy.stall(true);
+                sky.hold(300, 2000).await;
+                proxy.stall(false);
+            }
+            77..89 => {
+                sky.stats.weather("Postgres refused");
+                proxy.refuse(true);
+                proxy.cut();
+                sky.hold(200, 1000).await;
+                proxy.refuse(false);
+            }
+            _ => {
+                sky.stats.weather("Postgres slow");
+                proxy.delay(Duration::from_millis(1 + sky.random.below(20)));
+                sky.hold(500, 2000).await;
+                proxy.delay(Duration::ZERO);
+            }
         }
     }
+    Ok(())
+}
 
-    async fn restart_postgres(&self, beneath: &Beneath, mode: Restart, name: &'static str) -> Result<()> {
-        self.stats.weather(name);
-        let backends = beneath.stores.backends();
-        spawn_blocking(move || backends.postgres.restart(mode)).await?.context("Postgres")
-    }
+async fn restart_postgres(beneath: &Beneath, sky: &Sky<'_>, mode: Restart, name: &'static str) -> Result<()> {
+    sky.stats.weather(name);
+    let backends = beneath.stores.backends();
+    spawn_blocking(move || backends.postgres.restart(mode)).await?.context("Postgres")
+}
 
-    async fn restart_s3(&self, beneath: &Beneath) -> Result<()> {
-        self.stats.weather("S3 server killed");
-        let backends = Arc::clone(&beneath.stores.backends());
-        spawn_blocking(move || backends.s3.restart()).await?.context("the S3 server")
-    }
-
-    /// Up to three kinds of faults for the next while.
-    fn s3_wave(&self, beneath: &Beneath) {
-        for _ in 0..self.random.below(4) {
-            let (name, rule) = self.s3_rule();
-            self.stats.weather(name);
+/// For a while up to three kinds of faults, then a while without.
+async fn rage_at_s3(beneath: &Beneath, sky: &Sky<'_>, end: Instant) -> Result<()> {
+    while Instant::now() < end {
+        sky.hold(100, 2000).await;
+        if sky.random.below(15) == 0 {
+            sky.stats.weather("S3 server killed");
+            let backends = beneath.stores.backends();
+            spawn_blocking(move || backends.s3.restart()).await?.context("the S3 server")?;
+        }
+        for _ in 0..=sky.random.below(3) {
+            let (name, rule) = s3_rule(sky);
+            sky.stats.weather(name);
             beneath.s3.add(rule);
         }
+        sky.hold(300, 2000).await;
+        beneath.s3.clear();
     }
+    Ok(())
+}
 
-    fn s3_rule(&self) -> (&'static str, Rule) {
-        let some = 20 + self.random.below(250);
-        let bytes = self.random.below(1 << 20);
-        match self.random.below(11) {
-            0 => ("S3 answers 500", Rule::new(Fault::Status(500)).permille(some)),
-            1 => ("S3 answers SlowDown", Rule::new(Fault::SlowDown).permille(some)),
-            2 => ("S3 answers late", Rule::new(Fault::Delay(Duration::from_millis(400))).permille(some)),
-            3 => ("S3 never answers", Rule::new(Fault::Hang).permille(some / 4)),
-            4 => ("S3 never answers what it did", Rule::new(Fault::HangAnswer).permille(some / 4)),
-            5 => ("S3 cuts requests", Rule::new(Fault::CutRequest(bytes)).permille(some)),
-            6 => ("S3 cuts answers", Rule::new(Fault::CutAnswer(bytes)).on(Operation::GetObject).permille(some)),
-            7 => ("S3 loses answers", Rule::new(Fault::DropAnswer).permille(some)),
-            8 => ("S3 fails Complete with 200", complete(Fault::ErrorInOk, some)),
-            9 => ("S3 fails a done Complete with 200", complete(Fault::ErrorInOkAfter, some)),
-            _ => ("S3 is slow", Rule::new(Fault::Slow(1 << 20)).permille(some)),
-        }
-    }
-
-    async fn hold(&self, from_ms: u64, to_ms: u64) {
-        sleep(Duration::from_millis(from_ms + self.random.below(to_ms - from_ms))).await;
-    }
-
-    fn any_node(&self) -> usize {
-        usize::try_from(self.random.below(self.servers.len() as u64)).unwrap_or_default()
+fn s3_rule(sky: &Sky<'_>) -> (&'static str, Rule) {
+    let some = 20 + sky.random.below(250);
+    let bytes = sky.random.below(1 << 20);
+    match sky.random.below(11) {
+        0 => ("S3 answers 500", Rule::new(Fault::Status(500)).permille(some)),
+        1 => ("S3 answers SlowDown", Rule::new(Fault::SlowDown).permille(some)),
+        2 => ("S3 answers late", Rule::new(Fault::Delay(Duration::from_millis(400))).permille(some)),
+        3 => ("S3 never answers", Rule::new(Fault::Hang).permille(some / 4)),
+        4 => ("S3 never answers what it did", Rule::new(Fault::HangAnswer).permille(some / 4)),
+        5 => ("S3 cuts requests", Rule::new(Fault::CutRequest(bytes)).permille(some)),
+        6 => ("S3 cuts answers", Rule::new(Fault::CutAnswer(bytes)).on(Operation::GetObject).permille(some)),
+        7 => ("S3 loses answers", Rule::new(Fault::DropAnswer).permille(some)),
+        8 => ("S3 fails Complete with 200", complete(Fault::ErrorInOk, some)),
+        9 => ("S3 fails a done Complete with 200", complete(Fault::ErrorInOkAfter, some)),
+        _ => ("S3 is slow", Rule::new(Fault::Slow(1 << 20)).permille(some)),
     }
 }
 
 fn complete(fault: Fault, permille: u64) -> Rule {
     Rule::new(fault).on(Operation::CompleteMultipartUpload).permille(permille * 2)
+}
+
+impl Sky<'_> {
+    async fn hold(&self, from_ms: u64, to_ms: u64) {
+        sleep(Duration::from_millis(from_ms + self.random.below(to_ms - from_ms))).await;
+    }
 }

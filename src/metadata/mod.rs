@@ -6,6 +6,7 @@
 //! `sql` has the statements in both dialects, `logic` the transactions, written once; a driver only opens a database and
 //! runs them.
 
+pub mod dump;
 pub mod error;
 mod logic;
 pub mod model;
@@ -26,10 +27,11 @@ use crate::oci::name::{RepoName, Tag};
 use crate::oci::reference::Reference;
 use crate::storage::{DriverState, Key};
 
+use dump::{Instance, LoadOptions, Rows};
 pub use error::MetadataError;
 use model::{
-    BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage, GarbageCursor,
-    GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
+    BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
+    GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
     ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, RepositoryDeleted,
     RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
 };
@@ -260,6 +262,33 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
         now: Timestamp,
         keep_until: Timestamp,
     ) -> Result<()>;
+
+    // --- copies and backups
+
+    /// Which database this is, and whether it is another one's copy.
+    async fn instance(&self) -> Result<Instance>;
+
+    /// Marks this database, which must be no copy yet, as a copy of another instance.
+    async fn copy_begin(&self, of: &str) -> Result<()>;
+
+    /// Marks a copy as served, so that no later copy undoes what is pushed to it. `false`: it is not whole and must not be.
+    async fn copy_serve(&self, now: Timestamp) -> Result<bool>;
+
+    /// All facts as of one moment. The moment is that of the first batch.
+    fn dump(&self) -> Rows;
+
+    /// Puts facts in the place of all that is there, in one transaction; sessions end.
+    ///
+    /// # Errors
+    /// [`MetadataError::RowsAffected`] when it should end a copy and there is none, or one that was served.
+    async fn load(&self, rows: Rows, options: LoadOptions) -> Result<()>;
+
+    /// For each key, whether it is that of a blob whose bytes are not known to be damaged.
+    async fn key_sound(&self, keys: &[Key]) -> Result<Vec<bool>>;
+
+    /// Makes blobs that are in the store already members of a repository. Those that have no row and come without an
+    /// object are given back.
+    async fn blob_adopt(&self, repo: &RepoName, adopt: &BlobAdopt) -> Result<Vec<Digest>>;
 
     /// Numbers for `/metrics`.
     async fn counts(&self) -> Result<StoreCounts>;

@@ -65,6 +65,19 @@ pub struct BlobMount {
     pub lease_until: Timestamp,
 }
 
+/// Blobs of another registry's store that become members of a repository, where they are.
+#[derive(Clone, Debug)]
+pub struct BlobAdopt {
+    /// Which, and where: key and size in bytes. Without it, a blob that has a row already.
+    pub blobs: Vec<(Digest, Option<(Key, u64)>)>,
+    /// Whether their objects stay when the blobs go.
+    pub read_only: bool,
+    /// Now.
+    pub now: Timestamp,
+    /// End of the leases they get.
+    pub lease_until: Timestamp,
+}
+
 /// How a blob's membership ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BlobDeleted {

@@ -221,6 +221,10 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
     /// Every object and unfinished upload under this store's prefix, in no order. For `fsck` only.
     fn list(&self) -> BoxStream<'_, Result<ObjectInfo, StorageError>>;
 
+    /// Every object below a folder of the store (`docker/registry/v2/repositories`), in no order. For taking over what
+    /// another registry left.
+    fn list_under(&self, folder: &Key) -> BoxStream<'_, Result<ObjectInfo, StorageError>>;
+
     /// Free bytes of the medium, where that is a question with an answer.
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError>;
 }

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::repositories::Turns;
 use crate::metadata::logic::{Conn, Value, collect, repositories, values};
-use crate::metadata::model::{BlobDeleted, BlobId, BlobLocation, BlobMount, BlobRecord, HeadLease, NewBlob};
+use crate::metadata::model::{BlobAdopt, BlobDeleted, BlobId, BlobLocation, BlobMount, BlobRecord, HeadLease, NewBlob};
 use crate::metadata::rows::{BlobRow, LeasedBlobRow, expect_rows, parse, signed};
 use crate::metadata::sql::blobs as sql;
 use crate::oci::digest::Digest;
@@ -132,6 +132,48 @@ async fn settle<C: Conn>(tx: &mut C, mut stored: Stored, blob: &NewBlob) -> Resu
         Some(ours) => collect::doom(tx, ours, None, blob.size, blob.now).await,
         None => Ok(()),
     }
+}
+
+/// Makes blobs members where they are; gives back those that nobody knows.
+pub(super) async fn adopt<C: Conn>(tx: &mut C, repo: &RepoName, adopt: &BlobAdopt) -> Result<Vec<Digest>> {
+    let repo_id = repositories::ensure(tx, repo, adopt.now).await?;
+    let mut unknown = Vec::new();
+    for (digest, object) in &adopt.blobs {
+        match adopted_row(tx, digest, object.as_ref(), adopt).await? {
+            Some(id) => {
+                join(tx, repo_id, id, digest, adopt.now, adopt.lease_until).await?;
+                unorphan(tx, id).await?;
+            }
+            None => unknown.push(digest.clone()),
+        }
+    }
+    Ok(unknown)
+}
+
+/// The row of a digest: the sound one that is there, or one with the object.
+async fn adopted_row<C: Conn>(
+    tx: &mut C,
+    digest: &Digest,
+    object: Option<&(Key, u64)>,
+    adopt: &BlobAdopt,
+) -> Result<Option<i64>> {
+    let Some((key, size)) = object else {
+        let stored: Option<Stored> = tx.first(&sql::BY_DIGEST, &[Value::shown(digest)]).await?;
+        return Ok(stored.map(|stored| stored.id));
+    };
+    let location = BlobLocation::Object(key.clone());
+    let (id, stored) = ensure(tx, digest, *size, &location, adopt.now, None).await?;
+    if let Some(stored) = stored.filter(|stored| stored.damaged_at.is_some()) {
+        let stored = again(tx, digest, stored).await?;
+        if stored.damaged_at.is_some() {
+            replace(tx, &stored, *size, &location, adopt.now).await?;
+        }
+    }
+    // The object of a blob that was adopted before may be waiting to be removed.
+    collect::undoom(tx, key).await?;
+    let adopted = if adopt.read_only { &sql::ADOPT } else { &sql::OWN };
+    tx.run(adopted, values![id, key.as_str()]).await?;
+    Ok(Some(id))
 }
 
 /// Where the bytes of a digest are now.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::DerefMut;
 
 use futures_util::future::BoxFuture;
 
@@ -26,6 +27,12 @@ pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
     where
         T: Send + 'static,
         F: for<'c> Fn(&'c mut Self::Conn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static;
+
+    /// A connection that sees the database as it is now, whatever is written later; dropping it ends that.
+    type Snapshot: DerefMut<Target = Self::Conn> + Send + 'static;
+
+    /// Begins to read all facts as of one moment.
+    fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot>> + Send + 'static;
 
     /// An error when it is known without asking that no statement can run.
     fn check(&self) -> Result<()>;

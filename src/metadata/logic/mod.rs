@@ -11,6 +11,7 @@ mod checks;
 mod collect;
 mod conn;
 mod database;
+mod dump;
 mod error;
 mod garbage;
 mod manifests;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
+use crate::metadata::dump::{Instance, LoadOptions, Rows};
 use crate::metadata::logic::{
-    Database, blobs, checks, collect, garbage, manifests, repositories, retention, tags, uploads,
+    Database, blobs, checks, collect, dump, garbage, manifests, repositories, retention, tags, uploads,
 };
 use crate::metadata::model::{
-    BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage, GarbageCursor,
-    GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
+    BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
+    GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
     ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, RepositoryDeleted,
     RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
 };
@@ -292,6 +293,35 @@ impl<D: Database> MetadataStore for D {
         keep_until: Timestamp,
     ) -> Result<()> {
         work!(self.write, [digest, key], |tx| checks::restore(tx, &digest, size, &key, now, keep_until))
+    }
+
+    async fn instance(&self) -> Result<Instance> {
+        work!(self.read, [], |conn| dump::instance(conn))
+    }
+
+    async fn copy_begin(&self, of: &str) -> Result<()> {
+        work!(self.write, [of], |tx| dump::copy_begin(tx, &of))
+    }
+
+    async fn copy_serve(&self, now: Timestamp) -> Result<bool> {
+        work!(self.write, [], |tx| dump::copy_serve(tx, now))
+    }
+
+    fn dump(&self) -> Rows {
+        dump::dump(self.snapshot())
+    }
+
+    async fn load(&self, rows: Rows, options: LoadOptions) -> Result<()> {
+        let rows = dump::waiting(rows);
+        work!(self.write, [rows], |tx| dump::load(tx, rows, options))
+    }
+
+    async fn key_sound(&self, keys: &[Key]) -> Result<Vec<bool>> {
+        work!(self.read, [keys], |conn| dump::sound(conn, &keys))
+    }
+
+    async fn blob_adopt(&self, repo: &RepoName, adopt: &BlobAdopt) -> Result<Vec<Digest>> {
+        work!(self.write, [repo, adopt], |tx| blobs::adopt(tx, &repo, &adopt))
     }
 
     async fn counts(&self) -> Result<StoreCounts> {

@@ -49,6 +49,12 @@ impl PgConn {
         self.command("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(MetadataError::from)
     }
 
+    /// Begins to read everything as it is now, whatever is written later.
+    pub(super) async fn begin_snapshot(&mut self) -> Result<()> {
+        self.in_transaction = true;
+        self.command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(MetadataError::from)
+    }
+
     /// Ends the transaction and keeps what it did.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod conn;
 mod schema;
 
 use std::fmt;
+use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -168,6 +169,13 @@ impl Database for PostgresStore {
         write.await.map_err(|error| MetadataError::Unavailable(format!("the write ended before its time: {error}")))?
     }
 
+    type Snapshot = Box<PgConn>;
+
+    fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot>> + Send + 'static {
+        let lender = self.lender.clone();
+        async move { lender.snapshot().await }
+    }
+
     fn check(&self) -> Result<()> {
         if self.lender.pool.is_closed() {
             return Err(MetadataError::Unavailable("the database is closed".to_owned()));
@@ -233,6 +241,18 @@ impl Lender {
             Err(error) => {
                 conn.rollback().await;
                 Err(error)
+            }
+        }
+    }
+
+    /// A connection that reads everything as of one moment until it is dropped.
+    async fn snapshot(&self) -> Result<Box<PgConn>> {
+        let mut broken = Broken::new(self.connections_max);
+        loop {
+            let mut conn = Box::new(self.lend().await?);
+            match conn.begin_snapshot().await {
+                Err(_) if broken.may_try_again(&conn) => {}
+                outcome => return outcome.map(|()| conn),
             }
         }
     }

@@ -56,6 +56,12 @@ super::statements! { "blobs":
     /// Other bytes for the same digest.
     REPLACE = "UPDATE blobs SET size = $2, object_key = $3, inline = $4, damaged_at = NULL, adopted = FALSE WHERE id = $1";
 
+    /// An object of another registry's store that stays when its blob goes.
+    ADOPT = "UPDATE blobs SET adopted = TRUE WHERE id = $1 AND object_key = $2 AND NOT adopted";
+
+    /// One that goes with its blob.
+    OWN = "UPDATE blobs SET adopted = FALSE WHERE id = $1 AND object_key = $2 AND adopted";
+
     /// A blob that a repository has again.
     UNORPHAN = "UPDATE blobs SET orphan_since = NULL, gc_after = NULL \
         WHERE id = $1 AND (orphan_since IS NOT NULL OR gc_after IS NOT NULL)";

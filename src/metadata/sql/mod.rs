@@ -11,6 +11,8 @@ pub mod blobs;
 pub mod checks;
 pub mod collect;
 mod dialect;
+pub mod dump;
+pub mod facts;
 pub mod garbage;
 pub mod manifests;
 pub mod repositories;
@@ -62,4 +64,6 @@ pub const STATEMENTS: &[&[Statement]] = &[
     collect::ALL,
     garbage::ALL,
     checks::ALL,
+    dump::ALL,
+    facts::ALL,
 ];

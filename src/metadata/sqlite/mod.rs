@@ -8,13 +8,13 @@ mod conn;
 mod schema;
 mod writer;
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::ConnectOptions;
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Sqlite, SqlitePool, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use crate::metadata::logic::Database;
@@ -115,6 +115,13 @@ impl Database for SqliteStore {
         F: for<'c> Fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
     {
         self.writer.call(work).await
+    }
+
+    type Snapshot = Transaction<'static, Sqlite>;
+
+    fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot>> + Send + 'static {
+        let readers = self.readers.clone();
+        async move { Ok(readers.begin().await?) }
     }
 
     fn check(&self) -> Result<()> {

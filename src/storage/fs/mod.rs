@@ -257,7 +257,11 @@ impl BlobStore for FsStore {
     }
 
     fn list(&self) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
-        walk::walk(self.root.clone())
+        walk::walk(self.root.clone(), "blobs".to_owned())
+    }
+
+    fn list_under(&self, folder: &Key) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
+        walk::walk(self.root.clone(), folder.to_string())
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {

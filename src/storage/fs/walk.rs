@@ -1,4 +1,4 @@
-//! Every object under `blobs/`, one folder at a time.
+//! Every object below a folder, one folder at a time.
 
 use std::fs::{self, DirEntry};
 use std::io;
@@ -9,9 +9,9 @@ use futures_util::stream::{self, BoxStream, TryStreamExt};
 use crate::storage::fs::disk::blocking;
 use crate::storage::{Key, ObjectInfo, StorageError};
 
-/// The objects of the store at `root`. A folder is read when the stream comes to it, and held in memory until then.
-pub(super) fn walk(root: PathBuf) -> BoxStream<'static, Result<ObjectInfo, StorageError>> {
-    let folders = stream::try_unfold((root, vec!["blobs".to_owned()]), |(root, mut pending)| async {
+/// The objects of the store at `root` below `folder`. A folder is read when the stream comes to it, and held in memory until then.
+pub(super) fn walk(root: PathBuf, folder: String) -> BoxStream<'static, Result<ObjectInfo, StorageError>> {
+    let folders = stream::try_unfold((root, vec![folder]), |(root, mut pending)| async {
         let Some(folder) = pending.pop() else { return Ok(None) };
         let at = root.clone();
         let listing = blocking(move || Listing::read(&at, &folder).map_err(|error| StorageError::Other(error.into())));

@@ -223,6 +223,17 @@ impl BlobStore for Faulty {
         }
     }
 
+    fn list_under(&self, folder: &Key) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
+        let fault = self.plan().next(Operation::List);
+        match fault {
+            None => self.inner.list_under(folder),
+            Some((Moment::Before, fault)) => stream::iter([Err(fault.error())]).boxed(),
+            Some((Moment::After, fault)) => {
+                self.inner.list_under(folder).chain(stream::iter([Err(fault.error())])).boxed()
+            }
+        }
+    }
+
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
         self.run(Operation::FreeBytes, self.inner.free_bytes()).await
     }

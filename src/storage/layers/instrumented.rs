@@ -173,6 +173,11 @@ impl BlobStore for Instrumented {
         self.inner.list()
     }
 
+    fn list_under(&self, folder: &Key) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
+        self.observer.observe(Operation::List, Duration::ZERO, Outcome::Ok);
+        self.inner.list_under(folder)
+    }
+
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
         self.timed(Operation::FreeBytes, self.inner.free_bytes()).await
     }

@@ -62,24 +62,29 @@ impl Inner {
         Ok(Objects { objects, next: page.next_continuation_token.filter(|_| page.is_truncated == Some(true)) })
     }
 
-    /// What every key of ours begins with in the bucket.
-    fn common_prefix(&self) -> String {
-        if self.options.prefix.is_empty() { String::new() } else { format!("{}/", self.options.prefix) }
+    /// What every key below a folder begins with in the bucket.
+    fn folder(&self, folder: &str) -> String {
+        let prefix = &self.options.prefix;
+        if prefix.is_empty() { format!("{folder}/") } else { format!("{prefix}/{folder}/") }
     }
 }
 
-/// Every object and every unfinished upload.
+/// Folder of all keys that are not adopted.
+const OURS: &str = "blobs";
+
+/// Every object and every unfinished upload of ours.
 pub(super) fn list(inner: Arc<Inner>) -> BoxStream<'static, Result<ObjectInfo, StorageError>> {
-    objects(Arc::clone(&inner)).chain(uploads(inner)).boxed()
+    objects(Arc::clone(&inner), OURS.to_owned()).chain(uploads(inner)).boxed()
 }
 
-fn objects(inner: Arc<Inner>) -> BoxStream<'static, Result<ObjectInfo, StorageError>> {
-    let pages = stream::try_unfold((inner, Some(None)), |(inner, after)| async {
+/// Every object below a folder.
+pub(super) fn objects(inner: Arc<Inner>, folder: String) -> BoxStream<'static, Result<ObjectInfo, StorageError>> {
+    let pages = stream::try_unfold((inner, folder, Some(None)), |(inner, folder, after)| async {
         let Some(after) = after else { return Ok(None) };
-        let page = inner.list_objects(&inner.common_prefix(), after).await.map_err(Failed::about_store)?;
+        let page = inner.list_objects(&inner.folder(&folder), after).await.map_err(Failed::about_store)?;
         let found = page.objects.into_iter().filter_map(|(path, size)| info(&inner, &path, Some(size)));
         let found: Vec<_> = found.map(Ok).collect();
-        Ok::<_, StorageError>(Some((stream::iter(found), (inner, page.next.map(Some)))))
+        Ok::<_, StorageError>(Some((stream::iter(found), (inner, folder, page.next.map(Some)))))
     });
     pages.try_flatten().boxed()
 }
@@ -87,7 +92,7 @@ fn objects(inner: Arc<Inner>) -> BoxStream<'static, Result<ObjectInfo, StorageEr
 fn uploads(inner: Arc<Inner>) -> BoxStream<'static, Result<ObjectInfo, StorageError>> {
     let pages = stream::try_unfold((inner, Some((None, None))), |(inner, after)| async {
         let Some(after) = after else { return Ok(None) };
-        let page = inner.list_uploads(&inner.common_prefix(), after).await.map_err(Failed::about_store)?;
+        let page = inner.list_uploads(&inner.folder(OURS), after).await.map_err(Failed::about_store)?;
         let found = page.uploads.into_iter().filter_map(|(path, _)| info(&inner, &path, None));
         let found: Vec<_> = found.map(Ok).collect();
         Ok::<_, StorageError>(Some((stream::iter(found), (inner, page.next))))

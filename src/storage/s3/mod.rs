@@ -189,6 +189,10 @@ impl BlobStore for S3Store {
         list::list(Arc::clone(&self.inner))
     }
 
+    fn list_under(&self, folder: &Key) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
+        list::objects(Arc::clone(&self.inner), folder.to_string())
+    }
+
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
         Ok(None)
     }

@@ -53,3 +53,4 @@ pub mod oci;
 pub mod registry;
 pub mod storage;
 pub mod telemetry;
+pub mod transfer;

@@ -25,6 +25,7 @@ use crate::metadata::postgres::PostgresClock;
 use crate::registry::{Registry, RegistryError, RegistryOptions};
 use crate::storage::StorageError;
 use crate::telemetry;
+use crate::transfer;
 
 pub use folder::{DataFolder, FolderError};
 pub use serve::{Bound, Ending};
@@ -72,6 +73,12 @@ pub enum AppError {
     /// The certificate or its key cannot be used.
     #[error("HTTPS cannot be spoken: {}", telemetry::chain(.0))]
     Tls(#[from] TlsError),
+    /// The database is the target of a copy that was never finished.
+    #[error("this is the target of a copy that was not finished; run `bonded store copy` again until it is")]
+    CopyUnfinished,
+    /// The database cannot say whether it is whole.
+    #[error("the database does not answer: {}", telemetry::chain(.0))]
+    Instance(#[source] MetadataError),
     /// The check after an unclean stop failed.
     #[error("the blobs cannot be read again after the unclean stop: {}", telemetry::chain(.0))]
     Recheck(#[source] RegistryError),
@@ -90,6 +97,7 @@ pub struct AppBuilder {
 pub struct App {
     config: Config,
     registry: Arc<Registry>,
+    stores: transfer::Stores,
     metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
     database_clock: Option<Arc<PostgresClock>>,
@@ -122,6 +130,16 @@ impl AppBuilder {
     /// # Errors
     /// Any [`AppError`].
     pub async fn open(self) -> Result<App, AppError> {
+        let app = self.open_alone().await?;
+        let whole = app.stores.metadata.copy_serve(app.stores.clock.now()).await.map_err(AppError::Instance)?;
+        if whole { Ok(app) } else { Err(AppError::CopyUnfinished) }
+    }
+
+    /// The same, for filling it instead of serving it.
+    ///
+    /// # Errors
+    /// Any [`AppError`].
+    pub async fn open_alone(self) -> Result<App, AppError> {
         let folder = if self.config.uses_folder() {
             Some(DataFolder::take(&self.config.data, self.config.durability)?)
         } else {
@@ -147,11 +165,13 @@ impl AppBuilder {
     async fn assemble(self, migrate: bool) -> Result<App, AppError> {
         let Self { config, clock, entropy } = self;
         let metrics = Arc::new(Metrics::default());
-        let stores = Stores::open(&config, migrate, clock).await?.measured(&metrics);
-        let Stores { metadata, storage, clock, database_clock, writer_died } = stores;
+        let opened = Stores::open(&config, migrate, clock).await?.measured(&metrics);
+        let Stores { metadata, storage, clock, database_clock, writer_died } = opened;
+        let stores = transfer::Stores { metadata, storage, clock };
         let options = registry_options(&config, entropy.as_ref());
+        let transfer::Stores { metadata, storage, clock } = stores.clone();
         let registry = Arc::new(Registry::new(metadata, storage, clock, Arc::clone(&entropy), options));
-        Ok(App { config, registry, metrics, entropy, database_clock, writer_died, folder: None })
+        Ok(App { config, registry, stores, metrics, entropy, database_clock, writer_died, folder: None })
     }
 }
 
@@ -171,6 +191,17 @@ impl App {
     /// The rules.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// The stores below them, for moving everything at once.
+    pub fn stores(&self) -> &transfer::Stores {
+        &self.stores
+    }
+
+    /// Finishes what is under way and leaves the data folder, if it was taken, marked as left cleanly.
+    pub async fn close(self) {
+        self.stores.metadata.close().await;
+        self.release(Ending::Finished).await;
     }
 
     /// Reads again what may not have reached the disk before an unclean stop.

@@ -147,7 +147,7 @@ impl App {
     }
 
     /// Leaves the data folder, marked as clean unless something went wrong.
-    async fn release(self, ending: Ending) {
+    pub(super) async fn release(self, ending: Ending) {
         let Some(folder) = self.folder else { return };
         if ending == Ending::WriterDied {
             return;

@@ -3,14 +3,17 @@
 //! Exit codes: 0 for success; 1 when what was asked for failed or found something; 2 when it could not begin: usage,
 //! configuration, a folder or a port that cannot be used. Every refusal is one sentence on standard error.
 
+mod backup;
 mod config;
 mod du;
 mod fsck;
 mod gc;
 mod output;
+mod progress;
 mod reference;
 mod repo;
 mod serve;
+mod store;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -61,6 +64,12 @@ enum Verb {
     /// Lists or removes whole repositories, beside a running server if there is one.
     #[command(subcommand)]
     Repo(repo::RepoVerb),
+    /// Makes, checks and restores backups.
+    #[command(subcommand)]
+    Backup(backup::BackupVerb),
+    /// Moves everything to other stores, or takes over those of another registry.
+    #[command(subcommand)]
+    Store(store::StoreVerb),
     /// Writes the reference pages.
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
@@ -94,6 +103,8 @@ pub fn run() -> ExitCode {
         Verb::Gc(args) => gc::run(&args),
         Verb::Du(args) => du::run(&args),
         Verb::Repo(verb) => repo::run(&verb),
+        Verb::Backup(verb) => backup::run(&verb),
+        Verb::Store(verb) => store::run(&verb),
         Verb::Reference(args) => reference::run(&args),
     };
     ended.unwrap_or_else(|failure| {

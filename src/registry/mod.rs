@@ -276,6 +276,11 @@ impl Registry {
         &self.options.limits
     }
 
+    /// How long a blob that no manifest names is kept after it came.
+    pub fn blob_lease(&self) -> Duration {
+        self.options.blob_lease
+    }
+
     /// Whether database and storage answer, with the reason when not; for readiness.
     ///
     /// # Errors

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use indicatif::BinaryBytes;
 
 use super::store::failure;
 use super::{DataArgs, Failure, VERSION, print, progress, runtime};
 use crate::app::AppBuilder;
-use crate::config::Size;
 use crate::registry::FsckOptions;
 use crate::telemetry;
 use crate::transfer::backup::{self, CreateOptions, RestoreOptions};
@@ -63,7 +63,7 @@ pub(super) fn run(verb: &BackupVerb) -> Result<ExitCode, Failure> {
             BackupVerb::Verify { dir } => {
                 let report = backup::verify(dir, &progress::watch()).await.map_err(|error| failure(&error))?;
                 if report.findings == 0 {
-                    let (rows, blobs, bytes) = (report.rows, report.blobs.blobs, Size(report.blobs.bytes));
+                    let (rows, blobs, bytes) = (report.rows, report.blobs.blobs, BinaryBytes(report.blobs.bytes));
                     print(format_args!("sound: {rows} rows, {blobs} blobs, {bytes}\n"));
                 }
                 Ok(ended(report.findings == 0))
@@ -83,7 +83,7 @@ async fn create(args: &CreateArgs) -> Result<ExitCode, Failure> {
         args.dir.display(),
         report.rows,
         report.blobs.blobs,
-        Size(report.blobs.bytes)
+        BinaryBytes(report.blobs.bytes)
     ));
     Ok(ended(report.lacking == 0))
 }
@@ -100,7 +100,7 @@ async fn restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
         "restored {} rows; {} blobs brought back, {}, {} were there\n",
         report.rows,
         report.moved.blobs,
-        Size(report.moved.bytes),
+        BinaryBytes(report.moved.bytes),
         report.kept
     ));
     if findings > 0 {

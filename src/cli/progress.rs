@@ -5,10 +5,9 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 
 use super::print;
-use crate::config::Size;
 use crate::transfer::{Amount, Watch};
 
 /// Whoever looks at standard error.
@@ -82,7 +81,7 @@ impl Watch for Lines {
         let size = match amount {
             Amount { blobs: 0, .. } => String::new(),
             Amount { blobs, bytes: 0 } => format!(": {blobs}"),
-            Amount { blobs, bytes } => format!(": {blobs} blobs, {}", Size(bytes)),
+            Amount { blobs, bytes } => format!(": {blobs} blobs, {}", BinaryBytes(bytes)),
         };
         say(&format!("{what}{size}"));
         *lock(&self.stage) = Stage { what: what.to_owned(), total: amount, ..Stage::default() };
@@ -95,7 +94,7 @@ impl Watch for Lines {
         let tenths = (stage.done.bytes * 10).checked_div(stage.total.bytes).unwrap_or_default();
         if tenths > stage.tenths {
             stage.tenths = tenths;
-            say(&format!("{}: {}%, {}", stage.what, (tenths * 10).min(100), Size(stage.done.bytes)));
+            say(&format!("{}: {}%, {}", stage.what, (tenths * 10).min(100), BinaryBytes(stage.done.bytes)));
         }
     }
 

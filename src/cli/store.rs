@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use indicatif::BinaryBytes;
 
 use super::{DataArgs, Failure, print, progress, runtime};
 use crate::app::AppBuilder;
-use crate::config::{Config, Loaded, Size, Sources};
+use crate::config::{Config, Loaded, Sources};
 use crate::storage::Key;
 use crate::telemetry;
 use crate::transfer::import::{self, ImportOptions, ImportReport};
@@ -87,7 +88,7 @@ async fn copy_all(args: &CopyArgs) -> Result<ExitCode, Failure> {
 
 fn say_copied(report: &CopyReport) {
     let CopyReport { moved, kept, damaged, late, sessions } = report;
-    print(format_args!("copied {} blobs, {}; {kept} were there already\n", moved.blobs, Size(moved.bytes)));
+    print(format_args!("copied {} blobs, {}; {kept} were there already\n", moved.blobs, BinaryBytes(moved.bytes)));
     if *damaged > 0 {
         print(format_args!("{damaged} are damaged at the source; they are marked, and a push of them heals them\n"));
     }
@@ -128,7 +129,7 @@ fn say_imported(report: &ImportReport) {
     print(format_args!(
         "took over {repositories} repositories, {manifests} manifests, {tags} tags, {} blobs, {}\n",
         blobs.blobs,
-        Size(blobs.bytes)
+        BinaryBytes(blobs.bytes)
     ));
     print(format_args!("left out {skipped}, each said above\n"));
     if *uploads > 0 {
@@ -138,7 +139,7 @@ fn say_imported(report: &ImportReport) {
         print(format_args!(
             "{} objects, {}, are no blob of any repository (bytes of manifests, and old garbage); they stay where they are\n",
             unnamed.blobs,
-            Size(unnamed.bytes)
+            BinaryBytes(unnamed.bytes)
         ));
     }
 }

@@ -29,7 +29,7 @@ fn bonded(arguments: &[&str]) -> Command {
     command
 }
 
-async fn run(arguments: &[&str]) -> Output {
+pub(crate) async fn run(arguments: &[&str]) -> Output {
     output(bonded(arguments)).await
 }
 
@@ -47,28 +47,28 @@ fn refusal(output: &Output) -> String {
     text.trim_end().to_owned()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a path of visible characters")
 }
 
 /// A running server and what it printed.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     folder: TempDir,
     greeting: Vec<String>,
 }
 
 impl Served {
-    async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         Self::start_in(folder, arguments).await
     }
 
-    async fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+    pub(crate) async fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let mut command = bonded(&["serve", "--listen", "127.0.0.1:0", "--data", text(&folder.path().join("data"))]);
         command.args(arguments).env("BONDED_LIMITS_DISK_FREE_BYTES_MIN", "0");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
@@ -81,27 +81,27 @@ impl Served {
         Self { child, folder, greeting }
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     /// The address in the first line that was printed.
-    fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         self.greeting[0].strip_prefix("bonded serves ").expect("the address is in the first line")
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
         let sent = Command::new("/bin/sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &id]).status().await;
         assert!(sent.expect("a shell").success());
     }
 
-    async fn end(&mut self) -> Option<i32> {
+    pub(crate) async fn end(&mut self) -> Option<i32> {
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("it can be waited for").code()
     }
 
     /// Pushes an image and gives the paths of its blobs.
-    async fn push(&self, repo: &str, image: &ImageBuilder) {
+    pub(crate) async fn push(&self, repo: &str, image: &ImageBuilder) {
         let client = client();
         for blob in image.blobs() {
             let url = format!("{}/v2/{repo}/blobs/uploads/?digest={}", self.url(), sha256(&blob));

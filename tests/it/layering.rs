@@ -27,6 +27,7 @@ const RULES: &[Rule] = &[
         may_name: &["clock", "oci", "telemetry", "storage", "metadata::model", "registry", "http"],
     },
     Rule { module: "jobs", may_name: &["clock", "oci", "telemetry", "registry", "http"] },
+    Rule { module: "transfer", may_name: &["clock", "oci", "telemetry", "storage", "metadata", "registry"] },
     Rule {
         module: "config",
         may_name: &["clock", "oci", "telemetry", "storage", "metadata", "registry", "http", "frontends", "jobs"],
@@ -40,6 +41,7 @@ const RULES: &[Rule] = &[
             "storage",
             "metadata",
             "registry",
+            "transfer",
             "http",
             "frontends",
             "jobs",
@@ -55,6 +57,7 @@ const RULES: &[Rule] = &[
             "storage",
             "metadata",
             "registry",
+            "transfer",
             "http",
             "frontends",
             "jobs",

@@ -9,6 +9,7 @@ mod docs;
 mod fixtures;
 mod http;
 mod layering;
+mod moving;
 mod nodes;
 mod oci;
 mod postgres;

@@ -109,15 +109,9 @@ fn take(dir: &Path, with_blobs: bool) -> Result<File> {
 
 /// Writes every table into a file of its own.
 async fn save_facts(stores: &Stores, dir: &Path, now: Timestamp) -> Result<Vec<Part>> {
-    let folder = format!("facts-{}", now.as_micros());
+    let at = dir.to_owned();
+    let folder = blocking(move || make_fresh(&at, now)).await?;
     let path = dir.join(&folder);
-    let fresh = path.clone();
-    blocking(move || {
-        // A run that was interrupted at this very microsecond would leave one.
-        drop(fs::remove_dir_all(&fresh));
-        fs::create_dir(&fresh).map_err(|error| TransferError::file(&fresh, error))
-    })
-    .await?;
     let mut rows = stores.metadata.dump();
     let (mut parts, mut waiting): (Vec<Part>, Option<Batch>) = (Vec::new(), rows.next().await.transpose()?);
     for table in TABLES {
@@ -131,6 +125,19 @@ async fn save_facts(stores: &Stores, dir: &Path, now: Timestamp) -> Result<Vec<P
         parts.push(blocking(move || writer.finish(file)).await?);
     }
     Ok(parts)
+}
+
+/// Makes a folder that no backup has used. Blocks.
+fn make_fresh(dir: &Path, now: Timestamp) -> Result<String> {
+    let mut number = now.as_micros();
+    loop {
+        let folder = format!("facts-{number}");
+        match fs::create_dir(dir.join(&folder)) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(TransferError::file(&dir.join(folder), error)),
+        }
+    }
 }
 
 /// A blob whose bytes are an object.

@@ -10,6 +10,7 @@ use super::layout::{Layout, Link};
 use super::{ImportOptions, ImportReport};
 use crate::metadata::model::{BlobAdopt, Precondition};
 use crate::oci::digest::Digest;
+use crate::oci::manifest::{Manifest, ManifestLimits};
 use crate::oci::name::{RepoName, Tag};
 use crate::oci::reference::Reference;
 use crate::registry::{PutManifest, Registry, RegistryError};
@@ -156,8 +157,9 @@ impl Importer {
         };
         let mut ended = self.put(repo, &reference, Vec::new(), &payload).await;
         if let Err(RegistryError::ContentMissing(missing)) = &ended {
-            // Distribution serves a blob by its link alone; the bytes may be there without one.
-            let missing: Vec<Digest> = missing.clone();
+            // A blob's bytes may be there without its link. What an index lists is no blob, though its bytes are there.
+            let listed = self.listed(&payload);
+            let missing: Vec<Digest> = missing.iter().filter(|digest| !listed.contains(digest)).cloned().collect();
             if self.adopt(repo, &missing).await?.len() < missing.len() {
                 ended = self.put(repo, &reference, Vec::new(), &payload).await;
             }
@@ -173,6 +175,18 @@ impl Importer {
                 None => Err(error.into()),
             },
         }
+    }
+
+    /// The manifests that an index lists.
+    fn listed(&self, payload: &[u8]) -> HashSet<Digest> {
+        let limits = self.registry.limits();
+        let limits = ManifestLimits {
+            depth_max: limits.manifest_depth_max,
+            descriptors_max: limits.manifest_descriptors_max,
+            annotations_max: limits.manifest_annotations_max,
+        };
+        let manifest = Manifest::parse(payload, None, &limits);
+        manifest.map(|manifest| manifest.manifests.into_iter().map(|child| child.digest).collect()).unwrap_or_default()
     }
 
     async fn put(

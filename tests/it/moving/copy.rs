@@ -1,0 +1,190 @@
+//! `store copy`: the target is the source, whatever happened on the way.
+
+use std::sync::Arc;
+
+use bonded::registry::{Purge, RegistryError};
+use bonded::storage::Key;
+use bonded::storage::layers::{Fault, Faulty, Moment, Operation};
+use bonded::storage::memory::MemoryStore;
+use bonded::transfer::{CopyOptions, CopyReport, TransferError, copy};
+
+use super::{Seen, Side, digest, name};
+use crate::fixtures::{ImageBuilder, bytes};
+
+async fn run(from: &Side, to: &Side) -> Result<CopyReport, TransferError> {
+    copy(&from.stores, &to.stores, CopyOptions::default(), &Seen::new().watch()).await
+}
+
+#[track_caller]
+fn refusal(copied: Result<CopyReport, TransferError>) -> String {
+    match copied {
+        Err(TransferError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn everything_is_at_the_target() {
+    let (from, to) = (Side::new().await, Side::new().await);
+    from.fill().await;
+    let report = run(&from, &to).await.expect("copied");
+    assert_eq!((report.moved.blobs, report.damaged, report.late, report.sessions), (3, 0, 0, 1));
+    assert_eq!(to.facts().await, from.facts().await);
+    assert_eq!(to.keys().await, from.keys().await);
+    assert_eq!(to.findings().await, Vec::<String>::new());
+    assert_eq!(to.pull("team/app", &digest(&bytes(250_000, 1))).await.expect("a blob"), bytes(250_000, 1));
+    let pushed = to.push_image("team/app", "v3", &ImageBuilder::new().layer(b"new ids follow the old ones")).await;
+    assert_eq!(to.manifest("team/app", "v3").await, Some(pushed));
+}
+
+#[tokio::test]
+async fn a_second_run_moves_what_is_new_and_drops_what_is_gone() {
+    let (from, to) = (Side::new().await, Side::new().await);
+    from.fill().await;
+    run(&from, &to).await.expect("copied");
+    from.registry.delete_repository(&name("other"), Purge::Later).await.expect("deleted");
+    for tag in ["all", "v1"] {
+        let manifest = from.manifest("team/app", tag).await.expect("a manifest");
+        let reference = digest(&manifest).to_string().parse().expect("a reference");
+        from.registry.delete_manifest(&name("team/app"), &reference, Purge::Later).await.expect("deleted");
+    }
+    from.sweep().await;
+    from.push_image("team/app", "v4", &ImageBuilder::new().layer(&bytes(70_000, 9))).await;
+    let report = run(&from, &to).await.expect("copied");
+    assert_eq!((report.moved.blobs, report.kept), (1, 1));
+    assert_eq!(to.facts().await, from.facts().await);
+    to.sweep().await;
+    assert_eq!(to.keys().await, from.keys().await, "what is gone at the source goes at the target");
+    assert_eq!(to.findings().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_interrupted_run_goes_on_and_moves_nothing_twice() {
+    for (operation, moment) in [
+        (Operation::Begin, Moment::After),
+        (Operation::Append, Moment::Before),
+        (Operation::Complete, Moment::Before),
+        (Operation::Complete, Moment::After),
+    ] {
+        let store = Arc::new(Faulty::new(Arc::new(MemoryStore::with_parts(100_000))));
+        let (from, to) = (Side::new().await, Side::over(store.clone()).await);
+        for n in 0..20 {
+            from.push_image("app", &format!("v{n}"), &ImageBuilder::new().layer(&bytes(10_000, n))).await;
+        }
+        // A store that is away for a moment is asked once more to begin.
+        let last = if operation == Operation::Begin { 22 } else { 15 };
+        (15..=last).for_each(|nth| store.fail(operation, nth, moment, Fault::Unavailable));
+        let broken = run(&from, &to).await;
+        let at = format!("{operation:?} {moment:?}");
+        assert!(matches!(broken, Err(TransferError::Storage(_))), "{at}: {broken:?}");
+        assert!(!to.stores.metadata.copy_serve(to.stores.clock.now()).await.expect("an answer"), "{at}: not whole");
+        let mut again = run(&from, &to).await;
+        while again.is_err() {
+            again = run(&from, &to).await;
+        }
+        let report = again.expect("copied");
+        assert!(report.kept > 0, "{at}: {report:?}");
+        assert_eq!(report.kept + report.moved.blobs, 20, "{at}");
+        assert_eq!(to.facts().await, from.facts().await, "{at}");
+        assert_eq!(to.keys().await, from.keys().await, "{at}");
+        assert_eq!(to.findings().await, Vec::<String>::new(), "{at}");
+        assert!(to.stores.metadata.copy_serve(to.stores.clock.now()).await.expect("an answer"), "{at}: whole");
+    }
+}
+
+#[tokio::test]
+async fn wrong_and_missing_bytes_are_said_and_marked_and_healed() {
+    let (from, to) = (Side::new().await, Side::new().await);
+    from.fill().await;
+    let wrong = digest(&bytes(250_000, 1));
+    let missing = digest(&bytes(120_000, 2));
+    from.stores.storage.put(&key_of(&from, &wrong).await, bytes(250_000, 7).into()).await.expect("other bytes");
+    from.stores.storage.delete_many(&[key_of(&from, &missing).await]).await;
+    let seen = Seen::new();
+    let report = copy(&from.stores, &to.stores, CopyOptions::default(), &seen.watch()).await.expect("copied");
+    assert_eq!((report.damaged, report.late), (2, 0));
+    let said = seen.findings().join("\n");
+    assert!(said.contains(&format!("blob {wrong} is damaged: has the bytes of sha256:")), "{said}");
+    assert!(said.contains(&format!("blob {missing} is damaged: no object")), "{said}");
+    for blob in [&wrong, &missing] {
+        let pulled = to.pull("team/app", blob).await;
+        assert!(matches!(pulled, Err(RegistryError::BlobDamaged(_))), "{pulled:?}");
+    }
+    // Healed at the source, it is whole at the target after the next run.
+    let head = from.registry.stat_blob(&name("team/app"), &missing, true).await;
+    assert!(head.is_ok(), "the source has not noticed");
+    assert!(from.pull("team/app", &missing).await.is_err());
+    from.push("team/app", &bytes(120_000, 2)).await;
+    let report = run(&from, &to).await.expect("copied");
+    assert_eq!((report.moved.blobs, report.damaged), (1, 1));
+    assert_eq!(to.pull("team/app", &missing).await.expect("whole"), bytes(120_000, 2));
+}
+
+async fn key_of(side: &Side, digest: &bonded::oci::digest::Digest) -> Key {
+    use bonded::metadata::model::{BlobId, BlobLocation};
+    let blobs = side.stores.metadata.blob_scan(BlobId(0), 100).await.expect("blobs");
+    let blob = blobs.into_iter().find(|blob| blob.digest == *digest).expect("the blob");
+    match blob.location {
+        BlobLocation::Object(key) => key,
+        BlobLocation::Inline(_) => panic!("it has no object"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_during_the_run_is_fetched_by_the_next() {
+    let (from, to) = (Arc::new(Side::new().await), Side::new().await);
+    from.fill().await;
+    let late = bytes(40_000, 11);
+    let (pusher, data) = (Arc::clone(&from), late.clone());
+    let seen = Seen::at_stage(move |what| {
+        if what == "copying facts" {
+            let push = pusher.push("team/app", &data);
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(push));
+        }
+    });
+    let report = copy(&from.stores, &to.stores, CopyOptions::default(), &seen.watch()).await.expect("copied");
+    assert_eq!((report.damaged, report.late), (0, 1));
+    assert!(matches!(to.pull("team/app", &digest(&late)).await, Err(RegistryError::BlobDamaged(_))));
+    let report = run(&from, &to).await.expect("copied");
+    assert_eq!((report.moved.blobs, report.late), (1, 0));
+    assert_eq!(to.pull("team/app", &digest(&late)).await.expect("there"), late);
+    assert_eq!(to.facts().await, from.facts().await);
+}
+
+#[tokio::test]
+async fn adopted_objects_become_the_targets_own() {
+    let (from, to) = (Side::new().await, Side::new().await);
+    let (data, key) = (bytes(10_000, 1), Key::parse("docker/registry/v2/blobs/x/data").expect("a key"));
+    from.stores.storage.put(&key, data.clone().into()).await.expect("put");
+    let adopt = bonded::metadata::model::BlobAdopt {
+        blobs: vec![(digest(&data), Some((key.clone(), 10_000)))],
+        read_only: true,
+        now: from.stores.clock.now(),
+        lease_until: from.stores.clock.now(),
+    };
+    from.stores.metadata.blob_adopt(&name("a"), &adopt).await.expect("adopted");
+    run(&from, &to).await.expect("copied");
+    assert_eq!(to.pull("a", &digest(&data)).await.expect("there"), data);
+    to.sweep().await;
+    from.sweep().await;
+    assert!(to.stores.storage.stat(&key).await.is_err(), "garbage goes where it is ours");
+    assert!(from.stores.storage.stat(&key).await.is_ok(), "and stays where it is not");
+}
+
+#[tokio::test]
+async fn a_target_that_has_something_to_lose_is_refused() {
+    let (from, to, third) = (Side::new().await, Side::new().await, Side::new().await);
+    from.fill().await;
+    assert!(refusal(run(&from, &from).await).contains("the same database"));
+    third.push("a", b"mine").await;
+    assert!(refusal(run(&from, &third).await).contains("not empty"));
+    let with_objects = Side::new().await;
+    let stray = Key::opaque("00000000000000000000000000000000");
+    with_objects.stores.storage.put(&stray, "stray".into()).await.expect("put");
+    assert!(refusal(run(&from, &with_objects).await).contains("store is not empty"));
+    run(&from, &to).await.expect("copied");
+    assert!(refusal(run(&third, &to).await).contains("a copy of another registry"));
+    assert!(to.stores.metadata.copy_serve(to.stores.clock.now()).await.expect("an answer"));
+    assert!(refusal(run(&from, &to).await).contains("has been served"));
+    run(&to, &Side::new().await).await.expect("what was copied and served can be copied on");
+}

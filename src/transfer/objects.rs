@@ -154,7 +154,8 @@ impl AppendSource for Proof {
     }
 }
 
-/// Tasks of which a few run at the same time; dropping it stops them.
+/// Tasks of which a few run at the same time. After the first failure no further one begins, and it is given only when
+/// those that run have ended: what they write cannot come between a later run and what that one looks at.
 #[derive(Debug)]
 pub(super) struct Crew<T> {
     tasks: JoinSet<Result<T>>,
@@ -176,7 +177,11 @@ impl<T: Send + 'static> Crew<T> {
     pub(super) async fn next(&mut self) -> Result<Option<T>> {
         match self.tasks.join_next().await {
             None => Ok(None),
-            Some(ended) => ended?.map(Some),
+            Some(Ok(Ok(ended))) => Ok(Some(ended)),
+            Some(failed) => {
+                while self.tasks.join_next().await.is_some() {}
+                failed?.map(Some)
+            }
         }
     }
 }

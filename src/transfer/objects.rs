@@ -32,7 +32,7 @@ pub(super) async fn store(
     watch: &Arc<dyn Watch>,
 ) -> Result<Moved> {
     let state = begin(storage, key).await?;
-    let hint = AppendHint { remaining: Some(size), closing: true };
+    let hint = AppendHint { remaining: Some(size), closing: true, writer: 0 };
     let mut proof = Proof::new(stream, digest, size, Arc::clone(watch));
     let appended = match storage.append(key, state.clone(), 0, Bytes::new(), hint, &mut proof).await {
         Ok(appended) => appended,
@@ -151,6 +151,15 @@ impl AppendSource for Proof {
 
     async fn checkpoint(&mut self, _offset: u64, _state: &DriverState) -> std::result::Result<(), AppendError> {
         Ok(())
+    }
+
+    async fn stage(
+        &mut self,
+        _stored: u64,
+        _state: &DriverState,
+        _tail: Bytes,
+    ) -> std::result::Result<bool, AppendError> {
+        Ok(false)
     }
 }
 

@@ -38,8 +38,7 @@ async fn damage_ends_a_copy_with_one_and_is_said() {
     served.push("team/app", &ImageBuilder::new().layer(&layer)).await;
     fs::write(object(&served.data()), bytes(100_000, 2)).expect("other bytes");
     let folder = tempfile::tempdir().expect("a folder");
-    let copied =
-        run(&["store", "copy", "--from", text(&served.data()), "--to", text(&folder.path().join("to"))]).await;
+    let copied = run(&["store", "copy", "--from", text(&served.data()), "--to", text(&folder.path().join("to"))]).await;
     assert_eq!(copied.status.code(), Some(1), "{copied:?}");
     let said = stdout(&copied);
     assert!(said.starts_with(&format!("blob {} is damaged: has the bytes of ", sha256(&layer))), "{said}");

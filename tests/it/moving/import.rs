@@ -180,8 +180,14 @@ async fn whatever_is_left_out_is_said() {
     let lost_digest = sha256(&lost.manifest());
     for expected in [
         format!("broken/app: blob {} has a link and no bytes", sha256(b"this layer was lost")),
-        format!("broken/app: manifest {lost_digest} names content that is not there: {}", sha256(b"this layer was lost")),
-        format!("broken/app: manifest {} names content that is not there: {lost_digest}", sha256(&index(&[lost.manifest()]))),
+        format!(
+            "broken/app: manifest {lost_digest} names content that is not there: {}",
+            sha256(b"this layer was lost")
+        ),
+        format!(
+            "broken/app: manifest {} names content that is not there: {lost_digest}",
+            sha256(&index(&[lost.manifest()]))
+        ),
         format!("broken/app: manifest {}: ", sha256(schema1)),
         format!("broken/app: manifest {swapped}: has the bytes of sha256:"),
         format!("broken/app: manifest {} is not there", sha256(b"never written")),
@@ -206,7 +212,10 @@ async fn garbage_goes_unless_the_store_is_only_read() {
         old.layer("library/app", b"named by nobody");
         let side = old.opened().await;
         run(&side, ImportOptions { read_only, ..options() }).await;
-        assert_eq!(side.pull("library/app", &digest(b"named by nobody")).await.expect("it has a link"), b"named by nobody");
+        assert_eq!(
+            side.pull("library/app", &digest(b"named by nobody")).await.expect("it has a link"),
+            b"named by nobody"
+        );
         side.registry.delete_repository(&name("library/app"), Purge::Later).await.expect("deleted");
         side.sweep().await;
         for gone in [sha256(&bytes(30_000, 1)), sha256(b"named by nobody")] {

@@ -76,7 +76,7 @@ async fn late_reference() {
         let image = Image::new(&format!("image {run}")).blob(&blob).tag("t");
         let collect = async {
             nodes.node(1).membership_collect(at(2 * DAY), 10).await.expect("a pass");
-            nodes.node(1).blob_collect(at(2 * DAY), 10).await.expect("a pass");
+            nodes.node(1).blob_collect(at(2 * DAY), at(2 * DAY), 10).await.expect("a pass");
         };
         let (put, ()) = tokio::join!(image.put(nodes.node(0), &place, 2 * DAY), collect);
         let found = find(nodes.node(0), &place, &blob).await.is_some();
@@ -99,7 +99,7 @@ async fn ghost_head() {
         push_blob(nodes.node(0), &place, &blob, 0).await;
         let collect = async {
             nodes.node(1).membership_collect(at(2 * DAY), 10).await.expect("a pass");
-            nodes.node(1).blob_collect(at(2 * DAY), 10).await.expect("a pass");
+            nodes.node(1).blob_collect(at(2 * DAY), at(2 * DAY), 10).await.expect("a pass");
         };
         let (seen, ()) = tokio::join!(head(nodes.node(0), &place, &blob, 2 * DAY), collect);
         nodes.node(1).membership_collect(at(2 * DAY), 10).await.expect("a pass");
@@ -408,7 +408,7 @@ async fn many_commits_of_one_digest() {
         let commits = join_all(
             holds.iter().enumerate().map(|(n, (hold, blob))| nodes.node(n).upload_commit(hold, blob, at(DAY))),
         );
-        let (commits, _) = tokio::join!(commits, nodes.node(1).blob_collect(at(2), 10));
+        let (commits, _) = tokio::join!(commits, nodes.node(1).blob_collect(at(2), at(2), 10));
         assert!(commits.into_iter().all(|commit| commit.expect("an answer")));
         nodes.check().await;
         let kept = nodes.node(0).blob_keys(&[blob_id(nodes.node(0), "r0", &text).await]).await.expect("keys");
@@ -459,10 +459,10 @@ async fn a_mount_against_the_end_of_its_source() {
         let source = repo(&from);
         let end = async {
             nodes.node(1).blob_delete(&source, &mount.digest, at(1)).await.expect("a delete");
-            nodes.node(1).blob_collect(at(1), 10).await.expect("a pass");
+            nodes.node(1).blob_collect(at(1), at(1), 10).await.expect("a pass");
         };
         let (mounted, (), _) =
-            tokio::join!(nodes.node(0).blob_mount(&mount), end, nodes.node(2).blob_collect(at(1), 10));
+            tokio::join!(nodes.node(0).blob_mount(&mount), end, nodes.node(2).blob_collect(at(1), at(1), 10));
         let mounted = mounted.expect("a mount").is_some();
         assert_eq!(find(nodes.node(2), &to, &blob).await.is_some(), mounted);
         sweep(nodes.node(2), 1).await;
@@ -506,7 +506,7 @@ async fn many_collectors() {
         let node = nodes.owned(n);
         async move {
             let ended = node.membership_collect(at(DAY), 5).await.expect("a pass").rows;
-            let doomed = node.blob_collect(at(DAY), 5).await.expect("a pass").rows;
+            let doomed = node.blob_collect(at(DAY), at(DAY), 5).await.expect("a pass").rows;
             let claimed = node.deletion_claim(at(DAY), 5).await.expect("a claim").len();
             (ended, doomed, claimed)
         }

@@ -35,7 +35,7 @@ async fn nothing_is_lost_or_left_over() {
         nodes.node(name).repository_delete(&repo(&format!("r{name}")), at(9 * DAY), at(9 * DAY)).await.expect("an end");
     }
     for _ in 0..100 {
-        nodes.node(0).blob_collect(at(9 * DAY), 100).await.expect("a pass");
+        nodes.node(0).blob_collect(at(9 * DAY), at(9 * DAY), 100).await.expect("a pass");
     }
     nodes.check().await;
     assert_eq!(nodes.count("SELECT count(*) FROM blobs").await, 0, "nothing is left when every repository has ended");
@@ -105,7 +105,7 @@ async fn write(store: &PostgresStore, random: &Random, step: i64) {
             store.manifest_collect(at(3 * DAY), 3).await.expect("a pass");
             store.membership_collect(at(3 * DAY), 5).await.expect("a pass");
         }
-        14 => drop(store.blob_collect(at(3 * DAY), 5).await.expect("a pass")),
+        14 => drop(store.blob_collect(at(3 * DAY), at(3 * DAY), 5).await.expect("a pass")),
         _ => {
             drop(tagged(store, &place, "t0").await);
             drop(take(store, &place, 1, None, now).await);

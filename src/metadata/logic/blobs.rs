@@ -47,8 +47,12 @@ pub(super) async fn lease<C: Conn>(
     digest: &Digest,
     lease: HeadLease,
 ) -> Result<Option<BlobRecord>> {
-    // The collector has ended the membership by the time that this lock is given, or leaves it alone from here on.
-    tx.run(&sql::LOCK_TO_LEASE, &[repo.as_str().into(), Value::shown(digest)]).await?;
+    // The collector has ended the membership by the time that this is given, or leaves it alone from here on.
+    let member: Option<(i64, i64)> =
+        tx.first(&sql::FIND_TO_LEASE, &[repo.as_str().into(), Value::shown(digest)]).await?;
+    if member.is_none() {
+        return Ok(None);
+    }
     let Some((row, renewal)) = find_leased(tx, repo, digest, lease).await? else { return Ok(None) };
     if let Some(until) = renewal {
         let leased = tx.run(&sql::LEASE, values![row.repo_id, row.blob.id, until]).await?;
@@ -81,17 +85,14 @@ pub(super) async fn delete<C: Conn>(
     digest: &Digest,
     now: Timestamp,
 ) -> Result<BlobDeleted> {
-    // A manifest that names the blob has been stored by the time that this lock is given, or finds the blob gone.
-    tx.run(&sql::LOCK_TO_LEAVE, &[repo.as_str().into(), Value::shown(digest)]).await?;
-    let found: Option<(i64, i64, Option<String>)> =
-        tx.first(&sql::FIND_REFERENCED, &[repo.as_str().into(), Value::shown(digest)]).await?;
-    let (repo_id, blob_id) = match found {
-        None => return Ok(BlobDeleted::Unknown),
-        Some((_, blob_id, Some(by))) => {
-            return parse("manifests", "digest", format!("naming blob {blob_id}"), &by).map(BlobDeleted::Referenced);
-        }
-        Some((repo_id, blob_id, None)) => (repo_id, blob_id),
-    };
+    // A manifest that names the blob has been stored by the time that this is given, or finds the blob gone.
+    let member: Option<(i64, i64)> =
+        tx.first(&sql::FIND_TO_LEAVE, &[repo.as_str().into(), Value::shown(digest)]).await?;
+    let Some((repo_id, blob_id)) = member else { return Ok(BlobDeleted::Unknown) };
+    let named_by: Option<(String,)> = tx.first(&sql::NAMED_BY, values![repo_id, blob_id]).await?;
+    if let Some((by,)) = named_by {
+        return parse("manifests", "digest", format!("naming blob {blob_id}"), &by).map(BlobDeleted::Referenced);
+    }
     let left = tx.run(&sql::LEAVE, values![repo_id, blob_id]).await?;
     expect_rows(&sql::LEAVE, 1, left)?;
     orphan(tx, &[blob_id], now).await?;

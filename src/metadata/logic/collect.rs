@@ -38,10 +38,8 @@ pub(super) async fn manifests<C: Conn>(tx: &mut C, now: Timestamp, limit: u32) -
             tx.run(&sql::KEEP_MANIFEST, values![manifest.id]).await?;
             continue;
         }
-        let named = manifests::named_blobs(tx, manifest.id).await?;
-        blobs::lock(tx, manifest.repo_id, &named).await?;
         // What refers to it has waited as long as it has, so it may go in the next pass.
-        manifests::remove(tx, manifest.repo_id, manifest.id, &manifest.digest, now, now).await?;
+        let named = manifests::remove(tx, manifest.repo_id, manifest.id, &manifest.digest, now, now).await?;
         blobs::release(tx, manifest.repo_id, &named, None, now).await?;
         collected.rows += 1;
         collected.bytes += unsigned("manifests", "payload", manifest.id, manifest.bytes)?;

@@ -339,19 +339,14 @@ pub(super) async fn end<C: Conn>(
 ) -> Result<Vec<i64>> {
     tx.run(&EVENTS_OF_MANIFEST, values![id, repo_id, now]).await?;
     tx.run(&DELETE_OF_MANIFEST, values![id, repo_id]).await?;
-    let blobs = named_blobs(tx, id).await?;
-    blobs::lock(tx, repo_id, &blobs).await?;
-    remove(tx, repo_id, id, digest, referrers_until, now).await?;
+    let blobs = remove(tx, repo_id, id, digest, referrers_until, now).await?;
     blobs::release(tx, repo_id, &blobs, end_leases_before, now).await?;
     Ok(blobs)
 }
 
-/// Ids of the blobs that a stored manifest names.
-pub(super) async fn named_blobs<C: Conn>(tx: &mut C, id: i64) -> Result<Vec<i64>> {
-    tx.column(&sql::NAMED_BLOBS, values![id]).await
-}
-
 /// Removes a manifest that has no tag and no parent; its referrers may go from `referrers_until` on.
+///
+/// Says which blobs it named, in order; their memberships are locked.
 pub(super) async fn remove<C: Conn>(
     tx: &mut C,
     repo_id: i64,
@@ -359,10 +354,20 @@ pub(super) async fn remove<C: Conn>(
     digest: &str,
     referrers_until: Timestamp,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Vec<i64>> {
+    let known: Vec<i64> = tx.column(&sql::NAMED_BLOBS, values![id]).await?;
+    blobs::lock(tx, repo_id, &known).await?;
+    let gone: Vec<Option<i64>> = tx.column(&sql::DELETE_EDGES, values![id]).await?;
+    let mut named: Vec<i64> = gone.into_iter().flatten().collect();
+    named.sort_unstable();
+    named.dedup();
+    if named != known {
+        // A blob that one of the edges waited for has come since.
+        blobs::lock(tx, repo_id, &named).await?;
+    }
     tx.run(&sql::FREE_CHILDREN, values![id, repo_id, now]).await?;
     let done = tx.run(&sql::DELETE, values![id]).await?;
     expect_rows(&sql::DELETE, 1, done)?;
     tx.run(&sql::END_REFERRERS, values![repo_id, digest, referrers_until]).await?;
-    Ok(())
+    Ok(named)
 }

@@ -13,15 +13,15 @@ super::statements! { "blobs":
         FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
         WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 AND b.damaged_at IS NULL";
 
-    /// Keeps a membership as it is, until the transaction ends, for one who may change its lease.
-    LOCK_TO_LEASE = locking!("SELECT rb.blob_id \
+    /// A membership that stays as it is, until the transaction ends, for one who may change its lease.
+    FIND_TO_LEASE = concat!("SELECT rb.repo_id, rb.blob_id \
         FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 FOR NO KEY UPDATE OF rb");
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2", locking!(" FOR NO KEY UPDATE OF rb"));
 
-    /// Keeps a membership as it is, until the transaction ends, for one who may end it.
-    LOCK_TO_LEAVE = locking!("SELECT rb.blob_id \
+    /// The same for one who may end it.
+    FIND_TO_LEAVE = concat!("SELECT rb.repo_id, rb.blob_id \
         FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 FOR UPDATE OF rb");
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2", locking!(" FOR UPDATE OF rb"));
 
     /// Keeps memberships as they are, until the transaction ends, for one who will change their leases.
     LOCK_MEMBERSHIPS = locking!("SELECT blob_id FROM repo_blobs WHERE repo_id = $1 AND blob_id = ANY ($2) \
@@ -89,12 +89,9 @@ super::statements! { "blobs":
     LEASE = "UPDATE repo_blobs SET lease_until = $3, gc_after = $3 WHERE repo_id = $1 AND blob_id = $2 \
         AND (lease_until IS NULL OR lease_until < $3)";
 
-    /// A blob and a manifest of the repository that names it.
-    FIND_REFERENCED = "SELECT rb.repo_id, rb.blob_id, (SELECT m.digest FROM manifest_blobs e \
-            JOIN manifests m ON m.id = e.manifest_id \
-            WHERE e.repo_id = rb.repo_id AND e.blob_id = rb.blob_id LIMIT 1) AS named_by \
-        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2";
+    /// A manifest of a repository that names a blob.
+    NAMED_BY = "SELECT m.digest FROM manifest_blobs e JOIN manifests m ON m.id = e.manifest_id \
+        WHERE e.repo_id = $1 AND e.blob_id = $2 LIMIT 1";
 
     /// The end of a membership.
     LEAVE = "DELETE FROM repo_blobs WHERE repo_id = $1 AND blob_id = $2";

@@ -65,7 +65,10 @@ super::statements! { "manifests":
     FREE_CHILDREN = "UPDATE manifests SET untagged_since = $3 WHERE repo_id = $2 AND untagged_since IS NOT NULL \
         AND id IN (SELECT c.child_id FROM manifest_children c WHERE c.parent_id = $1 AND c.child_id IS NOT NULL)";
 
-    /// Its end; its edges go with it.
+    /// The end of what it names.
+    DELETE_EDGES = "DELETE FROM manifest_blobs WHERE manifest_id = $1 RETURNING blob_id";
+
+    /// Its end; what it lists goes with it.
     DELETE = "DELETE FROM manifests WHERE id = $1";
 
     /// Referrers in digest order.

@@ -81,6 +81,7 @@ macro_rules! contract {
             tags: [
                 tags_come_in_byte_order_and_pages
                 tags_of_a_repository_without_manifests_are_unknown
+                a_page_may_start_after_any_text
                 a_tag_moves
                 an_immutable_tag_stays
                 deleting_a_tag_leaves_the_manifest

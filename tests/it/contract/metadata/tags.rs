@@ -74,3 +74,21 @@ pub(super) async fn a_manifest_with_an_immutable_tag_cannot_be_deleted(store: &d
     assert_eq!(delete_with(store, "r", "m", 1, None, &rules).await, ManifestDeleted::Immutable(tag("v1")));
     assert_eq!(tagged(store, "r", "a").await.as_deref(), Some("m"));
 }
+
+/// Where a page starts is the client's text, and what no name can be is no error: not even the NUL that Postgres refuses.
+pub(super) async fn a_page_may_start_after_any_text(store: &dyn MetadataStore) {
+    let image = Image::new("m").artifact_type("a/b").tag("a").tag("b").tag("c");
+    image.push(store, "r", 0).await;
+    Image::new("s").artifact_type("a/b").subject("m").push(store, "r", 0).await;
+    let cases = [("", 3), ("a", 2), ("a\0", 2), ("a\0zzz", 2), ("\0", 3), ("b\u{10ffff}", 1), ("é", 0)];
+    for (after, left) in cases {
+        let tags = store.tag_list(&repo("r"), Some(after), 10).await.expect("a list").expect("tags");
+        assert_eq!(tags.len(), left, "{after:?}");
+    }
+    assert_eq!(store.repository_list(Some("q\0"), 10).await.expect("a list").len(), 1);
+    let subject = digest("m");
+    for (artifact_type, found) in [("a/b", 1), ("a/b\0", 0), ("\0", 0), ("é", 0)] {
+        let referrers = store.referrer_list(&repo("r"), &subject, Some(artifact_type), Some("\0"), 10).await;
+        assert_eq!(referrers.expect("a list").len(), found, "{artifact_type:?}");
+    }
+}

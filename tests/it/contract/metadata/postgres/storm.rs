@@ -30,6 +30,8 @@ async fn nothing_is_lost_or_left_over() {
     for ended in join_all(writers).await {
         ended.expect("a writer that met no error");
     }
+    let deadlocks = nodes.count("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await;
+    eprintln!("{deadlocks} deadlocks");
     nodes.check().await;
     for name in 0..3 {
         nodes.node(name).repository_delete(&repo(&format!("r{name}")), at(9 * DAY), at(9 * DAY)).await.expect("an end");
@@ -45,9 +47,10 @@ async fn nothing_is_lost_or_left_over() {
 async fn write(store: &PostgresStore, random: &Random, step: i64) {
     let place = format!("r{}", random.below(3));
     let name = repo(&place);
-    let blob = |n: u64| format!("blob {n}");
-    let (one, two) = (blob(random.below(5)), blob(random.below(5)));
-    let image = format!("image {}", random.below(6));
+    // What a manifest names follows from what it is called, since its name is its bytes.
+    let n = random.below(6);
+    let (one, two) = (format!("blob {}", n % 5), format!("blob {}", (n + 2) % 5));
+    let (image, index) = (format!("image {n}"), format!("index {n}"));
     // Leases end in the middle of it all, for who comes late.
     let now = if random.permille(300) { 2 * DAY + step } else { step };
     match random.below(16) {
@@ -66,8 +69,7 @@ async fn write(store: &PostgresStore, random: &Random, step: i64) {
             image.put(store, &place, now).await;
         }
         8 => {
-            let index = Image::new(&format!("index {}", random.below(3))).child(&image).child(&one).sparse();
-            index.put(store, &place, now).await;
+            Image::new(&index).child(&image).child(&one).sparse().put(store, &place, now).await;
         }
         9 => {
             let signature = Image::new(&format!("signature of {image}")).subject(&image).blob(&one).sparse();
@@ -75,7 +77,7 @@ async fn write(store: &PostgresStore, random: &Random, step: i64) {
         }
         10 => {
             let immutable = ImmutableTags::default();
-            let target = if random.permille(500) { image } else { format!("index {}", random.below(3)) };
+            let target = if random.permille(500) { image } else { index };
             let delete = ManifestDelete {
                 repo: &name,
                 digest: &digest(&target),

@@ -19,6 +19,7 @@ pub mod sqlite;
 use std::fmt;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::oci::digest::Digest;
@@ -101,6 +102,9 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
 
     /// Records progress. `false`: the session is not the caller's any more, nothing was recorded.
     async fn upload_checkpoint(&self, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool>;
+
+    /// The bytes that are kept for a session. `None`: it is not the caller's any more.
+    async fn upload_tail(&self, hold: &UploadHold) -> Result<Option<Bytes>>;
 
     /// Whether the session is still the caller's; pushes its expiry.
     async fn upload_renew(&self, hold: &UploadHold, expires_at: Timestamp) -> Result<bool>;

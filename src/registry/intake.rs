@@ -274,6 +274,14 @@ impl AppendSource for Intake<'_> {
         let new = self.not_kept(stored, &tail);
         self.keep((self.offset, hash_state), stored, state, new).await.map(|()| true)
     }
+
+    async fn staged(&mut self) -> std::result::Result<Bytes, AppendError> {
+        match self.metadata().upload_tail(&self.hold).await {
+            Ok(Some(tail)) => Ok(tail),
+            Ok(None) => Err(self.fail(Fault::Fenced)),
+            Err(error) => Err(self.fail(Fault::Refused(error.into()))),
+        }
+    }
 }
 
 /// A hasher that runs beside the transfer: at most one batch is being hashed while the next one fills.

@@ -105,10 +105,11 @@ impl Registry {
         }
         let hint = AppendHint { remaining: declared, closing: false, writer: session.writer() };
         let mut intake = self.intake(&session, Progress::Kept, body);
-        let stored = self.store_body(&session, hint, None, &mut intake).await?;
+        let stored = self.store_body(&session, hint, None, &mut intake).await;
         if intake.is_fenced() {
             return Err(self.fenced(repo, id).await);
         }
+        let stored = stored?;
         let taken = intake.offset() - start;
         if let Some(declared) = declared
             && taken > declared
@@ -116,7 +117,9 @@ impl Registry {
             return Err(RegistryError::SizeMismatch { declared, actual: taken });
         }
         let outcome = intake.outcome();
-        self.record_progress(&session, stored, &mut intake).await?;
+        if !self.record_progress(&session, stored, &mut intake).await? {
+            return Err(self.fenced(repo, id).await);
+        }
         outcome?;
         match declared {
             Some(declared) if taken != declared => Err(RegistryError::SizeMismatch { declared, actual: taken }),
@@ -151,10 +154,11 @@ impl Registry {
         let start = session.record.received;
         let hint = AppendHint { remaining: declared, closing: true, writer: session.writer() };
         let mut intake = self.intake(&session, Progress::AllOrNothing, body);
-        let stored = self.store_body(&session, hint, Some(digest), &mut intake).await?;
+        let stored = self.store_body(&session, hint, Some(digest), &mut intake).await;
         if intake.is_fenced() {
             return Err(self.fenced(repo, id).await);
         }
+        let stored = stored?;
         intake.outcome()?;
         let taken = intake.offset() - start;
         if let Some(declared) = declared
@@ -262,14 +266,16 @@ impl Registry {
         match self.storage.append(&key, state, stored, tail, hint, intake).await {
             Ok(appended) => Ok(Stored { key: Some(key), appended }),
             Err(AppendError::Storage(error)) => Err(error.into()),
-            // The source said stop; it knows why.
+            // The source said stop, and it knows why; that another writer has the session is for the caller to see.
             Err(AppendError::Fenced) => {
-                Err(intake.outcome().err().unwrap_or(RegistryError::UploadRange { received: record.received }))
+                let fenced = RegistryError::UploadRange { received: record.received };
+                Err(if intake.is_fenced() { fenced } else { intake.outcome().err().unwrap_or(fenced) })
             }
         }
     }
 
-    async fn record_progress(&self, session: &Session, stored: Stored, intake: &mut Intake<'_>) -> Result<()> {
+    /// Records how far the session is. `false`: it is not ours any more.
+    async fn record_progress(&self, session: &Session, stored: Stored, intake: &mut Intake<'_>) -> Result<bool> {
         let Appended { state, stored, tail } = stored.appended;
         let received = stored + tail.len() as u64;
         let checkpoint = Checkpoint {
@@ -280,11 +286,7 @@ impl Registry {
             tail_new: intake.not_kept(stored, &tail),
             expires_at: self.clock.now().after(self.options.upload_ttl),
         };
-        if self.metadata.upload_checkpoint(&session.hold, &checkpoint).await? {
-            Ok(())
-        } else {
-            Err(RegistryError::UploadRange { received: session.record.received })
-        }
+        Ok(self.metadata.upload_checkpoint(&session.hold, &checkpoint).await?)
     }
 
     /// Compares the digest, completes the object and turns the session into a blob.
@@ -329,21 +331,27 @@ impl Registry {
     }
 
     /// Goes on with a PUT that came to completing the object and was lost: the right size under our own key is our object.
+    /// When there is no object yet, and the lost request had no bytes of its own, completing it is done again.
     async fn finish_completing(&self, session: &Session, begun: &Digest, digest: &Digest) -> Result<()> {
         let record = &session.record;
         let Some(key) = record.object_key.clone().filter(|_| begun == digest) else {
             return Err(RegistryError::UploadUnknown);
         };
+        let size = record.received;
         match self.storage.stat(&key).await {
-            Ok(size) if size == record.received => {
-                let actual = self.hash_object(&key, size, digest.algorithm()).await?;
-                self.require_digest(session, digest, actual).await?;
-                self.commit_as(session, digest, size, BlobLocation::Object(key)).await
+            Ok(found) if found == size => {}
+            Ok(_) => return Err(RegistryError::UploadUnknown),
+            Err(StorageError::NotFound { .. }) => {
+                // A driver whose state does not end where the kept bytes begin says that the upload is lost: the last bytes
+                // were in the lost request, and nobody has them any more.
+                let stored = size.saturating_sub(record.tail.len() as u64);
+                self.storage.complete(&key, record.driver_state.clone(), stored, record.tail.clone()).await?;
             }
-            // The last bytes were in the lost request, and nobody has them any more.
-            Ok(_) | Err(StorageError::NotFound { .. }) => Err(RegistryError::UploadUnknown),
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
+        let actual = self.hash_object(&key, size, digest.algorithm()).await?;
+        self.require_digest(session, digest, actual).await?;
+        self.commit_as(session, digest, size, BlobLocation::Object(key)).await
     }
 
     async fn require_digest(&self, session: &Session, declared: &Digest, actual: Digest) -> Result<()> {

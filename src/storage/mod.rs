@@ -129,6 +129,12 @@ pub trait AppendSource: Send {
     /// # Errors
     /// [`AppendError::Fenced`], as for [`checkpoint`](Self::checkpoint).
     async fn stage(&mut self, stored: u64, state: &DriverState, tail: Bytes) -> Result<bool, AppendError>;
+
+    /// The bytes that the registry keeps since the last [`stage`](Self::stage), for a driver that has let go of them.
+    ///
+    /// # Errors
+    /// [`AppendError::Fenced`], as for [`checkpoint`](Self::checkpoint).
+    async fn staged(&mut self) -> Result<Bytes, AppendError>;
 }
 
 /// What is known about the bytes that will come, so that a driver may choose the cheapest way.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Instance, LoadOptions, Rows};
@@ -104,6 +105,10 @@ impl<D: Database> MetadataStore for D {
 
     async fn upload_checkpoint(&self, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool> {
         work!(self.write, [hold, checkpoint], |tx| uploads::checkpoint(tx, &hold, &checkpoint))
+    }
+
+    async fn upload_tail(&self, hold: &UploadHold) -> Result<Option<Bytes>> {
+        work!(self.read, [hold], |conn| uploads::held_tail(conn, &hold))
     }
 
     async fn upload_renew(&self, hold: &UploadHold, expires_at: Timestamp) -> Result<bool> {

@@ -3,7 +3,6 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::clock::Timestamp;
-use crate::metadata::Result;
 use crate::metadata::logic::{Conn, Value, blobs, collect, repositories, values};
 use crate::metadata::model::{
     BlobLocation, Checkpoint, NewBlob, NewUpload, UploadHold, UploadId, UploadRecord, UploadState, UploadTake,
@@ -12,6 +11,7 @@ use crate::metadata::model::{
 use crate::metadata::rows::{UploadRow, expect_rows, inconsistent, signed, unsigned, upload_state};
 use crate::metadata::sql::repositories::SHARE_OF_UPLOAD;
 use crate::metadata::sql::{Statement, uploads as sql};
+use crate::metadata::{MetadataError, Result};
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
 use crate::storage::{DriverState, Key};
@@ -72,24 +72,44 @@ pub(super) async fn take<C: Conn>(
     Ok(UploadTaken::Taken(Box::new(record)))
 }
 
-/// The kept bytes as one piece; they must have no gap, and end where an open session stands.
+/// The kept bytes of a session that is the caller's.
+pub(super) async fn held_tail<C: Conn>(conn: &mut C, hold: &UploadHold) -> Result<Option<Bytes>> {
+    let (tail, _) = kept(conn, hold.id.as_str()).await?;
+    // Asked last: only a later holder changes the rows, so what was read before it came is ours.
+    Ok(held(conn, hold).await?.map(|_| tail))
+}
+
+/// The kept bytes as one piece; they must end where an open session stands.
 async fn tail<C: Conn>(tx: &mut C, record: &UploadRecord) -> Result<Bytes> {
-    let rows: Vec<(i64, Vec<u8>)> = tx.all(&sql::TAIL, values![record.id.as_str()]).await?;
-    let wrong = |at: i64| inconsistent("upload_tail", "start", record.id.as_str(), format!("a gap before byte {at}"));
+    let id = record.id.as_str();
+    let (tail, end) = kept(tx, id).await?;
+    match end {
+        None => Ok(tail),
+        Some(end) if end == signed(record.received) => Ok(tail),
+        Some(end) if record.state == UploadState::Open => Err(gap(id, end)),
+        // A session about to complete took bytes that are not kept, in the request that was to complete it. Those that
+        // are kept lie before them and are of no use without.
+        Some(_) => Ok(Bytes::new()),
+    }
+}
+
+fn gap(id: &str, at: i64) -> MetadataError {
+    inconsistent("upload_tail", "start", id, format!("a gap before byte {at}"))
+}
+
+/// The kept bytes as one piece, which must have no gap, and their end.
+async fn kept<C: Conn>(conn: &mut C, id: &str) -> Result<(Bytes, Option<i64>)> {
+    let rows: Vec<(i64, Vec<u8>)> = conn.all(&sql::TAIL, values![id]).await?;
     let mut next = rows.first().map(|(start, _)| *start);
     let mut tail = BytesMut::new();
     for (start, bytes) in rows {
         if next != Some(start) {
-            return Err(wrong(start));
+            return Err(gap(id, start));
         }
         tail.extend_from_slice(&bytes);
         next = Some(start.saturating_add(signed(bytes.len() as u64)));
     }
-    match next {
-        // A session about to complete has taken bytes that are not kept: they are in the request that completes it.
-        Some(end) if record.state == UploadState::Open && end != signed(record.received) => Err(wrong(end)),
-        _ => Ok(tail.freeze()),
-    }
+    Ok((tail.freeze(), next))
 }
 
 pub(super) async fn intend<C: Conn>(tx: &mut C, hold: &UploadHold, key: &Key) -> Result<bool> {

@@ -35,6 +35,10 @@ impl AppendSource for Blocking {
     async fn stage(&mut self, _stored: u64, _state: &DriverState, _tail: Bytes) -> Result<bool, AppendError> {
         Ok(true)
     }
+
+    async fn staged(&mut self) -> Result<Bytes, AppendError> {
+        Ok(Bytes::new())
+    }
 }
 
 #[test]

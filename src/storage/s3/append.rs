@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use crate::storage::s3::buffer::Buffer;
 use crate::storage::s3::calls::Inner;
-use crate::storage::s3::error::Failed;
+use crate::storage::s3::client::RETRY_PAUSE;
+use crate::storage::s3::error::{Failed, lost};
 use crate::storage::s3::plan::{NUMBER_MAX, PART_BYTES_MIN, Plan, equal_size};
 use crate::storage::s3::remove::abort_uploads;
 use crate::storage::s3::state::{Part, State};
@@ -30,8 +31,8 @@ const FIRST_STEP_BYTES: usize = 512 << 10;
 /// A part that needs more than this gets its whole memory at once, as many such parts could never wait step by step.
 const STEPWISE_BYTES_MAX: usize = 16 << 20;
 
-/// An upload that recorded nothing for so long does, or at least asks whether it still has its session.
-const RECORD_AFTER: Duration = Duration::from_secs(10);
+/// What an upload without a buffer takes from its body to see that it goes on, in bytes.
+const PEEK_BYTES: usize = 64 << 10;
 
 /// Longest time to tidy up after a failure.
 const TIDY_MAX: Duration = Duration::from_secs(10);
@@ -50,10 +51,16 @@ pub(super) struct Append<'a> {
     /// The body has ended; what is left is recorded by whoever called.
     ended: bool,
     buffer: Buffer,
+    /// Bytes that the buffer held when it was given back; the registry keeps them.
+    given_back: usize,
     /// Offset of the end of the buffer.
     offset: u64,
+    /// Offset of the end of the last piece taken from the source.
+    taken: u64,
     /// Offset of the source's first byte; earlier ones cannot be marked.
     source_start: u64,
+    /// Offsets that were marked and lie in the buffer or at its end.
+    marks: Vec<u64>,
     /// How many bytes will come, when that is known.
     remaining: Option<u64>,
     /// The last recorded offset.
@@ -100,8 +107,11 @@ impl<'a> Append<'a> {
             unrecorded: false,
             ended: false,
             buffer: Buffer::default(),
+            given_back: 0,
             offset,
+            taken: source_start,
             source_start,
+            marks: Vec::new(),
             remaining: hint.remaining.map(|remaining| remaining + tail as u64),
             recorded: None,
             recorded_at: Instant::now(),
@@ -121,23 +131,44 @@ impl<'a> Append<'a> {
         result
     }
 
-    async fn try_run(&mut self, mut tail: Bytes, closing: bool) -> Step<Appended> {
-        while !tail.is_empty() {
-            let room = self.room().await?;
-            self.push(&tail.split_to(room.min(tail.len())));
+    async fn try_run(&mut self, tail: Bytes, closing: bool) -> Step<Appended> {
+        if closing && self.remaining == Some(tail.len() as u64) && !self.disturbed {
+            // Nothing will come, so the tail needs no second place in memory; most sessions are closed so.
+            let Some(piece) = self.piece(PEEK_BYTES).await? else {
+                self.source.mark(self.taken);
+                return Ok(Appended { state: self.state.encode(false), stored: self.state.stored, tail });
+            };
+            self.take_in(tail).await?;
+            self.taken += piece.len() as u64;
+            self.take_in(piece).await?;
+        } else {
+            self.take_in(tail).await?;
         }
-        drop(tail);
         loop {
-            let room = self.room().await?;
-            let Some(piece) = self.piece(room).await? else { break };
-            self.push(&piece);
+            let room = if self.remaining == Some(0) { 0 } else { self.room().await? };
+            // Without room only the end of the body is waited for, or a sign of life.
+            let Some(piece) = self.piece(if room == 0 { PEEK_BYTES } else { room }).await? else { break };
+            self.taken += piece.len() as u64;
+            self.take_in(piece).await?;
         }
         self.finish(closing).await
     }
 
-    /// Bytes that the buffer takes; waits for memory, and for parts on their way, until there are some.
+    /// Brings bytes into the buffer, and parts on their way.
+    async fn take_in(&mut self, mut piece: Bytes) -> Step<()> {
+        while !piece.is_empty() {
+            match self.room().await? {
+                0 => self.take_back().await?,
+                room => self.push(&piece.split_to(room.min(piece.len()))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that the buffer takes; waits for memory, and for parts on their way, until there are some. 0: the buffer has
+    /// been given back, and it is time to wait for the client again.
     async fn room(&mut self) -> Step<usize> {
-        loop {
+        while self.given_back == 0 {
             let size = clamped(self.plan.size(self.number));
             self.buffer.plan(size);
             if self.buffer.room() > 0 {
@@ -149,6 +180,7 @@ impl<'a> Append<'a> {
                 self.grow().await?;
             }
         }
+        Ok(0)
     }
 
     /// Pays for the next step of the buffer, or cuts a part early because there is no memory.
@@ -183,7 +215,12 @@ impl<'a> Append<'a> {
                     return Ok(());
                 }
                 Some(sent) = self.sending.next() => self.landed(sent).await?,
-                () = tokio::time::sleep_until(self.recorded_at + RECORD_AFTER) => self.record().await?,
+                () = tokio::time::sleep_until(self.recorded_at + self.inner.options.stage_after) => {
+                    self.record().await?;
+                    if self.given_back > 0 {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -195,7 +232,7 @@ impl<'a> Append<'a> {
                 biased;
                 Some(sent) = self.sending.next() => self.landed(sent).await?,
                 piece = self.source.next(room) => return Ok(piece),
-                () = tokio::time::sleep_until(self.recorded_at + RECORD_AFTER) => self.record().await?,
+                () = tokio::time::sleep_until(self.recorded_at + self.inner.options.stage_after) => self.record().await?,
             }
         }
     }
@@ -209,13 +246,12 @@ impl<'a> Append<'a> {
         }
     }
 
-    /// Announces a checkpoint at the end of the buffer. Says whether it can be one.
-    fn mark(&mut self) -> bool {
-        let possible = self.offset >= self.source_start;
-        if possible {
+    /// Announces a checkpoint at the end of the buffer, if a piece of the source ends there: only there is the hash known.
+    fn mark(&mut self) {
+        if self.offset == self.taken {
             self.source.mark(self.offset);
+            self.marks.push(self.offset);
         }
-        possible
     }
 
     /// Sends a part on its way: the planned one, or all there is.
@@ -231,11 +267,13 @@ impl<'a> Append<'a> {
             return Err(StorageError::Other(format!("{} needs more than {NUMBER_MAX} parts", self.key).into()).into());
         }
         let upload = self.begin().await?;
-        // What was read ahead lies beyond the boundary, which was marked when the buffer reached it.
-        let marked = if all { self.mark() } else { true };
+        if all {
+            self.mark();
+        }
         let bytes = if all { self.buffer.take_all() } else { self.buffer.take_front() };
         let (end, number) = (self.offset - self.buffer.len() as u64, self.number);
-        let marked = marked && end >= self.source_start;
+        let marked = self.marks.contains(&end);
+        self.marks.retain(|mark| *mark > end);
         self.cut.push_back(Cut { number, end, marked, stored: None });
         self.number += 1;
         let (inner, key) = (Arc::clone(self.inner), self.key.clone());
@@ -249,14 +287,20 @@ impl<'a> Append<'a> {
             return Ok(upload.clone());
         }
         if self.disturbed {
-            // A writer before us may have begun one and vanished before it could record the id.
-            abort_uploads(self.inner, self.key).await.map_err(|error| error.about(self.key))?;
+            self.forget_others().await?;
         }
-        let upload = self.inner.create_upload(self.key).await.map_err(|error| error.about(self.key))?;
+        let upload = create_upload(self.inner, self.key).await.map_err(|error| error.about(self.key))?;
         self.state.equal = self.plan.equal_size();
         self.state.upload = Some(upload.clone());
         self.unrecorded = true;
         Ok(upload)
+    }
+
+    /// A writer before us may have begun a multipart upload and vanished before it could record the id.
+    async fn forget_others(&mut self) -> Step<()> {
+        abort_uploads(self.inner, self.key).await.map_err(|error| error.about(self.key))?;
+        self.disturbed = false;
+        Ok(())
     }
 
     /// Takes note of a part that is stored, and records what is stored without a gap.
@@ -269,9 +313,7 @@ impl<'a> Append<'a> {
         while let Some(cut) = self.cut.front_mut() {
             let Some(part) = cut.stored.take() else { break };
             self.state.push(part, cut.end);
-            if cut.marked {
-                reached = Some(cut.end);
-            }
+            reached = cut.marked.then_some(cut.end);
             self.cut.pop_front();
         }
         match reached {
@@ -294,14 +336,18 @@ impl<'a> Append<'a> {
     async fn record(&mut self) -> Step<()> {
         self.recorded_at = Instant::now();
         let len = self.buffer.len();
+        if self.given_back > 0 {
+            return self.source.stage(self.state.stored, &self.state.encode(true), Bytes::new()).await.map(drop);
+        }
         if !self.cut.is_empty() {
             // The parts on their way are not stored yet, so the bytes behind them cannot be kept.
             return match self.recorded {
-                Some(end) => self.checkpoint(end).await,
-                None => Ok(()),
+                Some(end) if end == self.state.stored => self.checkpoint(end).await,
+                _ => Ok(()),
             };
         }
-        if self.offset <= self.source_start {
+        if self.offset <= self.source_start || self.offset != self.taken {
+            // Nothing new, or a piece is only partly in the buffer.
             return Ok(());
         }
         if self.plan.equal_size().is_none() && len >= clamped(PART_BYTES_MIN) {
@@ -310,15 +356,40 @@ impl<'a> Append<'a> {
         if len <= STEPWISE_BYTES_MAX {
             let staged = self.source.stage(self.state.stored, &self.state.encode(true), self.buffer.copy()).await?;
             self.unrecorded &= !staged;
+            if staged && self.inner.budget.is_short() {
+                self.given_back = len;
+                drop(self.buffer.take_all());
+            }
         }
+        Ok(())
+    }
+
+    /// Gets memory again, and from the registry what was in the buffer.
+    async fn take_back(&mut self) -> Step<()> {
+        let lease = self.inner.budget.take(self.given_back + FIRST_STEP_BYTES).await;
+        let kept = self.source.staged().await?;
+        if kept.len() != self.given_back {
+            let (kept, wanted) = (kept.len(), self.given_back);
+            return Err(lost(self.key, &format!("{kept} bytes are kept for it instead of {wanted}")).into());
+        }
+        self.buffer.grant(lease);
+        self.buffer.push(&kept);
+        self.given_back = 0;
+        self.recorded_at = Instant::now();
         Ok(())
     }
 
     /// The body has ended: stores what makes a part, waits for all parts, and gives the rest back.
     async fn finish(&mut self, closing: bool) -> Step<Appended> {
+        if self.given_back > 0 {
+            self.take_back().await?;
+        }
         let ends_body = self.plan.least_at_end(self.number);
         if !closing && ends_body.is_some_and(|least| self.buffer.len() as u64 >= least) {
             self.cut(true).await?;
+        }
+        if self.disturbed && self.state.upload.is_none() {
+            self.forget_others().await?;
         }
         self.ended = true;
         while let Some(sent) = self.sending.next().await {
@@ -337,6 +408,26 @@ impl<'a> Append<'a> {
             tracing::warn!(blob.key = %self.key, "an unfinished multipart upload could not be aborted");
         }
     }
+}
+
+/// Begins a multipart upload and gives its id.
+///
+/// Here and not in the SDK a failed call is tried again: one whose answer was lost has begun an upload that nobody knows.
+async fn create_upload(inner: &Inner, key: &Key) -> Result<String, Failed> {
+    let mut pause = RETRY_PAUSE;
+    for _ in 1..inner.options.attempts_max {
+        match inner.create_upload(key).await {
+            Err(error) if error.passes() => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+                if error.may_be_done() {
+                    abort_uploads(inner, key).await?;
+                }
+            }
+            other => return other,
+        }
+    }
+    inner.create_upload(key).await
 }
 
 /// The sizes of the parts of an upload that has `start` bytes already.

@@ -5,6 +5,7 @@
 //! part that may be cut when memory is short. Whoever holds a slot can fill and send a part, and then gives back all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,6 +22,7 @@ pub(super) struct Budget {
     slots: Arc<Semaphore>,
     slot_bytes: usize,
     common_bytes: usize,
+    waiting: AtomicUsize,
 }
 
 /// Bytes taken from a budget; they go back when this is dropped.
@@ -30,6 +32,9 @@ pub(super) struct Lease {
     slot: Option<OwnedSemaphorePermit>,
     slot_bytes: usize,
 }
+
+/// Counts one who waits, also one who gives up.
+struct Waiting<'a>(&'a AtomicUsize);
 
 impl Budget {
     /// A budget of `bytes`, with slots of `slot_bytes`.
@@ -42,12 +47,18 @@ impl Budget {
             slots: Arc::new(Semaphore::new(slots)),
             slot_bytes,
             common_bytes,
+            waiting: AtomicUsize::new(0),
         }
     }
 
     /// The largest lease that can ever be had.
     pub(super) fn largest(&self) -> usize {
         self.common_bytes
+    }
+
+    /// Whether somebody waits for bytes.
+    pub(super) fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Takes bytes if they are free.
@@ -58,6 +69,7 @@ impl Budget {
 
     /// Waits for bytes; never more than [`largest`](Self::largest) are waited for.
     pub(super) async fn take(&self, bytes: usize) -> Lease {
+        let _waiting = Waiting::new(&self.waiting);
         let units = units(bytes.min(self.common_bytes));
         let common = Arc::clone(&self.common).acquire_many_owned(units).await;
         Lease { common: common.ok(), ..Lease::default() }
@@ -104,6 +116,19 @@ impl Lease {
     }
 }
 
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
 }
@@ -121,15 +146,16 @@ mod tests {
         let budget = Budget::new(11 * MIB, MIB);
         assert_eq!(budget.largest(), 10 * MIB);
         let mut first = budget.try_take(8 * MIB).expect("free");
-        assert!(budget.try_take(3 * MIB).is_none());
+        assert!(budget.try_take(3 * MIB).is_none() && !budget.is_short());
         let mut large = Box::pin(budget.take(6 * MIB));
-        assert!(large.as_mut().now_or_never().is_none());
+        assert!(large.as_mut().now_or_never().is_none() && budget.is_short());
         assert!(budget.try_take(MIB).is_none(), "nobody overtakes who waits");
         let part = first.split(5 * MIB);
         assert_eq!((first.bytes(), part.bytes()), (3 * MIB, 5 * MIB));
         drop(part);
         let large = large.as_mut().now_or_never().expect("enough is free");
         assert_eq!(large.bytes(), 6 * MIB);
+        assert!(!budget.is_short());
         first.add(large);
         assert_eq!(first.bytes(), 9 * MIB);
     }

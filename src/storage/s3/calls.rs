@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Config;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use crate::storage::s3::client::timeouts;
 use crate::storage::s3::error::Failed;
 use crate::storage::s3::options::{Encryption, S3Options};
 use crate::storage::s3::state::Part;
+
+/// Completing an upload may take as long as sending so many bytes for each part.
+const COMPLETE_BYTES_A_PART: usize = 16 << 10;
 
 /// What every call needs.
 #[derive(Debug)]
@@ -65,7 +69,7 @@ impl Inner {
         call.send().await.map(drop).map_err(|error| Failed::new("PutObject", key, &error))
     }
 
-    /// Begins a multipart upload; gives its id.
+    /// Begins a multipart upload, with one attempt; gives its id.
     pub(super) async fn create_upload(&self, key: &Key) -> Result<String, Failed> {
         let (encryption, key_id) = self.encryption();
         let created = self
@@ -75,6 +79,8 @@ impl Inner {
             .key(self.path(key))
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(key_id)
+            .customize()
+            .config_override(Config::builder().retry_config(RetryConfig::disabled()))
             .send()
             .await
             .map_err(|error| Failed::new("CreateMultipartUpload", key, &error))?;
@@ -103,7 +109,7 @@ impl Inner {
     pub(super) async fn complete_upload(&self, key: &Key, upload: &str, parts: &[Part]) -> Result<(), Failed> {
         let part = |part: &Part| CompletedPart::builder().part_number(i32::from(part.number)).e_tag(&part.etag).build();
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.iter().map(part).collect())).build();
-        let mut attempts = self.options.attempts_max.max(1);
+        let (count, mut attempts) = (parts.parts().len(), self.options.attempts_max.max(1));
         loop {
             attempts -= 1;
             let answer = self
@@ -113,6 +119,9 @@ impl Inner {
                 .key(self.path(key))
                 .upload_id(upload)
                 .multipart_upload(parts.clone())
+                .customize()
+                // A store may have to put the parts together.
+                .config_override(self.for_body(count * COMPLETE_BYTES_A_PART))
                 .send()
                 .await;
             match answer.map_err(|error| Failed::new("CompleteMultipartUpload", key, &error)) {

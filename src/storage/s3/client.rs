@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::storage::s3::options::{S3Credentials, S3Options};
 
 /// First pause before a call is tried again; it doubles each time, and chance shortens it.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Bytes a second below which a body is too slow for its call.
 const BODY_RATE_MIN: u64 = 128 << 10;

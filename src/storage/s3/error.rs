@@ -76,6 +76,11 @@ impl Failed {
         self.kind == Kind::Transport || passing || matches!(self.status, Some(408 | 429 | 500 | 502 | 503 | 504))
     }
 
+    /// Whether the store may have done what was asked although the call failed.
+    pub(super) fn may_be_done(&self) -> bool {
+        self.kind == Kind::Transport || matches!(self.status, Some(500 | 502 | 504))
+    }
+
     /// The error for whoever called the driver about `key`.
     pub(super) fn about(self, key: &Key) -> StorageError {
         let key = key.to_string();
@@ -94,7 +99,15 @@ impl Failed {
     pub(super) fn about_store(self) -> StorageError {
         let full =
             ["EntityTooLarge", "InsufficientCapacity", "QuotaExceeded", "StorageQuotaExceeded", "XMinioStorageFull"];
-        let denied = ["AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"];
+        let denied = [
+            "AccessDenied",
+            "ExpiredToken",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "SignatureDoesNotMatch",
+            // versitygw, for a key that nobody has.
+            "XAdminUserNotFound",
+        ];
         let among = |codes: &[&str]| self.code.as_deref().is_some_and(|code| codes.contains(&code));
         if among(&full) || self.status == Some(507) {
             StorageError::Full(self.into())

@@ -25,6 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::presigning::PresigningConfig;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -33,6 +35,7 @@ use crate::storage::s3::append::Append;
 use crate::storage::s3::budget::Budget;
 use crate::storage::s3::calls::Inner;
 use crate::storage::s3::error::{Failed, lost};
+use crate::storage::s3::options::EQUAL_BYTES_MAX;
 use crate::storage::s3::plan::PART_BYTES_MIN;
 use crate::storage::s3::state::State;
 use crate::storage::{
@@ -43,9 +46,6 @@ pub use options::{Encryption, S3Credentials, S3Options};
 
 /// Longest life of a presigned URL (AWS, "Signature Version 4": seven days).
 const PRESIGN_MAX: Duration = Duration::from_hours(7 * 24);
-
-/// Largest part for which uploads wait step by step in equal-part mode, in bytes.
-const EQUAL_SLOT_BYTES: u64 = 16 << 20;
 
 /// A store in a bucket.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl S3Store {
     pub async fn open(options: S3Options) -> Result<Self, StorageError> {
         options.check()?;
         let client = client::connect(&options).await;
-        let slot_bytes = if options.equal_parts { options.part_bytes.max(EQUAL_SLOT_BYTES) } else { PART_BYTES_MIN };
+        let slot_bytes = if options.equal_parts { options.part_bytes.max(EQUAL_BYTES_MAX) } else { PART_BYTES_MIN };
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let budget = Budget::new(bytes(options.upload_buffer_bytes_max), bytes(slot_bytes));
         let inner = Arc::new(Inner { client, options, budget });
@@ -72,16 +72,21 @@ impl S3Store {
 }
 
 impl Inner {
+    /// A client whose requests need no header that a browser or a registry client would not send.
+    fn plain_client(&self) -> Client {
+        let config = self.client.config().to_builder();
+        Client::from_conf(config.response_checksum_validation(ResponseChecksumValidation::WhenRequired).build())
+    }
+
     /// Whether the bucket is there and knows us.
     async fn check_bucket(&self) -> Result<(), StorageError> {
         let bucket = &self.options.bucket;
         let Err(error) = self.client.head_bucket().bucket(bucket).send().await else { return Ok(()) };
         let error = Failed::new("HeadBucket", bucket, &error);
         match error.status {
-            Some(404) => Err(StorageError::Other(format!("there is no S3 bucket `{bucket}`").into())),
             Some(301) => Err(StorageError::Other(format!("the S3 bucket `{bucket}` is in another region").into())),
-            // The answer to a HEAD does not say why. Who may only read and write objects gets it too, and that is fine.
-            Some(403) => self.check_identity().await,
+            // The answer to a HEAD does not say why.
+            Some(400 | 401 | 403 | 404) => self.check_identity().await,
             _ => Err(error.about_store()),
         }
     }
@@ -90,7 +95,11 @@ impl Inner {
         let bucket = &self.options.bucket;
         let Err(error) = self.client.list_objects_v2().bucket(bucket).max_keys(1).send().await else { return Ok(()) };
         let error = Failed::new("ListObjectsV2", bucket, &error);
+        if error.is("NoSuchBucket") {
+            return Err(StorageError::Other(format!("there is no S3 bucket `{bucket}`").into()));
+        }
         if error.is("AccessDenied") {
+            // Somebody who may do nothing but read and write objects can run a registry, though not `fsck`.
             tracing::warn!(
                 bucket,
                 "the S3 user may not list the bucket, so a missing object looks like a forbidden one"
@@ -140,6 +149,9 @@ impl BlobStore for S3Store {
         source: &mut dyn AppendSource,
     ) -> Result<Appended, AppendError> {
         let state = parse_state(key, &state, stored)?;
+        if state.equal.is_some_and(|size| size > self.inner.budget.largest() as u64) {
+            return Err(lost(key, "its parts are larger than all buffers of this node").into());
+        }
         Append::new(&self.inner, key, state, tail.len(), hint, source).run(tail, hint.closing).await
     }
 
@@ -178,7 +190,8 @@ impl BlobStore for S3Store {
     async fn presign(&self, key: &Key, ttl: Duration) -> Result<Option<String>, StorageError> {
         let ttl =
             PresigningConfig::expires_in(ttl.min(PRESIGN_MAX)).map_err(|error| StorageError::Other(error.into()))?;
-        let call = self.inner.client.get_object().bucket(&self.inner.options.bucket).key(self.inner.path(key));
+        let client = self.inner.plain_client();
+        let call = client.get_object().bucket(&self.inner.options.bucket).key(self.inner.path(key));
         let signed = call.presigned(ttl).await;
         signed
             .map(|request| Some(request.uri().to_owned()))

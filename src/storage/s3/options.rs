@@ -14,6 +14,9 @@ use crate::storage::s3::plan::{LOOK_AHEAD_BYTES, PART_BYTES_MAX, PART_BYTES_MIN}
 /// A later writer of the same session leaves so many part numbers free for each writer that may still be writing.
 pub(super) const PARTS_PARALLEL_LIMIT: u16 = 16;
 
+/// Largest size in bytes that equal parts get without being asked for more.
+pub(super) const EQUAL_BYTES_MAX: u64 = 16 << 20;
+
 /// Where and how a store keeps its objects.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch that an operator sets by name")]
@@ -38,6 +41,8 @@ pub struct S3Options {
     pub request_timeout: Duration,
     /// Longest time without a byte of a body.
     pub stall_timeout: Duration,
+    /// An upload that has recorded nothing for so long has the registry keep what it holds in memory.
+    pub stage_after: Duration,
     /// How often a call is tried in all; at least one.
     pub attempts_max: u32,
     /// Whether all parts of an upload but the last must have one size (Cloudflare R2).
@@ -68,6 +73,7 @@ impl S3Options {
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(20),
+            stage_after: Duration::from_secs(10),
             attempts_max: 4,
             equal_parts: false,
             part_bytes: 8 << 20,
@@ -96,7 +102,8 @@ impl S3Options {
                 self.parts_parallel_max
             ));
         }
-        let least = 2 * (self.part_bytes + LOOK_AHEAD_BYTES);
+        let part_bytes = if self.equal_parts { self.part_bytes.max(EQUAL_BYTES_MAX) } else { self.part_bytes };
+        let least = 2 * (part_bytes + LOOK_AHEAD_BYTES);
         if self.upload_buffer_bytes_max < least {
             let bytes = self.upload_buffer_bytes_max;
             return wrong(format!("upload buffers of {bytes} bytes in all are too few for S3 parts: at least {least}"));
@@ -183,6 +190,7 @@ mod tests {
             S3Options { parts_parallel_max: 0, ..good() },
             S3Options { parts_parallel_max: 17, ..good() },
             S3Options { upload_buffer_bytes_max: 20 << 20, ..good() },
+            S3Options { upload_buffer_bytes_max: 40 << 20, equal_parts: true, ..good() },
         ] {
             bad.check().expect_err("it cannot work");
         }

@@ -17,6 +17,7 @@ pub(crate) struct ScriptedSource {
     marks: Vec<u64>,
     fenced: bool,
     hung: Option<Arc<Notify>>,
+    staged: Bytes,
     /// What the driver reported, in order.
     pub(crate) checkpoints: Vec<(u64, DriverState)>,
 }
@@ -78,6 +79,11 @@ impl AppendSource for ScriptedSource {
 
     async fn stage(&mut self, stored: u64, _state: &DriverState, tail: Bytes) -> Result<bool, AppendError> {
         assert_eq!(stored + tail.len() as u64, self.offset, "what is kept ends where the last piece does");
+        self.staged = tail;
         if self.fenced { Err(AppendError::Fenced) } else { Ok(true) }
+    }
+
+    async fn staged(&mut self) -> Result<Bytes, AppendError> {
+        Ok(self.staged.clone())
     }
 }

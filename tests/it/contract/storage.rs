@@ -12,6 +12,7 @@ use futures_util::TryStreamExt;
 use tempfile::TempDir;
 
 use crate::contract::source::ScriptedSource;
+use crate::s3::Gateway;
 use crate::s3::server::S3Server;
 
 /// Runs every rule on a fresh store of one driver, opened by the function of that name.
@@ -59,6 +60,8 @@ storage_contract!(fs_relaxed);
 storage_contract!(s3);
 storage_contract!(s3_equal_parts);
 storage_contract!(s3_prefixed);
+storage_contract!(s3_real);
+storage_contract!(s3_real_equal_parts);
 
 async fn memory() -> Bed {
     Bed::new(MemoryStore::new())
@@ -95,6 +98,20 @@ async fn s3_prefixed() -> Bed {
     Bed::over(S3Server::start().await, |options| S3Options { prefix: "some/where".to_owned(), ..options }).await
 }
 
+async fn s3_real() -> Bed {
+    real(|options| options).await
+}
+
+async fn s3_real_equal_parts() -> Bed {
+    real(|options| S3Options { equal_parts: true, prefix: "equal".to_owned(), ..options }).await
+}
+
+async fn real(change: impl FnOnce(S3Options) -> S3Options) -> Bed {
+    let gateway = Gateway::start();
+    let store = S3Store::open(change(gateway.options())).await.expect("a store");
+    Bed { large: 14 << 20, _gateway: Some(gateway), ..Bed::new(store) }
+}
+
 /// A store and what it stands on.
 struct Bed {
     store: Arc<dyn BlobStore>,
@@ -102,11 +119,12 @@ struct Bed {
     large: usize,
     _folder: Option<TempDir>,
     _server: Option<S3Server>,
+    _gateway: Option<Gateway>,
 }
 
 impl Bed {
     fn new(store: impl BlobStore + 'static) -> Self {
-        Self { store: Arc::new(store), large: 100_000, _folder: None, _server: None }
+        Self { store: Arc::new(store), large: 100_000, _folder: None, _server: None, _gateway: None }
     }
 
     async fn over(server: S3Server, change: impl FnOnce(S3Options) -> S3Options) -> Self {

@@ -54,18 +54,37 @@ async fn a_push_that_fails_anywhere_in_the_store_can_be_repeated() {
 
 #[tokio::test]
 async fn a_put_whose_completion_was_lost_goes_on_when_repeated() {
+    for moment in [Moment::Before, Moment::After] {
+        let (app, store) = fixture(MemoryStore::with_parts(100_000)).await;
+        let (repo, data) = (repo("a"), bytes(2, 250_000));
+        let id = app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun").id;
+        app.registry.append_upload(&repo, &id, None, whole(&data)).await.expect("appended");
+        store.fail(Operation::Complete, 1, moment, Fault::Unavailable);
+        let none = || whole(&Bytes::new());
+        let lost = app.registry.finish_upload(&repo, &id, None, &digest(&data), none()).await;
+        assert!(matches!(lost, Err(RegistryError::Busy { .. })), "{lost:?}");
+        let more = app.registry.append_upload(&repo, &id, None, whole(&data)).await;
+        assert!(matches!(more, Err(RegistryError::UploadRange { received: 250_000 })), "{more:?}");
+        app.registry.finish_upload(&repo, &id, None, &digest(&data), none()).await.expect("closed");
+        assert_eq!(app.read(&repo, &digest(&data)).await, data);
+        assert_sound(&app).await;
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_only_a_lost_put_had_are_not_made_up() {
+    // The bytes kept before are as many as the lost request's own, so only their place tells them apart.
     let (app, store) = fixture(MemoryStore::with_parts(100_000)).await;
-    let (repo, data) = (repo("a"), bytes(2, 250_000));
+    let (repo, data) = (repo("a"), bytes(5, 160_000));
     let id = app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun").id;
-    app.registry.append_upload(&repo, &id, None, whole(&data)).await.expect("appended");
-    store.fail(Operation::Complete, 1, Moment::After, Fault::Unavailable);
-    let none = || whole(&Bytes::new());
-    let lost = app.registry.finish_upload(&repo, &id, None, &digest(&data), none()).await;
+    app.registry.append_upload(&repo, &id, None, whole(&data.slice(..60_000))).await.expect("appended");
+    store.fail(Operation::Complete, 1, Moment::Before, Fault::Unavailable);
+    let rest = || whole(&data.slice(60_000..));
+    let lost = app.registry.finish_upload(&repo, &id, None, &digest(&data), rest()).await;
     assert!(matches!(lost, Err(RegistryError::Busy { .. })), "{lost:?}");
-    let more = app.registry.append_upload(&repo, &id, None, whole(&data)).await;
-    assert!(matches!(more, Err(RegistryError::UploadRange { received: 250_000 })), "{more:?}");
-    app.registry.finish_upload(&repo, &id, None, &digest(&data), none()).await.expect("closed");
-    assert_eq!(app.read(&repo, &digest(&data)).await, data);
+    let again = app.registry.finish_upload(&repo, &id, None, &digest(&data), rest()).await;
+    assert!(matches!(again, Err(RegistryError::UploadUnknown)), "{again:?}");
+    app.push(&repo, &data).await;
     assert_sound(&app).await;
 }
 

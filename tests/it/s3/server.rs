@@ -72,6 +72,10 @@ impl S3Server {
         }
     }
 
+    pub(crate) fn wants_equal_parts(&self) -> bool {
+        self.uploads.equal_parts
+    }
+
     /// The calls since the last time, in order.
     pub(crate) fn calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.uploads.state().calls)

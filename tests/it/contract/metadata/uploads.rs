@@ -111,11 +111,16 @@ pub(super) async fn a_key_is_recorded_once(store: &dyn MetadataStore) {
 pub(super) async fn a_completing_session_can_be_taken_again(store: &dyn MetadataStore) {
     let hold = intended(store, "r", 1, "object", 0).await;
     assert!(save(store, &hold, checkpoint(1, 0, b"b", 1)).await);
+    assert_eq!(store.upload_tail(&hold).await.expect("an answer"), Some(Bytes::from_static(b"b")));
     let state = DriverState(vec![1, 2, 3]);
-    assert!(store.upload_completing(&hold, &digest("bb"), 2, &state).await.expect("an answer"));
+    assert!(store.upload_completing(&hold, &digest("bb"), 1, &state).await.expect("an answer"));
     let (again, record) = taken(store, "r", 1, 2).await;
     assert_eq!(record.state, UploadState::Completing(digest("bb")));
-    assert_eq!((record.received, record.driver_state, record.tail), (2, state, Bytes::from_static(b"b")));
+    assert_eq!((record.received, &record.driver_state, record.tail), (1, &state, Bytes::from_static(b"b")));
+    assert_eq!(store.upload_tail(&hold).await.expect("an answer"), None, "it is not the old holder's any more");
+    assert!(store.upload_completing(&again, &digest("bb"), 2, &state).await.expect("an answer"));
+    let (again, record) = taken(store, "r", 1, 3).await;
+    assert_eq!((record.received, record.tail), (2, Bytes::new()), "what is kept does not reach the end");
     assert!(!commit(store, &hold, &at_key("bb", &key("object"), 3)).await);
     assert!(commit(store, &again, &at_key("bb", &key("object"), 3)).await);
     assert!(find(store, "r", "bb").await.is_some());

@@ -1,0 +1,100 @@
+//! What a push costs in calls to the store.
+
+use bonded::oci::digest::Algorithm;
+use bonded::registry::{ChunkRange, Registry};
+use bonded::storage::s3::S3Options;
+use bytes::Bytes;
+
+use super::server::S3Server;
+use super::{Cluster, bytes, chunked, digest, repo, whole};
+
+const CREATE: &str = "CreateMultipartUpload";
+const PART: &str = "UploadPart";
+const COMPLETE: &str = "CompleteMultipartUpload";
+const PUT: &str = "PutObject";
+
+/// HEAD, POST, PATCH of unknown length, empty PUT, HEAD.
+async fn push_as_docker(registry: &Registry, data: &Bytes) {
+    let (repo, digest) = (repo(), digest(data));
+    registry.stat_blob(&repo, &digest, true).await.expect_err("not there yet");
+    let id = registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun").id;
+    registry.append_upload(&repo, &id, None, chunked(data)).await.expect("appended");
+    registry.finish_upload(&repo, &id, None, &digest, whole(&Bytes::new())).await.expect("closed");
+    registry.stat_blob(&repo, &digest, true).await.expect("there");
+}
+
+#[tokio::test]
+async fn a_layer_costs_as_few_calls_as_its_size_allows() {
+    let server = S3Server::start().await;
+    let cluster = Cluster::start([server.options()]).await;
+    let cases: [(usize, &[&str]); 8] = [
+        (4 << 10, &[]),
+        (100_000, &[PUT]),
+        ((5 << 20) - 1, &[PUT]),
+        (5 << 20, &[CREATE, PART, COMPLETE]),
+        ((13 << 20) - 1, &[CREATE, PART, COMPLETE]),
+        (20_000_000, &[CREATE, PART, PART, COMPLETE]),
+        (20 << 20, &[CREATE, PART, PART, COMPLETE]),
+        ((21 << 20) - 1, &[CREATE, PART, PART, COMPLETE]),
+    ];
+    for (seed, (len, expected)) in (1..).zip(cases) {
+        let data = bytes(len, seed);
+        server.calls();
+        push_as_docker(cluster.node(), &data).await;
+        assert_eq!(server.calls(), expected, "{len} bytes");
+        assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    }
+    assert_eq!(server.unfinished(), []);
+    cluster.assert_sound().await;
+}
+
+#[tokio::test]
+async fn equal_parts_cost_one_call_more_at_most() {
+    let server = S3Server::with_equal_parts().await;
+    let cluster = Cluster::start([S3Options { equal_parts: true, ..server.options() }]).await;
+    for (seed, len) in (1..).zip([20_000_000, 20 << 20, 24 << 20]) {
+        let data = bytes(len, seed);
+        server.calls();
+        push_as_docker(cluster.node(), &data).await;
+        let calls = server.calls();
+        assert!(calls.len() <= 5 && calls.iter().all(|call| [CREATE, PART, COMPLETE].contains(call)), "{calls:?}");
+        assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    }
+    let data = bytes(60 << 20, 9);
+    cluster.node().push_blob(&repo(), &digest(&data), whole(&data)).await.expect("pushed");
+    assert_eq!(cluster.read(0, &digest(&data)).await, data);
+}
+
+#[tokio::test]
+async fn a_body_of_known_length_goes_in_one_call_when_it_is_small() {
+    let server = S3Server::start().await;
+    let cluster = Cluster::start([server.options()]).await;
+    for (seed, len, expected) in
+        [(1, 100_000, vec![PUT]), (2, 12 << 20, vec![PUT]), (3, 20 << 20, vec![CREATE, PART, PART, COMPLETE])]
+    {
+        let data = bytes(len, seed);
+        server.calls();
+        cluster.node().push_blob(&repo(), &digest(&data), whole(&data)).await.expect("pushed");
+        assert_eq!(server.calls(), expected, "{len} bytes");
+        assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    }
+}
+
+#[tokio::test]
+async fn small_chunks_are_kept_until_they_make_a_part() {
+    let server = S3Server::start().await;
+    let cluster = Cluster::start([server.options()]).await;
+    let data = bytes(11_000_000, 1);
+    let id = cluster.node().start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+    server.calls();
+    for (number, piece) in (0..).zip(data.chunks(64 << 10)) {
+        let start = number * (64 << 10);
+        let range = ChunkRange { start, end: start + piece.len() as u64 - 1 };
+        let body = whole(&data.slice_ref(piece));
+        let status = cluster.node().append_upload(&repo(), &id, Some(range), body).await.expect("appended");
+        assert_eq!(status.received, range.end + 1);
+    }
+    cluster.node().finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await.expect("closed");
+    assert_eq!(server.calls(), [CREATE, PART, PART, PART, COMPLETE]);
+    assert_eq!(cluster.read(0, &digest(&data)).await, data);
+}

@@ -115,6 +115,46 @@ async fn a_repeated_put_completes_what_a_failing_store_did_not() {
 }
 
 #[tokio::test]
+async fn a_part_that_a_fenced_writer_sent_late_changes_nothing() {
+    let gateway = Gateway::start();
+    let cluster = Cluster::start([gateway.options(), gateway.options()]).await;
+    let (data, other) = (bytes(18_000_000, 1), bytes(18_000_000, 2));
+    let id = cluster.node().start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+    cluster.node().append_upload(&repo(), &id, None, chunked(&data.slice(..6_000_000))).await.expect("appended");
+
+    // The older writer goes on with other bytes, and its part is held up on its way to the store.
+    let late = gateway.proxy.add(Rule::new(Fault::Delay(Duration::from_secs(2))).on(Operation::UploadPart).nth(1));
+    let mut tasks = tokio::task::JoinSet::new();
+    let (registry, of, rest) = (cluster.node().clone(), id.clone(), chunked(&other.slice(6_000_000..)));
+    tasks.spawn(async move { registry.append_upload(&repo(), &of, None, rest).await });
+    gateway.proxy.wait_for_hits(late, 1).await;
+    let rest = chunked(&data.slice(6_000_000..));
+    cluster.nodes[1].append_upload(&repo(), &id, None, rest).await.expect("the newer writer goes on");
+
+    let fenced = tasks.join_next().await.expect("a task").expect("no panic");
+    assert!(matches!(fenced, Err(RegistryError::UploadRange { received: 18_000_000 })), "{fenced:?}");
+    let closed = cluster.nodes[1].finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await;
+    closed.expect("closed");
+    assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    assert_eq!(gateway.uploads(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_store_is_waited_for() {
+    let (gateway, cluster) = start(|options| S3Options {
+        request_timeout: Duration::from_millis(500),
+        stage_after: Duration::from_millis(100),
+        ..options
+    })
+    .await;
+    let data = bytes(6_000_000, 1);
+    gateway.proxy.add(Rule::new(Fault::Slow(4_000_000)));
+    push(&cluster, &data).await.expect("pushed");
+    assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    assert_eq!(gateway.proxy.count(Operation::UploadPart), 1, "a part that is on its way is not sent again");
+}
+
+#[tokio::test]
 async fn a_store_that_hangs_is_given_up_in_time() {
     let (gateway, cluster) =
         start(|options| S3Options { request_timeout: Duration::from_millis(300), attempts_max: 2, ..options }).await;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bonded::metadata::MetadataError;
 use bonded::metadata::MetadataStore;
+use bonded::metadata::dump::{Kind, SCHEMA, TABLES};
 use bonded::metadata::postgres;
 use bonded::metadata::sql::{STATEMENTS, Statement};
 use bonded::metadata::sqlite::{MIGRATIONS, SqliteOptions, SqliteStore};
@@ -24,7 +25,22 @@ const WHOLE_TABLE: &[&str] = &[
     "checks::COUNT_GARBAGE",
     "garbage::USAGE_OF_ALL",
     "checks::COUNT_UPLOADS",
+    "dump::INSTANCE",
+    "dump::COPY_BEGIN",
+    "dump::COPY_END",
+    "dump::SERVE_COPY",
+    "dump::DOOM_BLOBS",
+    "dump::DOOM_UPLOADS",
+    "dump::CLEAR_UPLOADS",
+    "dump::UNDOOM_BLOBS",
 ];
+
+/// The same of tables that are emptied or whose last id is asked for.
+const WHOLE_TABLES: &[&str] = &["facts::clear_", "facts::sequence_"];
+
+fn reads_a_whole_table(name: &str) -> bool {
+    WHOLE_TABLE.contains(&name) || WHOLE_TABLES.iter().any(|begin| name.starts_with(begin))
+}
 
 /// On Postgres, statements of which a part may read a small table at once instead of asking its index for each row; the
 /// planner decides by how large it is.
@@ -89,7 +105,7 @@ async fn statements_find_their_rows_by_index_on_postgres() {
     conn.execute(settings).await.expect("settings");
     let mut findings = Vec::new();
     for (at, (name, sql)) in statements(|statement| statement.postgres).enumerate() {
-        if WHOLE_TABLE.contains(&name) || BY_SIZE.contains(&name) {
+        if reads_a_whole_table(name) || BY_SIZE.contains(&name) {
             continue;
         }
         let parameters = (1..10).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
@@ -114,7 +130,7 @@ async fn statements_find_their_rows_by_index_on_postgres() {
 async fn statements_find_their_rows_by_index() {
     let database = Database::migrated().await;
     let mut conn = database.connect().await;
-    for (name, sql) in statements(|statement| statement.sqlite).filter(|(name, _)| !WHOLE_TABLE.contains(name)) {
+    for (name, sql) in statements(|statement| statement.sqlite).filter(|(name, _)| !reads_a_whole_table(name)) {
         // The text is one of our own constants behind a fixed prefix.
         let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
         let steps: Vec<String> =
@@ -124,6 +140,54 @@ async fn statements_find_their_rows_by_index() {
             let ordered = scans && step.contains("USING") && sql.contains("LIMIT");
             assert!(!scans || ordered || name == "checks::PING", "{name}: {step}\n{steps:#?}\n{sql}");
         }
+    }
+}
+
+/// A column of facts that is not listed would be lost by a copy and by a backup.
+#[tokio::test]
+async fn facts_are_listed_with_all_their_columns() {
+    /// About one store's objects, one server's sessions, or the database itself.
+    const NO_FACTS: &[&str] = &["uploads", "upload_tail", "object_deletions", "purge_holds", "instance", "_sqlx_migrations"];
+    let listed: BTreeMap<String, Vec<(String, Kind)>> = TABLES
+        .iter()
+        .map(|table| {
+            let mut columns: Vec<_> = table.columns.iter().map(|column| (column.name.to_owned(), column.kind)).collect();
+            columns.sort_by(|one, other| one.0.cmp(&other.0));
+            (table.name.to_owned(), columns)
+        })
+        .collect();
+    let sqlite = "SELECT t.name, c.name, c.type FROM pragma_table_list t JOIN pragma_table_info(t.name) c \
+        WHERE t.schema = 'main' AND t.name NOT LIKE 'sqlite_%' ORDER BY t.name, c.name";
+    let database = Database::migrated().await;
+    let on_sqlite: Vec<(String, String, String)> =
+        sqlx::query_as(sqlite).fetch_all(&mut database.connect().await).await.expect("columns");
+    let postgres = "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT) \
+        FROM information_schema.columns WHERE table_schema = 'public'";
+    let database = PostgresDatabase::migrated();
+    let mut conn = PgConnection::connect(database.url()).await.expect("a connection");
+    let on_postgres: Vec<(String, String, String)> = sqlx::query_as(postgres).fetch_all(&mut conn).await.expect("columns");
+    for (place, found) in [("SQLite", on_sqlite), ("Postgres", on_postgres)] {
+        let mut tables: BTreeMap<String, Vec<(String, Kind)>> = BTreeMap::new();
+        for (table, column, kind) in found.into_iter().filter(|(table, ..)| !NO_FACTS.contains(&table.as_str())) {
+            let kind = match (kind.to_lowercase().as_str(), column.as_str()) {
+                // SQLite holds yes and no as a number.
+                ("boolean", _) | ("integer", "adopted") => Kind::Flag,
+                ("integer" | "bigint", _) => Kind::Integer,
+                ("text", _) => Kind::Text,
+                ("blob" | "bytea", _) => Kind::Bytes,
+                other => panic!("{place}: {table}.{other:?} is of a kind that copies do not know"),
+            };
+            tables.entry(table).or_default().push((column, kind));
+        }
+        tables.values_mut().for_each(|columns| columns.sort_by(|one, other| one.0.cmp(&other.0)));
+        assert_eq!(tables, listed, "{place}");
+    }
+}
+
+#[test]
+fn the_newest_migration_is_that_of_the_listed_columns() {
+    for migrations in [MIGRATIONS, postgres::MIGRATIONS] {
+        assert_eq!(migrations.iter().map(|(version, ..)| *version).max(), Some(SCHEMA));
     }
 }
 

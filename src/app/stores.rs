@@ -15,7 +15,7 @@ use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
 use crate::storage::BlobStore;
 use crate::storage::fs::{self, FsOptions, FsStore};
 use crate::storage::layers::{Instrumented, Observe, Operation, Outcome};
-use crate::storage::s3::S3Store;
+use crate::storage::s3::{S3Options, S3Store};
 
 /// Opened drivers.
 #[derive(Debug)]
@@ -70,6 +70,17 @@ impl Config {
     /// Whether this process needs the data folder.
     pub fn uses_folder(&self) -> bool {
         self.database.is_none() || self.s3.is_none()
+    }
+
+    /// Whether another configuration keeps its bytes in the same folder or bucket.
+    pub fn shares_bytes_with(&self, other: &Self) -> bool {
+        let folder = |config: &Self| config.data.canonicalize().unwrap_or_else(|_| config.data.clone());
+        let bucket = |s3: &S3Options| (s3.endpoint.clone(), s3.bucket.clone(), s3.prefix.clone());
+        match (&self.s3, &other.s3) {
+            (None, None) => folder(self) == folder(other),
+            (Some(one), Some(two)) => bucket(one) == bucket(two),
+            _ => false,
+        }
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn failure(error: &TransferError) -> Failure {
 
 async fn copy_all(args: &CopyArgs) -> Result<ExitCode, Failure> {
     let (from, to) = (place(&args.from)?, place(&args.to)?);
-    let options = CopyOptions { same_storage: false };
+    let options = CopyOptions { same_storage: from.shares_bytes_with(&to) };
     let from = AppBuilder::new(from).open_beside().await.map_err(Failure::usage)?;
     let to = AppBuilder::new(to).open_alone().await.map_err(Failure::usage)?;
     let copied = copy(from.stores(), to.stores(), options, &progress::watch()).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::stream::StreamExt as _;
 
 use super::part::{PartReader, PartWriter};
-use super::{Blobs, DigestText, FORMAT, Index, Part, blob_path};
+use super::{Blobs, DigestText, FORMAT, Index, Part, blob_path, hold};
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Batch, Cell, SCHEMA, TABLES};
 use crate::metadata::model::{BlobId, BlobLocation};
@@ -53,12 +53,13 @@ pub async fn create(
     let (at, with_blobs) = (dir.to_owned(), options.blobs);
     let _lock = blocking(move || take(&at, with_blobs)).await?;
     let instance = stores.metadata.instance().await?;
-    watch.stage("saving facts", Amount::default());
-    let facts = save_facts(stores, dir, now).await?;
-    let blobs = match options.blobs {
-        true => Some(save_blobs(stores, dir, &facts, watch).await?),
-        false => None,
+    let save = async {
+        watch.stage("saving facts", Amount::default());
+        let facts = save_facts(stores, dir, now).await?;
+        let blobs = if options.blobs { Some(save_blobs(stores, dir, &facts, watch).await?) } else { None };
+        Ok((facts, blobs))
     };
+    let (facts, blobs) = hold::during(stores, dir, save).await?;
     let report = CreateReport {
         rows: facts.iter().map(|part| part.rows).sum(),
         blobs: blobs.as_ref().map(|blobs| Amount { blobs: blobs.count, bytes: blobs.bytes }).unwrap_or_default(),

@@ -11,6 +11,7 @@
 //! old facts go, and blobs that the new facts do not name.
 
 mod create;
+mod hold;
 mod part;
 mod restore;
 mod verify;

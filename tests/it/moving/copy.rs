@@ -8,8 +8,11 @@ use bonded::storage::layers::{Fault, Faulty, Moment, Operation};
 use bonded::storage::memory::MemoryStore;
 use bonded::transfer::{CopyOptions, CopyReport, TransferError, copy};
 
+use futures_util::StreamExt as _;
+
 use super::{Seen, Side, digest, name};
 use crate::fixtures::{ImageBuilder, bytes};
+use crate::stores::Place;
 
 async fn run(from: &Side, to: &Side) -> Result<CopyReport, TransferError> {
     copy(&from.stores, &to.stores, CopyOptions::default(), &Seen::new().watch()).await
@@ -35,6 +38,54 @@ async fn everything_is_at_the_target() {
     assert_eq!(to.pull("team/app", &digest(&bytes(250_000, 1))).await.expect("a blob"), bytes(250_000, 1));
     let pushed = to.push_image("team/app", "v3", &ImageBuilder::new().layer(b"new ids follow the old ones")).await;
     assert_eq!(to.manifest("team/app", "v3").await, Some(pushed));
+}
+
+/// From one machine's SQLite and folder to a real Postgres and a real S3 server, and back.
+#[tokio::test]
+async fn a_registry_grows_and_shrinks() {
+    let local = || Place::Local(tempfile::tempdir().expect("a folder"));
+    let (small, large, back) =
+        (Side::at(local()).await, Side::at(Place::shared()).await, Side::at(local()).await);
+    small.fill().await;
+    small.push_image("big", "v1", &ImageBuilder::new().layer(&bytes(12 << 20, 5))).await;
+    let grown = run(&small, &large).await.expect("copied");
+    assert_eq!((grown.moved.blobs, grown.damaged, grown.late), (4, 0, 0));
+    assert_eq!(large.facts().await, small.facts().await);
+    assert_eq!(large.keys().await, small.keys().await);
+    assert_eq!(large.findings().await, Vec::<String>::new());
+    assert!(large.stores.metadata.copy_serve(large.stores.clock.now()).await.expect("an answer"));
+    let pushed = large.push_image("team/app", "grown", &ImageBuilder::new().layer(&bytes(6 << 20, 6))).await;
+    large.registry.delete_repository(&name("other"), Purge::Later).await.expect("deleted");
+    large.sweep().await;
+
+    let shrunk = run(&large, &back).await.expect("copied");
+    assert_eq!((shrunk.moved.blobs, shrunk.damaged, shrunk.late), (5, 0, 0));
+    assert_eq!(back.facts().await, large.facts().await);
+    assert_eq!(back.findings().await, Vec::<String>::new());
+    assert_eq!(back.manifest("team/app", "grown").await, Some(pushed));
+    assert_eq!(back.pull("big", &digest(&bytes(12 << 20, 5))).await.expect("a blob"), bytes(12 << 20, 5));
+}
+
+#[tokio::test]
+async fn an_interrupted_run_to_a_bucket_leaves_nothing_unfinished() {
+    let place = Place::shared();
+    let opened = place.open().await;
+    let store = Arc::new(Faulty::new(opened.storage));
+    let (from, to) = (Side::new().await, Side::on(opened.metadata, store.clone(), Box::new(place)));
+    for n in 0..3 {
+        from.push_image("app", &format!("v{n}"), &ImageBuilder::new().layer(&bytes(24 << 20, n))).await;
+    }
+    store.fail(Operation::Complete, 2, Moment::Before, Fault::Unavailable);
+    run(&from, &to).await.expect_err("the store is away");
+    let unfinished = to.stores.storage.list().filter(|object| {
+        let unfinished = object.as_ref().is_ok_and(|object| object.size.is_none());
+        async move { unfinished }
+    });
+    assert_eq!(unfinished.count().await, 1, "as a process that was killed would leave it");
+    let report = run(&from, &to).await.expect("copied");
+    assert_eq!((report.kept, report.moved.blobs), (2, 1));
+    assert_eq!(to.keys().await, from.keys().await);
+    assert_eq!(to.findings().await, Vec::<String>::new());
 }
 
 #[tokio::test]

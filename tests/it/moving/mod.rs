@@ -6,10 +6,12 @@ mod copy;
 mod import;
 mod upgrade;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
+use bonded::metadata::MetadataStore;
 use bonded::metadata::dump::Cell;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::oci::digest::Digest;
@@ -21,16 +23,17 @@ use bonded::storage::memory::MemoryStore;
 use bonded::transfer::{Amount, Stores, Watch};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tempfile::TempDir;
 
 use crate::fixtures::{self, IMAGE_MANIFEST, ImageBuilder, sha256};
 use crate::registry::whole;
+use crate::stores::Place;
 
 /// One registry with its own database and its own store.
 struct Side {
     stores: Stores,
     registry: Arc<Registry>,
-    _folder: TempDir,
+    /// Goes with the value.
+    _place: Box<dyn Any + Send + Sync>,
 }
 
 impl Side {
@@ -42,13 +45,27 @@ impl Side {
         let folder = tempfile::tempdir().expect("a folder");
         let options = SqliteOptions { synchronous_full: false, ..SqliteOptions::new(folder.path().join("bonded.db")) };
         let metadata = Arc::new(SqliteStore::open(&options).await.expect("a database"));
+        Self::on(metadata, storage, Box::new(folder))
+    }
+
+    /// With everything in one place.
+    async fn at(place: Place) -> Self {
+        let opened = place.open().await;
+        Self::on(opened.metadata, opened.storage, Box::new(place))
+    }
+
+    fn on(
+        metadata: Arc<dyn MetadataStore>,
+        storage: Arc<dyn BlobStore>,
+        place: Box<dyn Any + Send + Sync>,
+    ) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
         let mut options = RegistryOptions::default();
         options.limits.disk_free_bytes_min = 0;
         let stores = Stores { metadata, storage, clock };
         let Stores { metadata, storage, clock } = stores.clone();
         let registry = Registry::new(metadata, storage, clock, Arc::new(SeededEntropy::new(7)), options);
-        Self { stores, registry: Arc::new(registry), _folder: folder }
+        Self { stores, registry: Arc::new(registry), _place: place }
     }
 
     async fn push(&self, repo: &str, data: &[u8]) -> Digest {

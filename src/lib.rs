@@ -13,7 +13,7 @@
 //!                    |      |
 //!    L1        metadata    storage                traits and drivers; never import each other
 //!                    |      |
-//!    L0         oci  clock  telemetry             pure: no async, no I/O (telemetry: names, and the start of the log)
+//!    L0         oci  clock  telemetry  faults     pure: no async, no I/O (telemetry: names, and the start of the log)
 //! ```
 //!
 //! Imports go down only; `tests/it/layering.rs` fails the build otherwise. `sqlx` stands only under [`metadata`], `axum`
@@ -34,7 +34,8 @@
 //! # Modules
 //!
 //! - [`oci`]: digests, names, references, routes, ranges, manifests, the table of errors;
-//! - [`clock`]: time and randomness as arguments; [`telemetry`]: the names in logs and metrics;
+//! - [`clock`]: time and randomness as arguments; [`telemetry`]: the names in logs and metrics; [`faults`]: where a test
+//!   may kill;
 //! - [`storage`]: bytes under keys; [`metadata`]: facts; [`registry`]: what may be pushed, pulled, moved and deleted;
 //! - [`http`]: the kit of servers; [`frontends`]: the distribution API and the operator's endpoints; [`jobs`]: what runs
 //!   beside requests;
@@ -45,6 +46,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod faults;
 pub mod frontends;
 pub mod http;
 pub mod jobs;

@@ -4,6 +4,7 @@
 //! leave the schema as it is. On Postgres and S3 there is nothing local to hold, and any number of servers may run.
 
 mod clock;
+mod faults;
 mod folder;
 mod greeting;
 mod serve;
@@ -165,7 +166,7 @@ impl AppBuilder {
     async fn assemble(self, migrate: bool) -> Result<App, AppError> {
         let Self { config, clock, entropy } = self;
         let metrics = Arc::new(Metrics::default());
-        let opened = Stores::open(&config, migrate, clock).await?.measured(&metrics);
+        let opened = Stores::open(&config, migrate, clock).await?.measured(&metrics).with_trap();
         let Stores { metadata, storage, clock, database_clock, writer_died } = opened;
         let stores = transfer::Stores { metadata, storage, clock };
         let options = registry_options(&config, entropy.as_ref());

@@ -73,6 +73,10 @@ enum Verb {
     /// Writes the reference pages.
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
+    /// Lists the points at which a fault test can kill the server.
+    #[cfg(feature = "faults")]
+    #[command(hide = true)]
+    Points,
 }
 
 /// Where to read the configuration from.
@@ -106,6 +110,8 @@ pub fn run() -> ExitCode {
         Verb::Backup(verb) => backup::run(&verb),
         Verb::Store(verb) => store::run(&verb),
         Verb::Reference(args) => reference::run(&args),
+        #[cfg(feature = "faults")]
+        Verb::Points => Ok(points()),
     };
     ended.unwrap_or_else(|failure| {
         eprint(&failure.sentence);
@@ -176,6 +182,19 @@ fn runtime() -> Result<Runtime, Failure> {
 
 /// Most threads for work that blocks on the disk; each may hold a buffer, and a disk serves no more at once.
 const BLOCKING_THREADS_MAX: usize = 32;
+
+/// One line for each point: its name, who passes it, what its call separates.
+#[cfg(feature = "faults")]
+fn points() -> ExitCode {
+    use crate::faults::{Moment, POINTS};
+
+    for point in POINTS {
+        for moment in Moment::ALL {
+            print(format_args!("{}\t{}\t{}\n", point.name(moment), point.reach.as_str(), point.separates));
+        }
+    }
+    ExitCode::SUCCESS
+}
 
 /// Prints to standard output; whoever closed it does not want to know.
 fn print(text: impl Display) {

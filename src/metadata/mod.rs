@@ -8,6 +8,7 @@
 
 pub mod dump;
 pub mod error;
+pub mod layers;
 mod logic;
 pub mod model;
 pub mod postgres;

@@ -6,6 +6,7 @@ mod cli;
 mod compose;
 mod contract;
 mod docs;
+mod faults;
 mod fixtures;
 mod http;
 mod layering;

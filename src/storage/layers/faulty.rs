@@ -1,4 +1,5 @@
-//! A store that fails when a test says so: before an operation, or after it, as if the answer had been lost.
+//! A store that fails when a test says so: before an operation, after it, as if the answer had been lost, or in the middle
+//! of its bytes.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,11 +9,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::Notify;
 
 use crate::clock::{Entropy, SeededEntropy};
+use crate::faults::Moment;
 use crate::storage::layers::Operation;
+use crate::storage::read::READ_CHUNK_BYTES;
 use crate::storage::{
-    AppendError, AppendHint, AppendSource, Appended, BlobRead, BlobStore, DriverState, Key, ObjectInfo, StorageError,
+    AppendError, AppendHint, AppendSource, Appended, BlobRead, BlobStore, DriverState, Key, ObjectInfo, ReadSource,
+    StorageError,
 };
 
 /// What an operation fails with.
@@ -32,15 +37,12 @@ pub enum Fault {
     Corrupt,
     /// [`StorageError::Other`]
     Other,
-}
-
-/// When an operation fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Instead of being done.
-    Before,
-    /// After it was done, so that only the answer is lost.
-    After,
+    /// It never answers.
+    Hang,
+    /// A read or an append breaks off in the middle of its bytes ([`StorageError::Unavailable`]), whatever the moment.
+    Cut,
+    /// The bytes of a read end in the middle as if they were whole, whatever the moment.
+    Short,
 }
 
 /// The layer. It does no harm until it is told to.
@@ -48,6 +50,7 @@ pub enum Moment {
 pub struct Faulty {
     inner: Arc<dyn BlobStore>,
     plan: Mutex<Plan>,
+    hung: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +78,7 @@ struct Random {
 impl Faulty {
     /// Wraps `inner`.
     pub fn new(inner: Arc<dyn BlobStore>) -> Self {
-        Self { inner, plan: Mutex::default() }
+        Self { inner, plan: Mutex::default(), hung: Notify::new() }
     }
 
     /// Makes the `nth` call of an operation from now on (1: the next one) fail.
@@ -83,6 +86,11 @@ impl Faulty {
         let mut plan = self.plan();
         let call = plan.calls.get(&operation).copied().unwrap_or(0) + nth;
         plan.planned.push(Planned { operation, call, moment, fault });
+    }
+
+    /// Forgets every planned fault that has not happened; says how many.
+    pub fn clear(&self) -> usize {
+        std::mem::take(&mut self.plan().planned).len()
     }
 
     /// Makes `rate` of 256 calls fail with [`Fault::Unavailable`], half of them after they were done; 0 ends it.
@@ -95,6 +103,11 @@ impl Faulty {
     /// How often an operation was called.
     pub fn calls(&self, operation: Operation) -> u64 {
         self.plan().calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// Resolves when an operation hangs.
+    pub async fn hung(&self) {
+        self.hung.notified().await;
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -110,9 +123,20 @@ impl Faulty {
         let fault = self.plan().next(operation);
         match fault {
             None => work.await,
-            Some((Moment::Before, fault)) => Err(fault.error()),
-            Some((Moment::After, fault)) => work.await.and(Err(fault.error())),
+            Some((Moment::Before, fault)) => Err(self.happen(fault).await),
+            Some((Moment::After, fault)) => {
+                work.await?;
+                Err(self.happen(fault).await)
+            }
         }
+    }
+
+    async fn happen(&self, fault: Fault) -> StorageError {
+        if fault == Fault::Hang {
+            self.hung.notify_one();
+            std::future::pending::<()>().await;
+        }
+        fault.error()
     }
 }
 
@@ -141,10 +165,50 @@ impl Fault {
             Self::UploadLost => StorageError::UploadLost { key, reason: text },
             Self::Denied => StorageError::Denied(reason.into()),
             Self::Full => StorageError::Full(reason.into()),
-            Self::Unavailable => StorageError::Unavailable(reason.into()),
-            Self::Corrupt => StorageError::Corrupt { key, reason: text },
+            Self::Unavailable | Self::Hang | Self::Cut => StorageError::Unavailable(reason.into()),
+            Self::Corrupt | Self::Short => StorageError::Corrupt { key, reason: text },
             Self::Other => StorageError::Other(reason.into()),
         }
+    }
+}
+
+/// The first half of the bytes of a read, and then an error or an untimely end.
+fn halve(read: BlobRead, fault: Fault) -> BlobRead {
+    let size = read.size;
+    let wanted = match &read.source {
+        ReadSource::File { range, .. } => range.end - range.start,
+        ReadSource::Stream(_) => size,
+    };
+    let mut left = usize::try_from(wanted / 2).unwrap_or(usize::MAX);
+    let half = read.into_stream(READ_CHUNK_BYTES).map(move |piece| {
+        piece.map(|mut piece| {
+            let kept = piece.split_to(left.min(piece.len()));
+            left -= kept.len();
+            kept
+        })
+    });
+    let end = (fault == Fault::Cut).then(|| Err(fault.error()));
+    BlobRead { size, source: ReadSource::Stream(half.chain(stream::iter(end)).boxed()) }
+}
+
+/// A source that ends after its first piece.
+struct FirstPiece<'a> {
+    source: &'a mut dyn AppendSource,
+    taken: bool,
+}
+
+#[async_trait]
+impl AppendSource for FirstPiece<'_> {
+    async fn next(&mut self, limit: usize) -> Option<Bytes> {
+        if std::mem::replace(&mut self.taken, true) { None } else { self.source.next(limit).await }
+    }
+
+    fn mark(&mut self, offset: u64) {
+        self.source.mark(offset);
+    }
+
+    async fn checkpoint(&mut self, offset: u64, state: &DriverState) -> Result<(), AppendError> {
+        self.source.checkpoint(offset, state).await
     }
 }
 
@@ -152,7 +216,16 @@ impl Fault {
 #[async_trait]
 impl BlobStore for Faulty {
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<BlobRead, StorageError> {
-        self.run(Operation::Read, self.inner.read(key, range)).await
+        let fault = self.plan().next(Operation::Read);
+        match fault {
+            Some((_, fault @ (Fault::Cut | Fault::Short))) => Ok(halve(self.inner.read(key, range).await?, fault)),
+            None => self.inner.read(key, range).await,
+            Some((Moment::Before, fault)) => Err(self.happen(fault).await),
+            Some((Moment::After, fault)) => {
+                self.inner.read(key, range).await?;
+                Err(self.happen(fault).await)
+            }
+        }
     }
 
     async fn stat(&self, key: &Key) -> Result<u64, StorageError> {
@@ -179,9 +252,15 @@ impl BlobStore for Faulty {
         let fault = self.plan().next(Operation::Append);
         match fault {
             None => self.inner.append(key, state, stored, tail, hint, source).await,
-            Some((Moment::Before, fault)) => Err(fault.error().into()),
+            Some((_, Fault::Cut)) => {
+                let mut first = FirstPiece { source, taken: false };
+                self.inner.append(key, state, stored, tail, hint, &mut first).await?;
+                Err(Fault::Cut.error().into())
+            }
+            Some((Moment::Before, fault)) => Err(self.happen(fault).await.into()),
             Some((Moment::After, fault)) => {
-                self.inner.append(key, state, stored, tail, hint, source).await.and(Err(fault.error().into()))
+                self.inner.append(key, state, stored, tail, hint, source).await?;
+                Err(self.happen(fault).await.into())
             }
         }
     }
@@ -206,6 +285,7 @@ impl BlobStore for Faulty {
         };
         match fault {
             None => answers,
+            Some((_, Fault::Hang)) => vec![Err(self.happen(Fault::Hang).await)],
             Some((_, fault)) => keys.iter().map(|_| Err(fault.error())).collect(),
         }
     }

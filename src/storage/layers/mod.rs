@@ -1,4 +1,5 @@
-//! Stores around a store: one that reports what it sees, and one that fails on demand.
+//! Stores around a store: one that reports what it sees, one that fails on demand, and one that passes the points of
+//! [`crate::faults`].
 //!
 //! Each names every method of [`BlobStore`], and the lint `missing_trait_methods` keeps it so: a method that a layer
 //! forgot would silently go around it.
@@ -7,9 +8,12 @@
 
 mod faulty;
 mod instrumented;
+mod passing;
 
-pub use faulty::{Fault, Faulty, Moment};
+pub use crate::faults::Moment;
+pub use faulty::{Fault, Faulty};
 pub use instrumented::{Instrumented, Observe, Outcome};
+pub use passing::Passing;
 
 /// The operations of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,87 @@
+//! Stores around a store: one that fails on demand, and one that passes the points of [`crate::faults`].
+//!
+//! The methods of [`MetadataStore`] are listed once, in [`decorate`]; a method that is missing there does not compile. A
+//! layer has a field `inner` and a method `around(name, call)`, which every call goes through.
+
+mod faulty;
+mod passing;
+
+pub use faulty::{Fault, Faulty};
+pub use passing::Passing;
+
+/// Implements the trait for a layer: `decorate!(Layer)`.
+///
+/// [`MetadataStore`]: crate::metadata::MetadataStore
+macro_rules! decorate {
+    ($layer:ty) => {
+        $crate::metadata::layers::decorate! { $layer;
+            repository_list(after: Option<&str>, limit: u32) -> Vec<RepoName>;
+            repository_delete(repo: &RepoName, now: Timestamp, dead_until: Timestamp) -> Option<RepositoryDeleted>;
+            blob_find(repo: &RepoName, digest: &Digest) -> Option<BlobRecord>;
+            blob_lease(repo: &RepoName, digest: &Digest, lease: HeadLease) -> Option<BlobRecord>;
+            blob_mount(mount: &BlobMount) -> Option<BlobRecord>;
+            blob_delete(repo: &RepoName, digest: &Digest, now: Timestamp) -> BlobDeleted;
+            blob_put(repo: &RepoName, blob: &NewBlob) -> ();
+            blob_damage(id: BlobId, key: &Key, now: Timestamp) -> ();
+            upload_create(repo: &RepoName, upload: &NewUpload) -> ();
+            upload_find(repo: &RepoName, id: &UploadId, now: Timestamp) -> Option<UploadRecord>;
+            upload_take(repo: &RepoName, id: &UploadId, take: &UploadTake, now: Timestamp) -> UploadTaken;
+            upload_intend(hold: &UploadHold, key: &Key) -> bool;
+            upload_checkpoint(hold: &UploadHold, checkpoint: &Checkpoint) -> bool;
+            upload_renew(hold: &UploadHold, expires_at: Timestamp) -> bool;
+            upload_completing(hold: &UploadHold, digest: &Digest, received: u64, state: &DriverState) -> bool;
+            upload_commit(hold: &UploadHold, blob: &NewBlob, keep_until: Timestamp) -> bool;
+            upload_drop(hold: &UploadHold, dead_until: Timestamp) -> bool;
+            upload_cancel(repo: &RepoName, id: &UploadId, now: Timestamp, dead_until: Timestamp) -> bool;
+            upload_expire(now: Timestamp, dead_until: Timestamp, limit: u32) -> u64;
+            manifest_put(put: &ManifestPut<'_>) -> ManifestStored;
+            manifest_find(repo: &RepoName, reference: &Reference) -> Option<ManifestRecord>;
+            manifest_delete(delete: &ManifestDelete<'_>) -> ManifestDeleted;
+            tag_delete(repo: &RepoName, tag: &Tag, immutable: &ImmutableTags, now: Timestamp) -> TagDeleted;
+            tag_list(repo: &RepoName, after: Option<&str>, limit: u32) -> Option<Vec<Tag>>;
+            referrer_list(
+                repo: &RepoName, subject: &Digest, artifact_type: Option<&str>, after: Option<&str>, limit: u32
+            ) -> Vec<ReferrerRecord>;
+            manifest_collect(now: Timestamp, limit: u32) -> Collected;
+            membership_collect(now: Timestamp, limit: u32) -> Collected;
+            blob_collect(now: Timestamp, limit: u32) -> Collected;
+            deletion_claim(now: Timestamp, limit: u32) -> Vec<Deletion>;
+            deletion_done(keys: &[Key]) -> ();
+            deletion_retry(key: &Key, not_before: Timestamp) -> ();
+            purge_pending(blobs: &[BlobId], keys: &[Key], now: Timestamp) -> bool;
+            blob_scan(after: BlobId, limit: u32) -> Vec<BlobRecord>;
+            blob_keys(blobs: &[BlobId]) -> Vec<Key>;
+            key_known(keys: &[Key]) -> Vec<bool>;
+            reference_check() -> Vec<Finding>;
+            blob_restore(digest: &Digest, size: u64, key: &Key, now: Timestamp, keep_until: Timestamp) -> ();
+            counts() -> StoreCounts;
+            ping() -> ();
+        }
+    };
+    ($layer:ty; $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        const _: () = {
+            use $crate::clock::Timestamp;
+            use $crate::metadata::model::*;
+            use $crate::metadata::{MetadataStore, Result};
+            use $crate::oci::digest::Digest;
+            use $crate::oci::glob::ImmutableTags;
+            use $crate::oci::name::{RepoName, Tag};
+            use $crate::oci::reference::Reference;
+            use $crate::storage::{DriverState, Key};
+
+            #[deny(clippy::missing_trait_methods)]
+            #[async_trait::async_trait]
+            impl MetadataStore for $layer {
+                $(async fn $method(&self, $($argument: $type),*) -> Result<$answer> {
+                    self.around(stringify!($method), self.inner.$method($($argument),*)).await
+                })*
+
+                async fn close(&self) {
+                    self.inner.close().await;
+                }
+            }
+        };
+    };
+}
+
+use decorate;

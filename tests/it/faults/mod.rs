@@ -1,0 +1,3 @@
+//! Faults on purpose: the table of points at which a test may kill.
+
+mod points;

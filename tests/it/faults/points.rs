@@ -1,0 +1,57 @@
+//! The table of fault points against the traits of the stores: a call is in the table, or here with the reason why not.
+
+use std::collections::BTreeSet;
+
+use bonded::faults::POINTS;
+
+use crate::sources;
+
+/// Calls that no push, delete or collection makes while its stores work.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("metadata.repository_list", "a list"),
+    ("metadata.repository_delete", "the command line"),
+    ("metadata.blob_find", "a pull"),
+    ("metadata.blob_put", "no front end yet"),
+    ("metadata.blob_damage", "a pull that finds damage"),
+    ("metadata.manifest_find", "a pull"),
+    ("metadata.tag_list", "a list"),
+    ("metadata.referrer_list", "a list"),
+    ("metadata.deletion_retry", "a store that refuses to remove"),
+    ("metadata.blob_scan", "a check"),
+    ("metadata.key_known", "a check"),
+    ("metadata.reference_check", "a check"),
+    ("metadata.blob_restore", "a check"),
+    ("metadata.ping", "readiness"),
+    ("metadata.close", "the end of the process"),
+    ("storage.put", "no front end yet"),
+    ("storage.complete_is_repeatable", "a property"),
+    ("storage.presign", "a pull"),
+    ("storage.list", "a check"),
+];
+
+#[test]
+fn the_table_and_the_traits_have_the_same_calls() {
+    let mut calls = methods("src/metadata/mod.rs", "pub trait MetadataStore", "metadata");
+    calls.extend(methods("src/storage/mod.rs", "pub trait BlobStore", "storage"));
+    calls.extend(methods("src/storage/mod.rs", "pub trait AppendSource", "storage").into_iter().filter(|call| {
+        // The other methods of a source belong to the transfer, not to a store.
+        call == "storage.checkpoint"
+    }));
+    assert!(calls.len() > 40, "the traits were not found: {calls:?}");
+    let table = POINTS.iter().map(|point| point.call).chain(ELSEWHERE.iter().map(|(call, _)| *call));
+    let named: Vec<String> = table.map(str::to_owned).collect();
+    let all: BTreeSet<String> = named.iter().cloned().collect();
+    assert_eq!(all.len(), named.len(), "a call stands in the tables twice");
+    assert_eq!(all, calls, "left: the tables, right: the traits");
+}
+
+/// The methods of a trait, as calls of a store.
+fn methods(path: &str, head: &str, store: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(sources::root().join(path)).expect("a source file");
+    let body = text.split(head).nth(1).and_then(|rest| rest.split("\n}").next()).expect("the trait");
+    let names = body.lines().filter_map(|line| {
+        let line = line.strip_prefix("    ")?;
+        line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "))?.split('(').next()
+    });
+    names.map(|name| format!("{store}.{name}")).collect()
+}

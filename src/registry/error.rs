@@ -115,7 +115,7 @@ pub enum RegistryError {
 }
 
 /// When a client may try again after a passing failure.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// What the client is told of these is only "busy" or "full", so the cause is logged where it is dropped.
 fn log_passing(error: &(dyn std::error::Error + 'static), passing: bool) {

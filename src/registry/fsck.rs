@@ -175,9 +175,15 @@ impl Registry {
         algorithm: Algorithm,
     ) -> std::result::Result<Digest, StorageError> {
         let mut stream = self.storage.read(key, Some(0..size)).await?.into_stream(READ_CHUNK_BYTES);
-        let mut hasher = Hasher::new(algorithm);
+        let (mut hasher, mut read) = (Hasher::new(algorithm), 0);
         while let Some(piece) = stream.next().await {
-            hasher.update(&piece?);
+            let piece = piece?;
+            read += piece.len() as u64;
+            hasher.update(&piece);
+        }
+        if read != size {
+            let reason = format!("{read} of its {size} bytes could be read");
+            return Err(StorageError::Corrupt { key: key.to_string(), reason });
         }
         Ok(hasher.finish())
     }

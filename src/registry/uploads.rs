@@ -14,6 +14,7 @@ use crate::metadata::model::{
 };
 use crate::oci::digest::{Algorithm, Digest, Hasher};
 use crate::oci::name::RepoName;
+use crate::registry::error::RETRY_AFTER;
 use crate::registry::intake::{Intake, Progress};
 use crate::registry::writers::Turn;
 use crate::registry::{ChunkRange, PushBody, Registry, RegistryError, Result, UploadStatus};
@@ -80,7 +81,11 @@ impl Registry {
             // The client never learned this session's name, so nobody can continue it.
             self.cancel_upload(repo, &status.id).await.ok();
         }
-        result
+        // Nor does it mean anything to the client that the session is gone: all it can do is to send the blob again.
+        result.map_err(|error| match error {
+            RegistryError::UploadUnknown => RegistryError::Busy { retry_after: RETRY_AFTER },
+            other => other,
+        })
     }
 
     /// Appends a chunk (end-5), or whatever the body holds when no range is given.
@@ -145,8 +150,10 @@ impl Registry {
             Err(RegistryError::UploadUnknown) if self.is_committed(repo, id, digest).await? => return Ok(()),
             other => other?,
         };
-        if let UploadState::Completing(begun) = &session.record.state {
-            return self.finish_completing(&session, begun, digest).await;
+        if let UploadState::Completing(begun) = &session.record.state
+            && self.finish_completing(&session, begun, digest).await?
+        {
+            return Ok(());
         }
         if declared != Some(0) {
             self.check_room().await?;
@@ -330,28 +337,22 @@ impl Registry {
         }
     }
 
-    /// Goes on with a PUT that came to completing the object and was lost: the right size under our own key is our object.
-    /// When there is no object yet, and the lost request had no bytes of its own, completing it is done again.
-    async fn finish_completing(&self, session: &Session, begun: &Digest, digest: &Digest) -> Result<()> {
-        let record = &session.record;
-        let Some(key) = record.object_key.clone().filter(|_| begun == digest) else {
+    /// Goes on with a PUT that came to completing the object and was lost: what stands whole under our own key is our
+    /// object. `false`: it never came to be, and this PUT does it all again from where the session stands.
+    ///
+    /// Another digest than the first time is refused, because a late write of the first one may still make the object.
+    async fn finish_completing(&self, session: &Session, begun: &Digest, digest: &Digest) -> Result<bool> {
+        let Some(key) = session.record.object_key.clone().filter(|_| begun == digest) else {
             return Err(RegistryError::UploadUnknown);
         };
-        let size = record.received;
-        match self.storage.stat(&key).await {
-            Ok(found) if found == size => {}
-            Ok(_) => return Err(RegistryError::UploadUnknown),
-            Err(StorageError::NotFound { .. }) => {
-                // A driver whose state does not end where the kept bytes begin says that the upload is lost: the last bytes
-                // were in the lost request, and nobody has them any more.
-                let stored = size.saturating_sub(record.tail.len() as u64);
-                self.storage.complete(&key, record.driver_state.clone(), stored, record.tail.clone()).await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let size = match self.storage.stat(&key).await {
+            Err(StorageError::NotFound { .. }) => return Ok(false),
+            other => other?,
+        };
         let actual = self.hash_object(&key, size, digest.algorithm()).await?;
         self.require_digest(session, digest, actual).await?;
-        self.commit_as(session, digest, size, BlobLocation::Object(key)).await
+        self.commit_as(session, digest, size, BlobLocation::Object(key)).await?;
+        Ok(true)
     }
 
     async fn require_digest(&self, session: &Session, declared: &Digest, actual: Digest) -> Result<()> {
@@ -365,11 +366,12 @@ impl Registry {
 
     async fn complete(&self, session: &Session, key: &Key, appended: Appended, digest: &Digest) -> Result<()> {
         let Appended { state, stored, tail } = appended;
-        let size = stored + tail.len() as u64;
         if !self.storage.complete_is_repeatable() {
-            let ours = self.metadata.upload_completing(&session.hold, digest, size, &state).await?;
-            if !ours {
-                return Err(RegistryError::UploadRange { received: session.record.received });
+            // The session goes on standing where it stood before this request, whose bytes nobody else has: should the
+            // object not come to be, a repeated PUT brings them again.
+            let UploadRecord { received, driver_state, .. } = &session.record;
+            if !self.metadata.upload_completing(&session.hold, digest, *received, driver_state).await? {
+                return Err(RegistryError::UploadRange { received: *received });
             }
         }
         Ok(self.storage.complete(key, state, stored, tail).await?)

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use axum::extract::Request;
 use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
 use bonded::frontends;
+use bonded::metadata;
 use bonded::oci::glob::RepoGlobs;
 use bonded::registry::{Limits, Registry, RegistryOptions};
+use bonded::storage::{self, BlobStore};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -23,6 +25,7 @@ const START_MICROS: i64 = 1_793_491_200_000_000;
 #[derive(Default)]
 pub(crate) struct TestAppBuilder {
     options: RegistryOptions,
+    storage: Option<Arc<dyn BlobStore>>,
 }
 
 impl TestAppBuilder {
@@ -41,6 +44,12 @@ impl TestAppBuilder {
     /// Repositories in which a manifest may name content that is not there.
     pub(crate) fn sparse(mut self, globs: &[&str]) -> Self {
         self.options.sparse = RepoGlobs::parse(globs).expect("valid globs");
+        self
+    }
+
+    /// Another store for the bytes than the usual one.
+    pub(crate) fn storage(mut self, storage: Arc<dyn BlobStore>) -> Self {
+        self.storage = Some(storage);
         self
     }
 
@@ -69,22 +78,25 @@ impl TestAppBuilder {
 
     async fn start_node(&self, place: &Arc<Place>, clock: &Arc<ManualClock>, node: u64) -> TestApp {
         let stores = place.open().await;
+        let metadata_faults = Arc::new(metadata::layers::Faulty::new(stores.metadata));
+        let storage_faults = Arc::new(storage::layers::Faulty::new(self.storage.clone().unwrap_or(stores.storage)));
         let registry = Arc::new(Registry::new(
-            stores.metadata,
-            stores.storage,
+            Arc::<metadata::layers::Faulty>::clone(&metadata_faults),
+            Arc::<storage::layers::Faulty>::clone(&storage_faults),
             Arc::<ManualClock>::clone(clock),
             Arc::new(SeededEntropy::new(node)),
             self.options.clone(),
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let server = serve(listener, registry);
+        let server = serve(listener, Arc::clone(&registry));
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client without options");
-        TestApp { address, clock: Arc::clone(clock), place: Arc::clone(place), client, server }
+        let (clock, place) = (Arc::clone(clock), Arc::clone(place));
+        TestApp { address, clock, place, registry, metadata_faults, storage_faults, client, server }
     }
 }
 
@@ -103,6 +115,12 @@ pub(crate) struct TestApp {
     pub(crate) clock: Arc<ManualClock>,
     /// Where its facts and bytes are.
     pub(crate) place: Arc<Place>,
+    /// Its rules.
+    pub(crate) registry: Arc<Registry>,
+    /// Makes its facts fail.
+    pub(crate) metadata_faults: Arc<metadata::layers::Faulty>,
+    /// Makes its bytes fail.
+    pub(crate) storage_faults: Arc<storage::layers::Faulty>,
     client: reqwest::Client,
     server: JoinHandle<()>,
 }

@@ -13,7 +13,8 @@ pub const VARIABLE: &str = "FAULT_POINT";
 /// A call of a store, which is two points: [`Moment::Before`] it and [`Moment::After`] it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// `metadata.` or `storage.` and the method; `storage.checkpoint` is a driver's report in the middle of an append.
+    /// `metadata.` or `storage.` and the method; `storage.checkpoint` and `storage.stage` are a driver's reports in the
+    /// middle of an append.
     pub call: &'static str,
     /// What the call separates: what a process that dies before it leaves behind from what one that dies after it does.
     pub separates: &'static str,
@@ -89,6 +90,7 @@ pub const POINTS: &[Point] = &[
     every("storage.begin", "a key on record from the unfinished object under it"),
     every("storage.append", "a body that arrives from bytes in the store that do not count yet"),
     every("storage.checkpoint", "bytes in the store from bytes that count, in the middle of a body"),
+    parts("storage.stage", "bytes of a body that stalls from the rows that keep them"),
     every("metadata.upload_checkpoint", "bytes in the store from bytes that count"),
     every("metadata.upload_renew", "a long PUT from its next sign of life"),
     parts("metadata.upload_completing", "stored parts from the intent to make an object of them"),

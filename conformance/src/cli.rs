@@ -42,6 +42,9 @@ pub(crate) struct RunArgs {
     /// The server binary [default: `bonded` beside this program].
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub(crate) server: Option<PathBuf>,
+    /// The server binary with the feature `faults` [default: `bonded-faults` beside this program].
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub(crate) faults_server: Option<PathBuf>,
     /// Drive nodes on Postgres and S3, behind a proxy that sends each request to the next, instead of one with a folder.
     #[arg(long, conflicts_with = "url")]
     pub(crate) topology: bool,

@@ -1,7 +1,7 @@
 //! Runs the registered scenarios one after the other against one registry.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -41,6 +41,7 @@ pub(crate) struct Context {
     setup: Setup,
     deployment: Option<Deployment>,
     binary: Option<PathBuf>,
+    faults_binary: Option<PathBuf>,
 }
 
 impl Context {
@@ -78,6 +79,21 @@ impl Context {
     /// Starts another server with empty stores of the kind that is driven.
     pub(crate) async fn start_server(&self, config: &str) -> Result<Server> {
         Server::start_on(self.binary()?, &self.environment, config, self.setup.stores()?).await
+    }
+
+    /// Starts a server that can be made to kill itself, with empty stores of the kind that is driven.
+    pub(crate) async fn start_faulty_server(&self, config: &str) -> Result<Server> {
+        Server::start_on(self.faults_binary()?, &self.environment, config, self.setup.stores()?).await
+    }
+
+    /// The binary that has the feature `faults`.
+    pub(crate) fn faults_binary(&self) -> Result<&Path> {
+        self.binary()?;
+        match &self.faults_binary {
+            Some(path) if path.is_file() => Ok(path),
+            _ if self.require_clients => bail!("there is no server binary with the feature `faults`; build it first"),
+            _ => Err(not_run("needs a server binary with the feature `faults`")),
+        }
     }
 
     /// Starts another registry, with as many nodes as the one that is driven.
@@ -180,8 +196,19 @@ async fn prepare(args: &RunArgs, environment: Environment) -> Result<Context> {
     let wire = Wire::new(&url).context("the HTTP client could not be made")?;
     let random = Random::new(seed);
     let require_clients = args.require_clients || environment.ci;
-    let notes = RefCell::default();
-    Ok(Context { wire, random, environment, require_clients, notes, rounds: args.rounds, setup, deployment, binary })
+    let faults_binary = args.faults_server.clone().or_else(|| Some(binary.as_ref()?.with_file_name("bonded-faults")));
+    Ok(Context {
+        wire,
+        random,
+        environment,
+        require_clients,
+        notes: RefCell::default(),
+        rounds: args.rounds,
+        setup,
+        deployment,
+        binary,
+        faults_binary,
+    })
 }
 
 async fn finish(context: Context, passed: bool) -> Result<()> {

@@ -3,6 +3,7 @@
 //! The process dies with the value, and the data folder goes with it.
 
 use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     folder: TempDir,
     stores: Stores,
     port: u16,
+    /// Where the next life of the process ends by itself.
+    fault_point: Option<String>,
     child: Child,
 }
 
@@ -48,8 +51,8 @@ impl Server {
         std::fs::write(folder.path().join(CONFIG), config)?;
         let port = free_port()?;
         let hidden = environment.server_variables.clone();
-        let child = spawn(binary, &hidden, folder.path(), port)?;
-        let mut server = Self { binary: binary.to_owned(), hidden, folder, stores, port, child };
+        let child = spawn(binary, &hidden, folder.path(), port, None)?;
+        let mut server = Self { binary: binary.to_owned(), hidden, folder, stores, port, fault_point: None, child };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -105,8 +108,36 @@ impl Server {
 
     /// Starts the process again on the same stores and port.
     pub(crate) async fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.binary, &self.hidden, self.folder.path(), self.port)?;
+        let point = self.fault_point.as_deref();
+        self.child = spawn(&self.binary, &self.hidden, self.folder.path(), self.port, point)?;
         self.wait_until_ready().await
+    }
+
+    /// Where (`name:nth`) the process kills itself after the next [`restart`](Self::restart), if it was built for that.
+    pub(crate) fn set_fault_point(&mut self, point: Option<String>) {
+        self.fault_point = point;
+    }
+
+    /// Whether the process dies of SIGKILL within this time; any other end is an error.
+    pub(crate) async fn was_killed_within(&mut self, time: Duration) -> Result<bool> {
+        let Ok(status) = tokio::time::timeout(time, self.child.wait()).await else { return Ok(false) };
+        let status = status?;
+        ensure!(status.signal() == Some(SIGKILL), "the server ended with {status}: {}", self.log_tail());
+        Ok(true)
+    }
+
+    /// The files that are objects or parts of unfinished ones.
+    pub(crate) async fn objects(&self) -> Result<Vec<PathBuf>> {
+        let folder = match &self.stores {
+            Stores::Folder => self.data().join("blobs"),
+            Stores::Shared(stores) => stores.bucket_folder(),
+        };
+        tokio::task::spawn_blocking(move || {
+            let mut found = Vec::new();
+            files(&folder, &mut found)?;
+            Ok(found)
+        })
+        .await?
     }
 
     /// Runs `fsck --rehash` on the stores; fails with its findings.
@@ -152,10 +183,8 @@ impl Server {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended with {status} at its start: {}", self.log_tail());
             }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok() {
-                return Ok(());
-            }
-            ensure!(begin.elapsed() < START_MAX, "the server does not listen: {}", self.log_tail());
+            let Err(refused) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await else { return Ok(()) };
+            ensure!(begin.elapsed() < START_MAX, "the server does not listen ({refused}): {}", self.log_tail());
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -182,13 +211,31 @@ pub(crate) async fn terminate(child: &mut Child) -> Result<ExitStatus> {
     bail!("the process did not end within {} s of SIGTERM", STOP_MAX.as_secs());
 }
 
-fn spawn(binary: &Path, hidden: &[String], folder: &Path, port: u16) -> Result<Child> {
+/// The files below a folder. What disappears while they are gathered is not there.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            files(&path, found)?;
+        } else if path.exists() {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn spawn(binary: &Path, hidden: &[String], folder: &Path, port: u16, fault_point: Option<&str>) -> Result<Child> {
     let log = std::fs::File::options().create(true).append(true).open(folder.join(LOG))?;
     let mut command = Command::new(binary);
     for name in hidden {
         command.env_remove(name);
     }
     command
+        .envs(fault_point.map(|point| ("FAULT_POINT", point)))
         .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data", DATA, "--config", CONFIG])
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -201,5 +248,6 @@ fn spawn(binary: &Path, hidden: &[String], folder: &Path, port: u16) -> Result<C
 /// Names in the folder of a server, which is its working directory.
 const DATA: &str = "data";
 const CONFIG: &str = "bonded.toml";
+const SIGKILL: i32 = 9;
 const LOG: &str = "server.log";
 const LOG_TAIL_LINES: usize = 20;

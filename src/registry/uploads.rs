@@ -100,6 +100,19 @@ impl Registry {
         range: Option<ChunkRange>,
         body: PushBody,
     ) -> Result<UploadStatus> {
+        match self.append(repo, id, range, body).await {
+            Err(RegistryError::UploadRange { .. }) => Err(self.fenced(repo, id).await),
+            other => other,
+        }
+    }
+
+    async fn append(
+        &self,
+        repo: &RepoName,
+        id: &UploadId,
+        range: Option<ChunkRange>,
+        body: PushBody,
+    ) -> Result<UploadStatus> {
         self.check_room().await?;
         let declared = declared_length(range, body.length)?;
         let session = self.take_session(repo, id, range).await?;
@@ -112,7 +125,7 @@ impl Registry {
         let mut intake = self.intake(&session, Progress::Kept, body);
         let stored = self.store_body(&session, hint, None, &mut intake).await;
         if intake.is_fenced() {
-            return Err(self.fenced(repo, id).await);
+            return Err(RegistryError::UploadRange { received: start });
         }
         let stored = stored?;
         let taken = intake.offset() - start;
@@ -145,6 +158,20 @@ impl Registry {
         digest: &Digest,
         body: PushBody,
     ) -> Result<()> {
+        match self.finish(repo, id, range, digest, body).await {
+            Err(RegistryError::UploadRange { .. }) => Err(self.fenced(repo, id).await),
+            other => other,
+        }
+    }
+
+    async fn finish(
+        &self,
+        repo: &RepoName,
+        id: &UploadId,
+        range: Option<ChunkRange>,
+        digest: &Digest,
+        body: PushBody,
+    ) -> Result<()> {
         let declared = declared_length(range, body.length)?;
         let session = match self.take_session(repo, id, range).await {
             Err(RegistryError::UploadUnknown) if self.is_committed(repo, id, digest).await? => return Ok(()),
@@ -163,7 +190,7 @@ impl Registry {
         let mut intake = self.intake(&session, Progress::AllOrNothing, body);
         let stored = self.store_body(&session, hint, Some(digest), &mut intake).await;
         if intake.is_fenced() {
-            return Err(self.fenced(repo, id).await);
+            return Err(RegistryError::UploadRange { received: start });
         }
         let stored = stored?;
         intake.outcome()?;
@@ -224,7 +251,9 @@ impl Registry {
             UploadTaken::Committed(_) | UploadTaken::Unknown => return Err(RegistryError::UploadUnknown),
         };
         let hold = UploadHold { id: id.clone(), epoch: record.epoch };
-        let Some(turn) = self.writers.enter(&hold).await else { return Err(self.fenced(repo, id).await) };
+        let Some(turn) = self.writers.enter(&hold).await else {
+            return Err(RegistryError::UploadRange { received: record.received });
+        };
         let hasher = Hasher::restore(&record.hash_state).ok_or(RegistryError::UploadUnknown)?;
         Ok(Session { record, hold, turn, hasher })
     }
@@ -383,7 +412,7 @@ impl Registry {
         Ok(found.is_some_and(|record| record.state == UploadState::Committed(digest.clone())))
     }
 
-    /// The answer to a writer whose session another one took: where it stands now.
+    /// The answer to a writer that is out of place or whose session another one took: where it stands now, unless it ended.
     async fn fenced(&self, repo: &RepoName, id: &UploadId) -> RegistryError {
         match self.upload_status(repo, id).await {
             Ok(status) => RegistryError::UploadRange { received: status.received },

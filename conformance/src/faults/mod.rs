@@ -1,6 +1,8 @@
 //! What happens when the server is killed, stopped, started twice or damaged, and how much memory it takes.
 
 pub(crate) mod chaos;
+mod crash;
+mod handover;
 mod kill;
 pub(crate) mod memory;
 mod process;
@@ -15,6 +17,7 @@ const GROUP: &str = "faults";
 pub(crate) fn all(topology: bool) -> Vec<Scenario> {
     let mut all = vec![
         scenario(GROUP, "kill", kill::run),
+        scenario(GROUP, "crash", crash::run),
         scenario(GROUP, "graceful stop", process::graceful_stop),
         scenario(GROUP, "refused starts", process::refused_starts),
         scenario(GROUP, "damage heals", process::damage_heals),
@@ -22,6 +25,7 @@ pub(crate) fn all(topology: bool) -> Vec<Scenario> {
         scenario(GROUP, "memory", memory::run_small),
     ];
     if topology {
+        all.push(scenario(GROUP, "handover", handover::run));
         all.push(scenario(GROUP, "chaos", chaos::run_short));
     }
     all

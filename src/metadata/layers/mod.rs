@@ -42,13 +42,30 @@ macro_rules! decorate {
             referrer_list(
                 repo: &RepoName, subject: &Digest, artifact_type: Option<&str>, after: Option<&str>, limit: u32
             ) -> Vec<ReferrerRecord>;
+            manifest_facts(repo: &RepoName, after: Option<&Digest>, limit: u32) -> Vec<ManifestFacts>;
+            manifest_retire(retire: &ManifestRetire<'_>) -> ManifestsRetired;
+            manifest_pulled(pulls: &[(i64, Timestamp)], stale: Timestamp) -> ();
+            manifest_bytes_alone(repo: &RepoName, manifests: &[i64]) -> u64;
             manifest_collect(now: Timestamp, limit: u32) -> Collected;
             membership_collect(now: Timestamp, limit: u32) -> Collected;
-            blob_collect(now: Timestamp, limit: u32) -> Collected;
+            blob_collect(now: Timestamp, doomed_until: Timestamp, limit: u32) -> Collected;
             deletion_claim(now: Timestamp, limit: u32) -> Vec<Deletion>;
             deletion_done(keys: &[Key]) -> ();
             deletion_retry(key: &Key, not_before: Timestamp) -> ();
             purge_pending(blobs: &[BlobId], keys: &[Key], now: Timestamp) -> bool;
+            purge_hold(name: &str, until: Timestamp) -> ();
+            purge_release(name: &str) -> ();
+            purge_holds(now: Timestamp) -> Vec<PurgeHold>;
+            garbage_list(kind: GarbageKind, now: Timestamp, after: &GarbageCursor, limit: u32) -> Vec<Garbage>;
+            repository_ids(after: Option<&str>, limit: u32) -> Vec<(RepoName, i64)>;
+            repository_usage(repositories: &[i64]) -> Vec<RepositoryUsage>;
+            total_usage(repositories: Option<&[i64]>) -> TotalUsage;
+            instance() -> Instance;
+            copy_begin(of: &str) -> ();
+            copy_serve(now: Timestamp) -> bool;
+            load(rows: Rows, options: LoadOptions) -> ();
+            key_sound(keys: &[Key]) -> Vec<bool>;
+            blob_adopt(repo: &RepoName, adopt: &BlobAdopt) -> Vec<Digest>;
             blob_scan(after: BlobId, limit: u32) -> Vec<BlobRecord>;
             blob_keys(blobs: &[BlobId]) -> Vec<Key>;
             key_known(keys: &[Key]) -> Vec<bool>;
@@ -61,6 +78,7 @@ macro_rules! decorate {
     ($layer:ty; $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
         const _: () = {
             use $crate::clock::Timestamp;
+            use $crate::metadata::dump::{Instance, LoadOptions, Rows};
             use $crate::metadata::model::*;
             use $crate::metadata::{MetadataStore, Result};
             use $crate::oci::digest::Digest;
@@ -75,6 +93,10 @@ macro_rules! decorate {
                 $(async fn $method(&self, $($argument: $type),*) -> Result<$answer> {
                     self.around(stringify!($method), self.inner.$method($($argument),*)).await
                 })*
+
+                fn dump(&self) -> Rows {
+                    self.inner.dump()
+                }
 
                 async fn close(&self) {
                     self.inner.close().await;

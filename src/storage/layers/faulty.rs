@@ -210,6 +210,10 @@ impl AppendSource for FirstPiece<'_> {
     async fn checkpoint(&mut self, offset: u64, state: &DriverState) -> Result<(), AppendError> {
         self.source.checkpoint(offset, state).await
     }
+
+    async fn stage(&mut self, stored: u64, state: &DriverState, tail: Bytes) -> Result<bool, AppendError> {
+        self.source.stage(stored, state, tail).await
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]

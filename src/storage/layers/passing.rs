@@ -1,4 +1,4 @@
-//! A store that passes a named point before and after each operation, and at each checkpoint of an append.
+//! A store that passes a named point before and after each operation, and around each report of an append.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use crate::storage::{
     AppendError, AppendHint, AppendSource, Appended, BlobRead, BlobStore, DriverState, Key, ObjectInfo, StorageError,
 };
 
-/// The name by which a checkpoint stands among the operations.
+/// The names by which a driver's reports stand among the operations.
 const CHECKPOINT: &str = "checkpoint";
+const STAGE: &str = "stage";
 
 /// The layer.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Passing {
     }
 }
 
-/// A source whose checkpoints pass the trap.
+/// A source whose reports pass the trap.
 struct PassingSource<'a> {
     source: &'a mut dyn AppendSource,
     trap: &'a Trap,
@@ -59,6 +60,13 @@ impl AppendSource for PassingSource<'_> {
         self.trap.pass("storage", CHECKPOINT, Moment::Before);
         let answer = self.source.checkpoint(offset, state).await;
         self.trap.pass("storage", CHECKPOINT, Moment::After);
+        answer
+    }
+
+    async fn stage(&mut self, stored: u64, state: &DriverState, tail: Bytes) -> Result<bool, AppendError> {
+        self.trap.pass("storage", STAGE, Moment::Before);
+        let answer = self.source.stage(stored, state, tail).await;
+        self.trap.pass("storage", STAGE, Moment::After);
         answer
     }
 }
@@ -117,6 +125,10 @@ impl BlobStore for Passing {
 
     fn list(&self) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
         self.inner.list()
+    }
+
+    fn list_under(&self, folder: &Key) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
+        self.inner.list_under(folder)
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {

@@ -161,6 +161,11 @@ impl AppendSource for Proof {
     ) -> std::result::Result<bool, AppendError> {
         Ok(false)
     }
+
+    async fn staged(&mut self) -> std::result::Result<Bytes, AppendError> {
+        // Nothing was kept, so no driver asks.
+        Ok(Bytes::new())
+    }
 }
 
 /// Tasks of which a few run at the same time. After the first failure no further one begins, and it is given only when

@@ -21,7 +21,7 @@ use crate::storage::s3::calls::Inner;
 use crate::storage::s3::client::RETRY_PAUSE;
 use crate::storage::s3::error::{Failed, lost};
 use crate::storage::s3::plan::{NUMBER_MAX, PART_BYTES_MIN, Plan, equal_size};
-use crate::storage::s3::remove::abort_uploads;
+use crate::storage::s3::remove::{abort_uploads, uploads};
 use crate::storage::s3::state::{Part, State};
 use crate::storage::{AppendError, AppendHint, AppendSource, Appended, Key, StorageError};
 
@@ -277,7 +277,7 @@ impl<'a> Append<'a> {
         self.cut.push_back(Cut { number, end, marked, stored: None });
         self.number += 1;
         let (inner, key) = (Arc::clone(self.inner), self.key.clone());
-        self.sending.push(Box::pin(async move { inner.upload_part(&key, &upload, number, bytes).await }));
+        self.sending.push(Box::pin(async move { send_part(&inner, &key, &upload, number, bytes).await }));
         Ok(())
     }
 
@@ -428,6 +428,27 @@ async fn create_upload(inner: &Inner, key: &Key) -> Result<String, Failed> {
         }
     }
     inner.create_upload(key).await
+}
+
+/// Stores a part.
+///
+/// A store that does not know the upload says so before it has read the part, and some close the connection at once, so
+/// that the answer gets lost. Then only a listing tells a lost upload from a store that is away.
+pub(super) async fn send_part(
+    inner: &Inner,
+    key: &Key,
+    upload: &str,
+    number: u16,
+    bytes: Bytes,
+) -> Result<Part, Failed> {
+    let error = match inner.upload_part(key, upload, number, bytes).await {
+        Err(error) if error.may_be_done() => error,
+        other => return other,
+    };
+    match uploads(inner, key).await {
+        Ok(known) if known.iter().all(|id| id != upload) => Err(error.because("NoSuchUpload")),
+        _ => Err(error),
+    }
 }
 
 /// The sizes of the parts of an upload that has `start` bytes already.

@@ -58,6 +58,11 @@ impl Failed {
         self.code.as_deref() == Some(code)
     }
 
+    /// The same failure with the reason that turned out later.
+    pub(super) fn because(self, code: &str) -> Self {
+        Self { code: Some(code.to_owned()), ..self }
+    }
+
     /// Whether trying again may help.
     pub(super) fn passes(&self) -> bool {
         let passing = matches!(

@@ -31,7 +31,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::storage::s3::append::Append;
+use crate::storage::s3::append::{Append, send_part};
 use crate::storage::s3::budget::Budget;
 use crate::storage::s3::calls::Inner;
 use crate::storage::s3::error::{Failed, lost};
@@ -113,7 +113,7 @@ impl Inner {
     async fn complete_parts(&self, key: &Key, upload: &str, mut state: State, tail: Bytes) -> Result<(), Failed> {
         if !tail.is_empty() {
             let end = state.stored + tail.len() as u64;
-            let part = self.upload_part(key, upload, state.next_number(), tail).await?;
+            let part = send_part(self, key, upload, state.next_number(), tail).await?;
             state.push(part, end);
         }
         self.complete_upload(key, upload, &state.parts).await

@@ -42,18 +42,24 @@ async fn abort_upload(inner: &Inner, key: &Key, upload: &str) -> Result<(), Fail
 
 /// Aborts every unfinished upload with exactly this key.
 pub(super) async fn abort_uploads(inner: &Inner, key: &Key) -> Result<(), Failed> {
+    for upload in uploads(inner, key).await? {
+        abort_upload(inner, key, &upload).await?;
+    }
+    Ok(())
+}
+
+/// The ids of the unfinished uploads with exactly this key.
+pub(super) async fn uploads(inner: &Inner, key: &Key) -> Result<Vec<String>, Failed> {
     let path = inner.path(key);
-    let mut markers = (None, None);
+    let (mut found, mut markers) = (Vec::new(), (None, None));
     loop {
         let page = inner.list_uploads(&path, markers).await?;
         // Uploads come in order of their keys, and the key is the first that has itself as a prefix.
-        let (ours, others): (Vec<_>, Vec<_>) = page.uploads.into_iter().partition(|(of, _)| *of == path);
-        for (_, upload) in ours {
-            abort_upload(inner, key, &upload).await?;
-        }
+        let others = page.uploads.iter().any(|(of, _)| *of != path);
+        found.extend(page.uploads.into_iter().filter(|(of, _)| *of == path).map(|(_, upload)| upload));
         match page.next {
-            Some(next) if others.is_empty() => markers = next,
-            _ => return Ok(()),
+            Some(next) if !others => markers = next,
+            _ => return Ok(found),
         }
     }
 }

@@ -3,7 +3,9 @@
 //! It lists the store first, asks the database second and looks at objects third, and looks at every finding twice, so that
 //! what a running server does meanwhile is not mistaken for damage.
 
-use futures_util::StreamExt;
+use std::collections::HashSet;
+
+use futures_util::{StreamExt, TryStreamExt};
 
 use crate::clock::Timestamp;
 use crate::metadata::model::{BlobId, BlobLocation, BlobRecord};
@@ -67,15 +69,30 @@ impl Registry {
             Ok(())
         })
         .await?;
+        // The second look: it may have been collected, or committed, since it was listed. What is gone from the store goes
+        // from the facts after that, so the facts are asked first.
+        let mut unknown = Vec::new();
         for object in suspects {
-            // The second look: it may have been collected, or committed, since it was listed.
-            let known = self.metadata.key_known(std::slice::from_ref(&object.key)).await?;
-            let there = object.size.is_none() || self.storage.stat(&object.key).await.is_ok();
-            if there && known.first() == Some(&false) {
-                report(format!("I2: object {} is known to nobody", object.key));
+            if self.metadata.key_known(std::slice::from_ref(&object.key)).await?.first() == Some(&false) {
+                unknown.push(object);
+            }
+        }
+        let some = unknown.iter().any(|object| object.size.is_none());
+        let uploads = if some { self.unfinished_uploads().await? } else { HashSet::new() };
+        for ObjectInfo { key, size } in unknown {
+            if size.is_none() && uploads.contains(&key) {
+                report(format!("I2: the unfinished upload of {key} is known to nobody"));
+            } else if size.is_some() && self.storage.stat(&key).await.is_ok() {
+                report(format!("I2: object {key} is known to nobody"));
             }
         }
         Ok(())
+    }
+
+    /// The keys of unfinished multipart uploads.
+    async fn unfinished_uploads(&self) -> Result<HashSet<Key>> {
+        let unfinished = async |object: ObjectInfo| Ok(object.size.is_none().then_some(object.key));
+        Ok(self.storage.list().try_filter_map(unfinished).try_collect().await?)
     }
 
     /// I1: every blob has its bytes, with the right size and digest.

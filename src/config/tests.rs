@@ -272,6 +272,20 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
         ),
         ("[storage.s3]\nbucket = \"b\"\nsse = \"rot13\"", "/bonded.toml:3: `storage.s3.sse`: unknown variant `rot13`"),
         ("data = \"\"", "/bonded.toml:1: `data`: it is empty; name a path"),
+        ("listen = ", "/bonded.toml:1: not TOML: "),
+    ];
+    for (file, expected) in cases {
+        let refusal = refusal(file);
+        assert!(refusal.starts_with(expected), "{file}: {refusal}");
+        assert!(!refusal.contains('\n'), "{refusal}");
+    }
+    let refusal = variable_refusal("BONDED_LIMITS_TAG_PAGE_MAX", "many");
+    assert_eq!(refusal, "BONDED_LIMITS_TAG_PAGE_MAX: `limits.tag_page_max`: `many` is not a number as TOML writes it");
+}
+
+#[test]
+fn a_retention_rule_that_cannot_be_meant_is_refused() {
+    let cases = [
         (
             "[retention]\nuntagged = \"soon\"",
             "/bonded.toml:2: `retention.untagged`: `soon` is not a time; write it like",
@@ -298,15 +312,11 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
             "[[retention.rules]]\nrepositories = [\"a\"]\nkeep_tags = [\"v[\"]",
             "/bonded.toml:1: `retention.rules`: rule 1: `v[` is not a glob",
         ),
-        ("listen = ", "/bonded.toml:1: not TOML: "),
     ];
     for (file, expected) in cases {
         let refusal = refusal(file);
         assert!(refusal.starts_with(expected), "{file}: {refusal}");
-        assert!(!refusal.contains('\n'), "{refusal}");
     }
-    let refusal = variable_refusal("BONDED_LIMITS_TAG_PAGE_MAX", "many");
-    assert_eq!(refusal, "BONDED_LIMITS_TAG_PAGE_MAX: `limits.tag_page_max`: `many` is not a number as TOML writes it");
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(super) struct RestoreArgs {
 pub(super) fn run(verb: &BackupVerb) -> Result<ExitCode, Failure> {
     runtime()?.block_on(async {
         match verb {
-            BackupVerb::Create(args) => create(args).await,
+            BackupVerb::Create(args) => Box::pin(create(args)).await,
             BackupVerb::Verify { dir } => {
                 let report = backup::verify(dir, &progress::watch()).await.map_err(|error| failure(&error))?;
                 if report.findings == 0 {
@@ -68,7 +68,7 @@ pub(super) fn run(verb: &BackupVerb) -> Result<ExitCode, Failure> {
                 }
                 Ok(ended(report.findings == 0))
             }
-            BackupVerb::Restore(args) => restore(args).await,
+            BackupVerb::Restore(args) => Box::pin(restore(args)).await,
         }
     })
 }

@@ -60,8 +60,8 @@ pub(super) struct ImportArgs {
 pub(super) fn run(verb: &StoreVerb) -> Result<ExitCode, Failure> {
     runtime()?.block_on(async {
         match verb {
-            StoreVerb::Copy(args) => copy_all(args).await,
-            StoreVerb::Import(args) => import_all(args).await,
+            StoreVerb::Copy(args) => Box::pin(copy_all(args)).await,
+            StoreVerb::Import(args) => Box::pin(import_all(args)).await,
         }
     })
 }

@@ -245,17 +245,14 @@ impl BlobStore for MemoryStore {
 
     fn list_under(&self, folder: &Key) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
         let below = |key: &Key| key.as_str().strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        let objects: Vec<_> = self.lock().objects.iter().filter(|(key, _)| below(key)).map(info).collect();
+        let info = |(key, bytes): (&Key, &Bytes)| ObjectInfo { key: key.clone(), size: Some(bytes.len() as u64) };
+        let objects: Vec<_> = self.lock().objects.iter().filter(|(key, _)| below(key)).map(info).map(Ok).collect();
         stream::iter(objects).boxed()
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
         Ok(None)
     }
-}
-
-fn info((key, bytes): (&Key, &Bytes)) -> Result<ObjectInfo, StorageError> {
-    Ok(ObjectInfo { key: key.clone(), size: Some(bytes.len() as u64) })
 }
 
 /// How far one upload is.

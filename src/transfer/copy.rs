@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::stream::StreamExt as _;
 
 use super::objects::{self, Crew, Moved};
-use super::{Amount, BATCH, Result, Stores, TransferError, Watch};
+use super::{Amount, BATCH, Result, Stores, TransferError, Watch, backup};
 use crate::metadata::MetadataError;
 use crate::metadata::dump::{Batch, Cell, LoadOptions};
 use crate::metadata::model::{BlobId, BlobLocation, BlobRecord};
@@ -63,14 +63,16 @@ pub async fn copy(from: &Stores, to: &Stores, options: CopyOptions, watch: &Arc<
             let pass = copier.pass(&mut bad).await?;
             report.moved.add(pass.moved);
             if number == 0 {
-                report.kept = pass.kept;
+                report.kept = pass.kept.blobs;
+                watch.moved(pass.kept);
             }
             if pass.moved.blobs == 0 {
                 break;
             }
         }
     }
-    let lacking = copier.facts(options).await?;
+    let (lacking, faults) = copier.facts(options).await?;
+    report.damaged = faults;
     for digest in lacking {
         match bad.get(&digest) {
             Some(why) => {
@@ -90,7 +92,7 @@ type Bad = BTreeMap<Digest, String>;
 #[derive(Debug, Default)]
 struct Pass {
     moved: Amount,
-    kept: u64,
+    kept: Amount,
 }
 
 /// What became of one blob.
@@ -175,7 +177,7 @@ impl Copier {
             let sound = self.to.metadata.key_sound(&keys).await?;
             for ((blob, key), sound) in objects.into_iter().zip(sound) {
                 if sound {
-                    pass.kept += 1;
+                    pass.kept.add(Amount { blobs: 1, bytes: blob.size });
                     continue;
                 }
                 let copier = Arc::clone(self);
@@ -217,15 +219,19 @@ impl Copier {
         Ok(Fate::Damaged(blob.digest.clone(), why))
     }
 
-    /// Replaces the target's facts; gives the blobs whose bytes the target lacks.
-    async fn facts(self: &Arc<Self>, options: CopyOptions) -> Result<Vec<Digest>> {
+    /// Replaces the target's facts; gives the blobs whose bytes the target lacks, and how many rows hold wrong bytes.
+    async fn facts(self: &Arc<Self>, options: CopyOptions) -> Result<(Vec<Digest>, u64)> {
         self.watch.stage("copying facts", Amount::default());
-        let lacking = Arc::new(Mutex::new(Vec::new()));
-        let (copier, seen) = (Arc::clone(self), Arc::clone(&lacking));
+        let (lacking, faults) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
+        let (copier, seen, wrong) = (Arc::clone(self), Arc::clone(&lacking), Arc::clone(&faults));
         let rows = self.from.metadata.dump().then(move |batch| {
-            let (copier, seen) = (Arc::clone(&copier), Arc::clone(&seen));
+            let (copier, seen, faults) = (Arc::clone(&copier), Arc::clone(&seen), Arc::clone(&wrong));
             async move {
                 let batch = batch?;
+                for fault in backup::content_faults(&batch) {
+                    copier.watch.finding(format!("{fault}; it is copied as it is"));
+                    *lock(&faults) += 1;
+                }
                 if options.same_storage || batch.table.name != "blobs" {
                     return Ok(batch);
                 }
@@ -237,7 +243,7 @@ impl Copier {
         let load = LoadOptions { now: self.to.clock.now(), doom_unknown: !options.same_storage, ends_copy: true };
         self.to.metadata.load(rows.boxed(), load).await?;
         let lacking = std::mem::take(&mut *lock(&lacking));
-        Ok(lacking)
+        Ok((lacking, *lock(&faults)))
     }
 
     /// Rows of `blobs` as they are true at the target: sound where the bytes were proven, damaged where there are none,

@@ -147,11 +147,13 @@ async fn statements_find_their_rows_by_index() {
 #[tokio::test]
 async fn facts_are_listed_with_all_their_columns() {
     /// About one store's objects, one server's sessions, or the database itself.
-    const NO_FACTS: &[&str] = &["uploads", "upload_tail", "object_deletions", "purge_holds", "instance", "_sqlx_migrations"];
+    const NO_FACTS: &[&str] =
+        &["uploads", "upload_tail", "object_deletions", "purge_holds", "instance", "_sqlx_migrations"];
     let listed: BTreeMap<String, Vec<(String, Kind)>> = TABLES
         .iter()
         .map(|table| {
-            let mut columns: Vec<_> = table.columns.iter().map(|column| (column.name.to_owned(), column.kind)).collect();
+            let mut columns: Vec<_> =
+                table.columns.iter().map(|column| (column.name.to_owned(), column.kind)).collect();
             columns.sort_by(|one, other| one.0.cmp(&other.0));
             (table.name.to_owned(), columns)
         })
@@ -165,7 +167,8 @@ async fn facts_are_listed_with_all_their_columns() {
         FROM information_schema.columns WHERE table_schema = 'public'";
     let database = PostgresDatabase::migrated();
     let mut conn = PgConnection::connect(database.url()).await.expect("a connection");
-    let on_postgres: Vec<(String, String, String)> = sqlx::query_as(postgres).fetch_all(&mut conn).await.expect("columns");
+    let on_postgres: Vec<(String, String, String)> =
+        sqlx::query_as(postgres).fetch_all(&mut conn).await.expect("columns");
     for (place, found) in [("SQLite", on_sqlite), ("Postgres", on_postgres)] {
         let mut tables: BTreeMap<String, Vec<(String, Kind)>> = BTreeMap::new();
         for (table, column, kind) in found.into_iter().filter(|(table, ..)| !NO_FACTS.contains(&table.as_str())) {
@@ -179,7 +182,9 @@ async fn facts_are_listed_with_all_their_columns() {
             };
             tables.entry(table).or_default().push((column, kind));
         }
-        tables.values_mut().for_each(|columns| columns.sort_by(|one, other| one.0.cmp(&other.0)));
+        for columns in tables.values_mut() {
+            columns.sort_by(|one, other| one.0.cmp(&other.0));
+        }
         assert_eq!(tables, listed, "{place}");
     }
 }

@@ -224,10 +224,7 @@ async fn save_blob(stores: &Stores, object: &Object, path: PathBuf, watch: &Arc<
         watch.moved(Amount { blobs: 1, bytes: size });
         return Ok(Ok(size));
     }
-    let mut why = match save_from(stores, object, &object.key, &path, watch).await? {
-        None => return Ok(Ok(size)),
-        Some(why) => why,
-    };
+    let Some(mut why) = save_from(stores, object, &object.key, &path, watch).await? else { return Ok(Ok(size)) };
     // It may have been healed under another key since the facts were saved.
     let now = stores.metadata.blob_scan(BlobId(object.id.0 - 1), 1).await?.pop();
     if let Some(BlobLocation::Object(key)) = now.filter(|now| now.digest == object.digest).map(|now| now.location)

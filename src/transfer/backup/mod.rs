@@ -27,6 +27,7 @@ use crate::oci::digest::{Digest, DigestError};
 
 pub use create::{CreateOptions, CreateReport, create};
 pub use restore::{RestoreOptions, RestoreReport, restore};
+pub(super) use verify::content_faults;
 pub use verify::{VerifyReport, verify};
 
 /// Version of the layout of a backup.

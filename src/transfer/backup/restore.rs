@@ -52,7 +52,9 @@ pub async fn restore(
     let index = blocking(move || Index::read(&at)).await?;
     let faults = verify_facts(dir, &index, watch).await?;
     if !faults.is_empty() {
-        faults.into_iter().for_each(|fault| watch.finding(fault));
+        for fault in faults {
+            watch.finding(fault);
+        }
         return Err(TransferError::Refused(format!("{}: the backup is broken; nothing was changed", dir.display())));
     }
     check_target(stores, options).await?;
@@ -114,24 +116,24 @@ async fn restore_blobs(
     while let Some(batch) = batches.next().await {
         for object in objects(&batch?) {
             if lacking.contains(&object.digest) {
-                report.take(Some(Back::Lacking));
+                report.take(Some(&Back::Lacking));
                 continue;
             }
             let (stores, dir, watch) = (stores.clone(), dir.to_owned(), Arc::clone(watch));
             let back = async move { restore_blob(&stores, &dir, &object, &watch).await };
-            report.take(crew.start(back).await?);
+            report.take(crew.start(back).await?.as_ref());
         }
     }
     while let Some(ended) = crew.next().await? {
-        report.take(Some(ended));
+        report.take(Some(&ended));
     }
     Ok(())
 }
 
 impl RestoreReport {
-    fn take(&mut self, ended: Option<Back>) {
+    fn take(&mut self, ended: Option<&Back>) {
         match ended {
-            Some(Back::Moved(bytes)) => self.moved.add(Amount { blobs: 1, bytes }),
+            Some(Back::Moved(bytes)) => self.moved.add(Amount { blobs: 1, bytes: *bytes }),
             Some(Back::Kept) => self.kept += 1,
             Some(Back::Lacking) => self.lacking += 1,
             None => {}

@@ -163,6 +163,7 @@ struct Checker {
 impl Checker {
     fn check(&mut self, batch: &Batch) {
         let table = batch.table.name;
+        self.faults.extend(content_faults(batch));
         for row in &batch.rows {
             let integer = |name: &str| batch.position(name).and_then(|at| row.get(at)).and_then(Cell::as_integer);
             self.check_order(batch, row);
@@ -171,11 +172,8 @@ impl Checker {
                 // A reference that is not filled yet refers to nothing.
                 if target.len() == reference.columns.len() && !self.has(reference.parent, &target) {
                     let (columns, invariant) = (reference.columns.join(", "), reference.invariant);
-                    self.faults.push(format!("{invariant}: {table} {:?}: {columns} names nothing", first(row)));
+                    self.faults.push(format!("{invariant}: {table} {}: {columns} names nothing", first(row)));
                 }
-            }
-            if let Some(fault) = content_fault(batch, row) {
-                self.faults.push(format!("I1: {table} {:?}: {fault}", first(row)));
             }
             match table {
                 "repositories" => self.repositories.extend(integer("id")),
@@ -205,7 +203,7 @@ impl Checker {
             _ => true,
         };
         if !rises || key.len() != batch.table.key.len() {
-            self.faults.push(format!("{} {:?}: the rows are not in order", batch.table.name, first(row)));
+            self.faults.push(format!("{} {}: the rows are not in order", batch.table.name, first(row)));
         }
         self.last = Some((batch.table.name, key));
     }
@@ -223,6 +221,13 @@ fn is_before(one: &[Cell], other: &[Cell]) -> bool {
 /// The number a row begins with, which is enough to find it.
 fn first(row: &[Cell]) -> i64 {
     row.first().and_then(Cell::as_integer).unwrap_or_default()
+}
+
+/// What is wrong with bytes that rows hold themselves.
+pub(in crate::transfer) fn content_faults(batch: &Batch) -> impl Iterator<Item = String> + '_ {
+    let table = batch.table.name;
+    let fault = move |row: &Vec<Cell>| Some(format!("I1: {table} {}: {}", first(row), content_fault(batch, row)?));
+    batch.rows.iter().filter_map(fault)
 }
 
 /// What is wrong with the bytes that a row itself holds, or with the place it names.

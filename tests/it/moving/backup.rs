@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bonded::clock::{Entropy as _, SeededEntropy};
-use bonded::registry::RegistryError;
+use bonded::registry::{Purge, RegistryError};
 use bonded::storage::layers::{Fault, Faulty, Moment, Operation};
 use bonded::storage::memory::MemoryStore;
 use bonded::transfer::TransferError;
@@ -90,7 +90,7 @@ async fn a_backup_made_while_pushes_run_is_consistent() {
             side.push_image(&repo, "v", &image).await;
             if n % 4 == 3 {
                 let manifest = digest(&image.manifest()).to_string().parse().expect("a reference");
-                side.registry.delete_manifest(&name(&repo), &manifest, Default::default()).await.expect("deleted");
+                side.registry.delete_manifest(&name(&repo), &manifest, Purge::Later).await.expect("deleted");
             }
         }
     };
@@ -126,7 +126,7 @@ async fn a_finished_backup_stays_until_the_next_is_finished() {
     assert!(matches!(refused, Err(TransferError::Refused(_))), "it would drop the blobs: {refused:?}");
 
     let manifest = digest(&image.manifest()).to_string().parse().expect("a reference");
-    side.registry.delete_manifest(&name("app"), &manifest, Default::default()).await.expect("deleted");
+    side.registry.delete_manifest(&name("app"), &manifest, Purge::Later).await.expect("deleted");
     side.sweep().await;
     let reads = store.calls(Operation::Read);
     make(&side, dir.path(), true).await.expect("made");

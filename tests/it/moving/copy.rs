@@ -44,8 +44,7 @@ async fn everything_is_at_the_target() {
 #[tokio::test]
 async fn a_registry_grows_and_shrinks() {
     let local = || Place::Local(tempfile::tempdir().expect("a folder"));
-    let (small, large, back) =
-        (Side::at(local()).await, Side::at(Place::shared()).await, Side::at(local()).await);
+    let (small, large, back) = (Side::at(local()).await, Side::at(Place::shared()).await, Side::at(local()).await);
     small.fill().await;
     small.push_image("big", "v1", &ImageBuilder::new().layer(&bytes(12 << 20, 5))).await;
     let grown = run(&small, &large).await.expect("copied");

@@ -54,11 +54,7 @@ impl Side {
         Self::on(opened.metadata, opened.storage, Box::new(place))
     }
 
-    fn on(
-        metadata: Arc<dyn MetadataStore>,
-        storage: Arc<dyn BlobStore>,
-        place: Box<dyn Any + Send + Sync>,
-    ) -> Self {
+    fn on(metadata: Arc<dyn MetadataStore>, storage: Arc<dyn BlobStore>, place: Box<dyn Any + Send + Sync>) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
         let mut options = RegistryOptions::default();
         options.limits.disk_free_bytes_min = 0;

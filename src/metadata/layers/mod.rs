@@ -28,6 +28,7 @@ macro_rules! decorate {
             upload_take(repo: &RepoName, id: &UploadId, take: &UploadTake, now: Timestamp) -> UploadTaken;
             upload_intend(hold: &UploadHold, key: &Key) -> bool;
             upload_checkpoint(hold: &UploadHold, checkpoint: &Checkpoint) -> bool;
+            upload_tail(hold: &UploadHold) -> Option<Bytes>;
             upload_renew(hold: &UploadHold, expires_at: Timestamp) -> bool;
             upload_completing(hold: &UploadHold, digest: &Digest, received: u64, state: &DriverState) -> bool;
             upload_commit(hold: &UploadHold, blob: &NewBlob, keep_until: Timestamp) -> bool;
@@ -77,6 +78,8 @@ macro_rules! decorate {
     };
     ($layer:ty; $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
         const _: () = {
+            use bytes::Bytes;
+
             use $crate::clock::Timestamp;
             use $crate::metadata::dump::{Instance, LoadOptions, Rows};
             use $crate::metadata::model::*;

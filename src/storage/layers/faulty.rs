@@ -214,6 +214,10 @@ impl AppendSource for FirstPiece<'_> {
     async fn stage(&mut self, stored: u64, state: &DriverState, tail: Bytes) -> Result<bool, AppendError> {
         self.source.stage(stored, state, tail).await
     }
+
+    async fn staged(&mut self) -> Result<Bytes, AppendError> {
+        self.source.staged().await
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]

@@ -69,6 +69,10 @@ impl AppendSource for PassingSource<'_> {
         self.trap.pass("storage", STAGE, Moment::After);
         answer
     }
+
+    async fn staged(&mut self) -> Result<Bytes, AppendError> {
+        self.source.staged().await
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]

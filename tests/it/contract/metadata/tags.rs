@@ -4,7 +4,7 @@ use bonded::metadata::MetadataStore;
 use bonded::metadata::model::{ManifestDeleted, ManifestStored, TagDeleted};
 use bonded::oci::glob::ImmutableTags;
 
-use super::fixtures::{Image, at, delete, delete_with, has, push_blob, repo, tag, tagged};
+use super::fixtures::{Image, at, delete, delete_with, digest, has, push_blob, repo, tag, tagged};
 use super::races::STORED;
 
 async fn list(store: &dyn MetadataStore, name: &str, after: Option<&str>, limit: u32) -> Option<Vec<String>> {

@@ -3,7 +3,8 @@
 //! - A function of an entity's module is a transaction or a part of one. It takes a [`Conn`] and knows no dialect.
 //! - Where many write at once, rows are locked before they are judged: first the repository, then sessions, memberships,
 //!   edges, blobs, and objects to remove, each kind in the order of its ids. What has to be true of a row is asked by a
-//!   statement after the one that locked it. On SQLite one task writes, and these statements are empty.
+//!   statement after the one that locked it, and only what the lock gave is acted on: `docs/decisions/0008-locks-in-postgres.md`
+//!   says which lock closes which race. On SQLite one task writes, and these statements are empty.
 //! - A [`Database`] runs transactions; every one of them is a [`MetadataStore`](crate::metadata::MetadataStore).
 
 mod blobs;

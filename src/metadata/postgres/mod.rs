@@ -31,8 +31,11 @@ pub use schema::MIGRATIONS;
 /// How often a transaction is run again that got into the way of another.
 const CONFLICTS_MAX: u32 = 3;
 
-/// The first wait before a transaction is run again; it doubles each time.
-const CONFLICT_BACKOFF: Duration = Duration::from_millis(10);
+/// How often a connection that broke while it was made is made again.
+const CONNECTS_MAX: u32 = 3;
+
+/// The first wait before something is tried again; it doubles each time.
+const BACKOFF: Duration = Duration::from_millis(10);
 
 /// How much longer than the server the client waits for the end of a statement.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
@@ -114,7 +117,7 @@ impl fmt::Debug for PostgresOptions {
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
             .field("lock_timeout", &self.lock_timeout)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -257,8 +260,19 @@ impl Lender {
         }
     }
 
+    /// A connection of the pool, which waits for a server that refuses connections, but gives up on one that breaks them.
     async fn lend(&self) -> Result<PgConn> {
-        Ok(PgConn::new(self.pool.acquire().await?, self.answer_max))
+        let mut tries = 0;
+        loop {
+            match self.pool.acquire().await {
+                Ok(conn) => return Ok(PgConn::new(conn, self.answer_max)),
+                Err(error) if Fault::of(&error) == Fault::Broken && tries < CONNECTS_MAX => {
+                    tokio::time::sleep(backoff(tries)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
@@ -291,7 +305,7 @@ impl Broken {
 
 /// How long to wait before the `n`th repetition: about twice as long each time, and not for everybody the same.
 fn backoff(n: u32) -> Duration {
-    let base = CONFLICT_BACKOFF * 2u32.saturating_pow(n);
+    let base = BACKOFF * 2u32.saturating_pow(n);
     let percent = 50 + u32::from(SystemEntropy.bytes16()[0]) * 100 / 255;
     base * percent / 100
 }

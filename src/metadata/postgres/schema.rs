@@ -5,8 +5,8 @@
 
 use sqlx::postgres::PgConnection;
 
-use crate::metadata::Result;
 use crate::metadata::schema::{self, BuiltIn};
+use crate::metadata::{MetadataError, Result};
 
 /// Version, name and text of every migration, oldest first; the folder `migrations/postgres` has the same.
 pub const MIGRATIONS: &[BuiltIn] = &[
@@ -15,10 +15,30 @@ pub const MIGRATIONS: &[BuiltIn] = &[
     (20_261_121_090_000, "instance", include_str!("../../../migrations/postgres/20261121090000_instance.sql")),
 ];
 
+/// The oldest server whose statements these are, as `server_version_num`.
+const SERVER_MIN: i32 = 140_000;
+
 /// Applies what is missing, under an advisory lock of the database; with `apply` false that is an error instead.
 pub(super) async fn migrate(conn: &mut PgConnection, apply: bool) -> Result<()> {
+    check_server(conn).await?;
     let found = newest_applied(conn).await?;
     if schema::judge(MIGRATIONS, found, apply)? { schema::apply(conn, MIGRATIONS).await } else { Ok(()) }
+}
+
+/// Says what is wrong with a server that cannot hold what we write.
+async fn check_server(conn: &mut PgConnection) -> Result<()> {
+    let (version, encoding): (i32, String) = sqlx::query_as(
+        "SELECT CAST(current_setting('server_version_num') AS INTEGER), current_setting('server_encoding')",
+    )
+    .fetch_one(conn)
+    .await?;
+    if version < SERVER_MIN {
+        return Err(MetadataError::Driver(format!("Postgres 14 or later is needed, this is {version}").into()));
+    }
+    if encoding != "UTF8" {
+        return Err(MetadataError::Driver(format!("the database must be encoded in UTF8, not in {encoding}").into()));
+    }
+    Ok(())
 }
 
 async fn newest_applied(conn: &mut PgConnection) -> Result<Option<i64>> {

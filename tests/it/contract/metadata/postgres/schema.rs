@@ -2,6 +2,7 @@
 
 use bonded::metadata::postgres::{MIGRATIONS, PostgresOptions, PostgresStore};
 use bonded::metadata::{MetadataError, MetadataStore};
+use conformance::random::Random;
 use futures_util::future::join_all;
 
 use crate::contract::metadata::fixtures::{Image, delete, find, push_blob, tagged};
@@ -82,4 +83,14 @@ async fn a_changed_migration_is_noticed() {
     let database = Database::migrated();
     cluster().sql(database.name(), "UPDATE _sqlx_migrations SET checksum = '\\x00'").expect("another text");
     assert!(matches!(PostgresStore::open(&database.options()).await, Err(MetadataError::Driver(_))));
+}
+
+#[tokio::test]
+async fn a_database_of_another_encoding_is_refused() {
+    let name = format!("bonded_ascii_{}", Random::new(Random::any_seed()).word());
+    let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
+    cluster().sql("postgres", &create).expect("a database");
+    let refused = PostgresStore::open(&PostgresOptions::new(cluster().url(&name))).await;
+    cluster().drop_database(&name).expect("its end");
+    assert!(matches!(&refused, Err(MetadataError::Driver(error)) if error.to_string().contains("UTF8")), "{refused:?}");
 }

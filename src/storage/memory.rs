@@ -233,13 +233,14 @@ impl BlobStore for MemoryStore {
 
     fn list(&self) -> BoxStream<'_, Result<ObjectInfo, StorageError>> {
         let inner = self.lock();
+        let ours = |key: &Key| key.as_str().starts_with("blobs/");
         let finished = inner.objects.iter().map(|(key, bytes)| (key, Some(bytes.len() as u64)));
         let unfinished = inner.uploads.iter().map(|(key, upload)| {
             let size = upload.pieces.iter().map(|piece| piece.len() as u64).sum();
             (key, self.part_bytes.is_none().then_some(size))
         });
-        let all: Vec<_> =
-            finished.chain(unfinished).map(|(key, size)| Ok(ObjectInfo { key: key.clone(), size })).collect();
+        let all = finished.chain(unfinished).filter(|(key, _)| ours(key));
+        let all: Vec<_> = all.map(|(key, size)| Ok(ObjectInfo { key: key.clone(), size })).collect();
         stream::iter(all).boxed()
     }
 

@@ -224,7 +224,7 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
     /// A URL under which anyone may GET the object for `ttl`, where the store can make one.
     async fn presign(&self, key: &Key, ttl: Duration) -> Result<Option<String>, StorageError>;
 
-    /// Every object and unfinished upload under this store's prefix, in no order. For `fsck` only.
+    /// Every object and unfinished upload of ours (those under `blobs/`), in no order. For `fsck` only.
     fn list(&self) -> BoxStream<'_, Result<ObjectInfo, StorageError>>;
 
     /// Every object below a folder of the store (`docker/registry/v2/repositories`), in no order. For taking over what

@@ -37,6 +37,7 @@ macro_rules! storage_contract {
             aborting_removes_what_was_completed,
             deleting_answers_in_order_and_forgives_the_missing,
             listing_finds_finished_and_unfinished,
+            listing_a_folder_finds_what_lies_below_it,
             keys_may_have_any_shape,
         ]);
     };
@@ -363,6 +364,26 @@ async fn listing_finds_finished_and_unfinished(bed: &Bed) {
     assert_eq!(found.iter().map(|object| &object.key).collect::<Vec<_>>(), [&finished, &unfinished]);
     assert_eq!(found[0].size, Some(5));
     assert!(found[1].size.is_none_or(|size| size == bed.large as u64), "{found:?}");
+}
+
+async fn listing_a_folder_finds_what_lies_below_it(bed: &Bed) {
+    let store = bed.store.as_ref();
+    let old = ["docker/registry/v2/blobs/a/data", "docker/registry/v2/blobs/b/c/data", "docker/registry/v2/blobs2/d"];
+    for key in old.iter().map(|text| parsed(text)).chain([key("01")]) {
+        store.put(&key, "bytes".into()).await.expect("put");
+    }
+    let below = async |folder: &str| {
+        let mut found: Vec<ObjectInfo> = store.list_under(&parsed(folder)).try_collect().await.expect("a list");
+        found.sort_by(|one, other| one.key.cmp(&other.key));
+        assert!(found.iter().all(|object| object.size == Some(5)), "{found:?}");
+        found.into_iter().map(|object| object.key.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(below("docker").await, old);
+    assert_eq!(below("docker/registry/v2/blobs").await, old[..2]);
+    assert_eq!(below("docker/registry/v2/blob").await, [""; 0]);
+    assert_eq!(below("nothing/here").await, [""; 0]);
+    let ours: Vec<Key> = list(store).await.into_iter().map(|object| object.key).collect();
+    assert_eq!(ours, [key("01")], "what was adopted is none of ours");
 }
 
 async fn keys_may_have_any_shape(bed: &Bed) {

@@ -4,6 +4,7 @@
 
 mod blobs;
 mod collect;
+mod dump;
 mod fixtures;
 mod manifests;
 mod postgres;
@@ -117,6 +118,16 @@ macro_rules! contract {
                 counts_add_up
                 a_hold_keeps_objects_until_it_ends
                 a_doomed_object_waits_as_long_as_it_was_told
+            ],
+            dump: [
+                facts_come_back_as_they_were
+                a_dump_is_of_one_moment
+                a_load_ends_sessions_and_dooms_what_nobody_knows_any_more
+                a_load_that_fails_leaves_everything
+                columns_that_a_backup_has_not_are_empty
+                a_copy_is_served_only_when_it_is_whole
+                adopted_objects_go_unless_they_are_only_read
+                adopting_takes_the_place_of_damaged_bytes_only
             ],
             retention: [
                 facts_tell_tags_and_times

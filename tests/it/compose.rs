@@ -59,7 +59,7 @@ fn nodes_are_alike_and_keep_nothing_to_themselves() {
 fn every_variable_is_a_key_of_the_configuration() {
     let text = read("compose.yaml");
     let file = parse(&text);
-    let known: BTreeSet<String> = bonded::config::keys().iter().map(|key| key.variable()).collect();
+    let known: BTreeSet<String> = bonded::config::keys().iter().map(bonded::config::Key::variable).collect();
     let used = names(&file["services"]["node-1"], "environment");
     let unknown: Vec<&String> =
         used.iter().filter(|name| name.starts_with("BONDED_") && !known.contains(*name)).collect();
@@ -84,13 +84,13 @@ fn ports_are_published_on_loopback_only() {
 fn the_s3_server_is_the_one_of_the_tests() {
     let text = read("compose.yaml");
     let image = text_at(&parse(&text)["services"]["s3"], "image").unwrap_or_default().to_owned();
-    let (_, version) = image.rsplit_once(':').unwrap();
+    let (_, version) = image.rsplit_once(':').expect("a version");
     let ci = read(".ci/run");
     assert!(ci.contains(&format!("cmd/versitygw {version}\"")), ".ci/run installs another version than {image}");
 }
 
 fn parse(text: &str) -> Yaml<'_> {
-    Yaml::load_from_str(text).unwrap().into_iter().next().unwrap()
+    Yaml::load_from_str(text).expect("YAML").into_iter().next().expect("a document")
 }
 
 /// The keys of a mapping below `key`.

@@ -37,6 +37,7 @@ pub(crate) struct Stores {
 
 impl Place {
     /// As the environment says.
+    #[expect(clippy::disallowed_methods, reason = "whoever runs the tests chooses")]
     pub(crate) fn chosen() -> Self {
         match std::env::var("TEST_STORES").as_deref() {
             Ok("postgres-s3") => Self::shared(),

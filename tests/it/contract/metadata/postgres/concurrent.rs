@@ -235,7 +235,7 @@ async fn an_index_and_the_end_of_its_child() {
         let (put, deleted) = tokio::join!(index.put(nodes.node(0), &place, 1), delete(nodes.node(1), &place, &name, 1));
         match (&put, &deleted) {
             (ManifestStored::Stored, ManifestDeleted::Referenced(_)) => {
-                assert!(has(nodes.node(0), &place, &name).await)
+                assert!(has(nodes.node(0), &place, &name).await);
             }
             (ManifestStored::Missing(_), ManifestDeleted::Deleted(_)) => {}
             _ => panic!("{put:?} {deleted:?}"),

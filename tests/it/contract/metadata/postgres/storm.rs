@@ -4,8 +4,9 @@ use bonded::metadata::MetadataStore;
 use bonded::metadata::model::{BlobMount, ManifestDelete, Precondition};
 use bonded::metadata::postgres::PostgresStore;
 use bonded::oci::glob::ImmutableTags;
+use bonded::oci::name::RepoName;
 use conformance::random::Random;
-use futures_util::future::join_all;
+use tokio::task::JoinSet;
 
 use super::nodes::Nodes;
 use crate::contract::metadata::fixtures::{DAY, Image, at, at_key, digest, find, head, key, repo, tagged, take};
@@ -19,17 +20,16 @@ async fn nothing_is_lost_or_left_over() {
     let seed = Random::any_seed();
     eprintln!("seed {seed}");
     let nodes = Nodes::start(NODES).await;
-    let writers = (0..WRITERS).map(|writer| {
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
         let (node, random) = (nodes.owned(writer), Random::new(seed.wrapping_add(writer as u64)));
-        tokio::spawn(async move {
+        writers.spawn(async move {
             for step in 0..WRITES {
                 write(&node, &random, i64::from(step)).await;
             }
-        })
-    });
-    for ended in join_all(writers).await {
-        ended.expect("a writer that met no error");
+        });
     }
+    writers.join_all().await;
     let deadlocks = nodes.count("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await;
     eprintln!("{deadlocks} deadlocks");
     nodes.check().await;
@@ -76,17 +76,8 @@ async fn write(store: &PostgresStore, random: &Random, step: i64) {
             signature.put(store, &place, now).await;
         }
         10 => {
-            let immutable = ImmutableTags::default();
             let target = if random.permille(500) { image } else { index };
-            let delete = ManifestDelete {
-                repo: &name,
-                digest: &digest(&target),
-                immutable: &immutable,
-                end_leases_before: random.permille(300).then(|| at(now)),
-                referrers_until: at(now),
-                now: at(now),
-            };
-            store.manifest_delete(&delete).await.expect("a delete");
+            delete_manifest(store, &name, &target, random, now).await;
         }
         11 => {
             let from = random.permille(500).then(|| repo(&format!("r{}", random.below(3))));
@@ -114,4 +105,17 @@ async fn write(store: &PostgresStore, random: &Random, step: i64) {
             store.upload_expire(at(3 * DAY), at(3 * DAY), 5).await.expect("a pass");
         }
     }
+}
+
+async fn delete_manifest(store: &PostgresStore, name: &RepoName, target: &str, random: &Random, now: i64) {
+    let immutable = ImmutableTags::default();
+    let delete = ManifestDelete {
+        repo: name,
+        digest: &digest(target),
+        immutable: &immutable,
+        end_leases_before: random.permille(300).then(|| at(now)),
+        referrers_until: at(now),
+        now: at(now),
+    };
+    store.manifest_delete(&delete).await.expect("a delete");
 }

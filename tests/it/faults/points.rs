@@ -17,6 +17,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("metadata.tag_list", "a list"),
     ("metadata.referrer_list", "a list"),
     ("metadata.deletion_retry", "a store that refuses to remove"),
+    ("metadata.upload_tail", "an upload that let go of its buffer"),
     ("metadata.blob_scan", "a check"),
     ("metadata.key_known", "a check"),
     ("metadata.reference_check", "a check"),

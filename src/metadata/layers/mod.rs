@@ -1,6 +1,6 @@
 //! Stores around a store: one that fails on demand, and one that passes the points of [`crate::faults`].
 //!
-//! The methods of [`MetadataStore`] are listed once, in [`decorate`]; a method that is missing there does not compile. A
+//! The methods of [`MetadataStore`](crate::metadata::MetadataStore) are listed once, in `decorate!`; a method that is missing there does not compile. A
 //! layer has a field `inner` and a method `around(name, call)`, which every call goes through.
 
 mod faulty;

@@ -1,7 +1,7 @@
 //! The statements, as text: one constant each, by entity, every one of them listed.
 //!
 //! - Parameters are written `$1`, which both databases take. A list is one parameter.
-//! - A statement is written once. Where the databases differ, a macro of [`dialect`] stands in the text.
+//! - A statement is written once. Where the databases differ, a macro of `dialect` stands in the text.
 //! - A statement whose text is empty for a database is one that it does not need; it does nothing there.
 //!
 //! A test prepares every listed statement on a migrated database of each kind, which finds what a macro that asks a

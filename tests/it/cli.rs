@@ -18,7 +18,7 @@ use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The binary without anything of this process's environment that would configure it.
-fn bonded(arguments: &[&str]) -> Command {
+pub(crate) fn bonded(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bonded"));
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("BONDED_")) {
@@ -152,7 +152,7 @@ async fn the_configuration_is_checked_shown_and_described() {
     assert_eq!(schema["additionalProperties"], false);
 }
 
-async fn output_of(command: &mut Command) -> String {
+pub(crate) async fn output_of(command: &mut Command) -> String {
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
     assert!(output.status.success());
     stdout(&output)

@@ -41,7 +41,7 @@ pub struct ImportReport {
     pub manifests: u64,
     /// Tags.
     pub tags: u64,
-    /// Blobs that got a row, or had one.
+    /// Blobs that got a row by this run.
     pub blobs: Amount,
     /// What was left out; each was given to the watcher.
     pub skipped: u64,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{Served, run, stdout, text};
+use crate::cli::{Served, bonded, output_of, run, stdout, text};
 use crate::fixtures::{ImageBuilder, bytes, sha256};
 
 #[tokio::test]
@@ -100,4 +100,23 @@ async fn there_is_nothing_to_take_over_in_an_empty_store() {
     let folder = tempfile::tempdir().expect("a folder");
     let refused = refusal(&run(&["store", "import", "--data", text(folder.path())]).await);
     assert!(refused.contains("no repositories below `docker/registry/v2`"), "{refused}");
+}
+
+#[tokio::test]
+async fn configuration_files_are_places_too_and_the_environment_is_none() {
+    let mut served = Served::start(&[]).await;
+    served.push("team/app", &ImageBuilder::new().layer(&bytes(10_000, 1))).await;
+    served.signal("TERM").await;
+    served.end().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, to) = (folder.path().join("from.toml"), folder.path().join("to.toml"));
+    fs::write(&from, format!("data = {:?}\n", served.data())).expect("written");
+    fs::write(&to, format!("data = {:?}\n", folder.path().join("to"))).expect("written");
+    let mut copy = bonded(&["store", "copy", "--from", text(&from), "--to", text(&to)]);
+    let said = output_of(copy.env("BONDED_DATA", "/nowhere")).await;
+    assert!(said.starts_with("copied 1 blobs, "), "{said}");
+    let same = refusal(&run(&["store", "copy", "--from", text(&from), "--to", text(&from)]).await);
+    assert!(same.contains("the same database"), "{same}");
+    let missing = refusal(&run(&["store", "copy", "--from", "none.toml", "--to", text(&to)]).await);
+    assert!(missing.contains("none.toml"), "{missing}");
 }

@@ -238,3 +238,39 @@ async fn a_target_that_has_something_to_lose_is_refused() {
     assert!(refusal(run(&from, &to).await).contains("has been served"));
     run(&to, &Side::new().await).await.expect("what was copied and served can be copied on");
 }
+
+#[tokio::test]
+async fn two_databases_over_one_store_share_the_bytes() {
+    let store = Arc::new(Faulty::new(Arc::new(MemoryStore::new())));
+    let (from, to) = (Side::over(store.clone()).await, Side::over(store.clone()).await);
+    from.fill().await;
+    let (before, calls) = (from.keys().await, store.calls(Operation::Begin));
+    let options = CopyOptions { same_storage: true };
+    for _ in 0..2 {
+        let report = copy(&from.stores, &to.stores, options, &Seen::new().watch()).await.expect("copied");
+        assert_eq!((report.moved.blobs, report.damaged, report.late), (0, 0, 0));
+        from.registry.delete_repository(&name("other"), Purge::Later).await.ok();
+    }
+    assert_eq!(to.facts().await, from.facts().await);
+    to.sweep().await;
+    assert_eq!((to.keys().await, store.calls(Operation::Begin)), (before, calls), "nothing was moved or removed");
+    assert_eq!(to.findings().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn rows_with_wrong_bytes_are_said() {
+    let (from, to) = (Side::new().await, Side::new().await);
+    from.fill().await;
+    let mut batches: Vec<_> = from.stores.metadata.dump().map(|batch| batch.expect("rows")).collect().await;
+    for batch in batches.iter_mut().filter(|batch| batch.table.name == "manifests") {
+        let payload = batch.position("payload").expect("a column");
+        batch.rows[0][payload] = bonded::metadata::dump::Cell::Bytes("other bytes".into());
+    }
+    let load =
+        bonded::metadata::dump::LoadOptions { now: from.stores.clock.now(), doom_unknown: false, ends_copy: false };
+    from.stores.metadata.load(futures_util::stream::iter(batches).map(Ok).boxed(), load).await.expect("loaded");
+    let seen = Seen::new();
+    let report = copy(&from.stores, &to.stores, CopyOptions::default(), &seen.watch()).await.expect("copied");
+    assert_eq!(report.damaged, 1);
+    assert!(seen.findings()[0].starts_with("I1: manifests 1: has the bytes of sha256:"), "{:?}", seen.findings());
+}

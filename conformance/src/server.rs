@@ -113,6 +113,12 @@ impl Server {
         self.wait_until_ready().await
     }
 
+    /// The same on another port, when the old one may have found another user meanwhile.
+    pub(crate) async fn restart_elsewhere(&mut self) -> Result<()> {
+        self.port = free_port()?;
+        self.restart().await
+    }
+
     /// Where (`name:nth`) the process kills itself after the next [`restart`](Self::restart), if it was built for that.
     pub(crate) fn set_fault_point(&mut self, point: Option<String>) {
         self.fault_point = point;

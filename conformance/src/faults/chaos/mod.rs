@@ -164,6 +164,7 @@ impl Bench {
         let begin = Instant::now();
         self.wait_until_empty().await?;
         nodes.stats.count("seconds until the bucket was empty", begin.elapsed().as_secs());
+        nodes.stats.count("nodes that removed objects since their last start", self.collectors(nodes).await?);
         self.fsck("with nothing in it").await
     }
 
@@ -179,6 +180,19 @@ impl Bench {
             server.restart().await?;
         }
         Ok(())
+    }
+
+    /// How many nodes have removed objects.
+    async fn collectors(&self, nodes: &Nodes<'_>) -> Result<u64> {
+        let mut collectors = 0;
+        for wire in nodes.all() {
+            let answer = wire.get("/metrics").expect(200).await?;
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            let count = text.lines().find_map(|line| line.strip_prefix("bonded_gc_objects_removed_total "));
+            let count: f64 = count.context("no metric for removed objects")?.trim().parse()?;
+            collectors += u64::from(count > 0.0);
+        }
+        Ok(collectors)
     }
 
     async fn fsck(&self, when: &str) -> Result<()> {

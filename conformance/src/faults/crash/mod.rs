@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::StreamExt as _;
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, sleep};
 
 use self::script::{Data, STEPS, Script, Step};
@@ -63,17 +64,24 @@ pub(crate) async fn run(context: &Context) -> Result<()> {
             Err(error) => failures.push(format!("{error:#}")),
         }
     }
-    let cleaned = futures_util::stream::iter(survivors).map(Survivor::leaves_nothing);
-    let cleaned: Vec<Result<()>> = cleaned.buffer_unordered(points.len()).collect().await;
-    failures.extend(cleaned.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")));
+    // All may wait at the same time; the work is done by a few at a time.
+    let lanes = Semaphore::new(LANES);
+    let cleaned = futures_util::stream::iter(survivors).map(|survivor| survivor.leaves_nothing(&lanes));
+    let cleaned: Vec<Result<(String, Duration)>> = cleaned.buffer_unordered(points.len()).collect().await;
+    let mut slowest = (String::new(), Duration::ZERO);
+    for cleaned in cleaned {
+        match cleaned {
+            Ok(cleaned) if cleaned.1 > slowest.1 => slowest = cleaned,
+            Ok(_) => {}
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
     if !failures.is_empty() {
         bail!("{} of {} points: {}", failures.len(), points.len(), failures.join("; "));
     }
-    context.note(format!(
-        "{} points in {} s, {resumed} sessions resumed, {anew} begun anew",
-        points.len(),
-        crashes.as_secs()
-    ));
+    let (count, seconds) = (points.len(), crashes.as_secs());
+    context.note(format!("{count} points in {seconds} s, {resumed} sessions resumed, {anew} begun anew"));
+    context.note(format!("the last object went {} s after the last delete ({})", slowest.1.as_secs(), slowest.0));
     Ok(())
 }
 
@@ -204,13 +212,15 @@ async fn work_until_death(server: &mut Server, script: &mut Script<'_>, steps: &
 }
 
 impl Survivor {
-    /// Serves once more: what the death left has expired and goes.
-    async fn leaves_nothing(self) -> Result<()> {
+    /// Serves once more: what the death left has expired and goes. Says how long after the last delete.
+    async fn leaves_nothing(self, lanes: &Semaphore) -> Result<(String, Duration)> {
         let Self { point, mut server, emptied, .. } = self;
         sleep((EXPIRY * 2).saturating_sub(emptied.elapsed())).await;
+        let turn = lanes.acquire().await?;
         if !server.objects().await?.is_empty() {
-            server.restart().await?;
+            server.restart_elsewhere().await?;
         }
+        drop(turn);
         let begun = Instant::now();
         loop {
             let left = server.objects().await?;
@@ -220,7 +230,10 @@ impl Survivor {
             ensure!(begun.elapsed() < LEFTOVERS_MAX, "after {point} these are left: {left:?}");
             sleep(Duration::from_millis(250)).await;
         }
+        let took = emptied.elapsed();
+        let _turn = lanes.acquire().await?;
         server.fsck().await.with_context(|| format!("after {point}"))?;
-        server.stop().await.map(drop)
+        server.stop().await?;
+        Ok((point, took))
     }
 }

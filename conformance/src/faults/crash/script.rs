@@ -436,12 +436,12 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Two halves with a pause between.
+/// A piece that is less than a part, and after a pause the rest.
 fn slowly(blob: &Blob, pause: Duration) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let mut first = blob.bytes.clone();
-    let second = first.split_off(first.len() / 2);
-    futures_util::stream::iter([(Duration::ZERO, first), (pause, second)]).then(|(pause, half)| async move {
+    let rest = first.split_off(1 << 20);
+    futures_util::stream::iter([(Duration::ZERO, first), (pause, rest)]).then(|(pause, piece)| async move {
         sleep(pause).await;
-        Ok(half)
+        Ok(piece)
     })
 }

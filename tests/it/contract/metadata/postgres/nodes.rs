@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bonded::metadata::MetadataStore;
 use bonded::metadata::postgres::PostgresStore;
 use sqlx::{Connection, PgConnection};
+use tokio::sync::Mutex;
 
 use crate::postgres::Database;
 
@@ -61,7 +62,9 @@ const NEVER: &[(&str, &str)] = &[
 /// Stores on one database, as many nodes would have.
 pub(super) struct Nodes {
     stores: Vec<Arc<PostgresStore>>,
-    database: Database,
+    /// For questions about the tables.
+    conn: Mutex<PgConnection>,
+    _database: Database,
 }
 
 impl Nodes {
@@ -71,7 +74,8 @@ impl Nodes {
         for _ in 0..count {
             stores.push(Arc::new(database.open().await));
         }
-        Self { stores, database }
+        let conn = Mutex::new(PgConnection::connect(database.url()).await.expect("a connection"));
+        Self { stores, conn, _database: database }
     }
 
     /// One of the nodes; any number stands for one.
@@ -85,15 +89,13 @@ impl Nodes {
 
     /// The number that a statement gives.
     pub(super) async fn count(&self, sql: &'static str) -> i64 {
-        let mut conn = PgConnection::connect(self.database.url()).await.expect("a connection");
-        sqlx::query_scalar(sql).fetch_one(&mut conn).await.expect(sql)
+        sqlx::query_scalar(sql).fetch_one(&mut *self.conn.lock().await).await.expect(sql)
     }
 
     /// Everything that must hold when nobody writes.
     pub(super) async fn check(&self) {
-        let mut conn = PgConnection::connect(self.database.url()).await.expect("a connection");
         for (what, sql) in NEVER {
-            let found: i64 = sqlx::query_scalar(*sql).fetch_one(&mut conn).await.expect(what);
+            let found = self.count(sql).await;
             assert_eq!(found, 0, "{what}");
         }
         let findings = self.node(0).reference_check().await.expect("a check");

@@ -42,6 +42,8 @@ pub(crate) struct Context {
     deployment: Option<Deployment>,
     binary: Option<PathBuf>,
     faults_binary: Option<PathBuf>,
+    /// Whether that binary was asked for.
+    is_faults_named: bool,
 }
 
 impl Context {
@@ -86,12 +88,12 @@ impl Context {
         Server::start_on(self.faults_binary()?, &self.environment, config, self.setup.stores()?).await
     }
 
-    /// The binary that has the feature `faults`.
+    /// The binary that has the feature `faults`; without one what needs it is not run, unless one was named.
     pub(crate) fn faults_binary(&self) -> Result<&Path> {
         self.binary()?;
         match &self.faults_binary {
             Some(path) if path.is_file() => Ok(path),
-            _ if self.require_clients => bail!("there is no server binary with the feature `faults`; build it first"),
+            Some(path) if self.is_faults_named => bail!("there is no {}: build it with the feature `faults`", path.display()),
             _ => Err(not_run("needs a server binary with the feature `faults`")),
         }
     }
@@ -208,6 +210,7 @@ async fn prepare(args: &RunArgs, environment: Environment) -> Result<Context> {
         deployment,
         binary,
         faults_binary,
+        is_faults_named: args.faults_server.is_some(),
     })
 }
 

@@ -21,17 +21,20 @@ use crate::wire::Wire;
 /// Servers that live and die at the same time.
 const LANES: usize = 4;
 /// How long a session lives; also the time after which what a crash left has to be gone.
-const EXPIRY: Duration = Duration::from_secs(2);
-/// The longest time of a request, after which the object of a dead session may go.
-const REQUEST_MAX: Duration = Duration::from_secs(2);
+const EXPIRY: Duration = Duration::from_secs(5);
+/// The longest time of a request, more than a delete waits for its bytes. Nodes that share stores leave the object of a
+/// dead session alone for so long.
+const REQUEST_MAX: Duration = Duration::from_secs(35);
+/// The same where the object of a dead session has to go soon.
+const CANCELLED_MAX: Duration = Duration::from_secs(2);
 /// A pause in a body after which a driver reports how far it is, and one after which it lets go of what it holds.
-const REPORTED: Duration = Duration::from_millis(1_100);
-const STALLED: Duration = Duration::from_secs(11);
+const REPORTED: Duration = Duration::from_secs(2);
+const STALLED: Duration = Duration::from_secs(12);
 /// Longest wait for a server that has to die, which a job may do that runs every few seconds.
 const DEATH_MAX: Duration = Duration::from_secs(8);
 /// Longest wait for the last object to go, once its time has come: what a dead server had claimed for removal is handed
 /// out again after a minute.
-const LEFTOVERS_MAX: Duration = Duration::from_secs(80);
+const LEFTOVERS_MAX: Duration = Duration::from_secs(120);
 /// A point of the server's table.
 struct Point {
     name: String,
@@ -44,11 +47,13 @@ pub(crate) async fn run(context: &Context) -> Result<()> {
     // claims hold passes while the others have their turn. Whatever stalls comes before.
     points.reverse();
     points.sort_by_key(|point| point.call() != "storage.stage");
-    // On S3 an upload has to have several parts.
-    let data = Data::new(&context.random, if context.has_folder() { 2 << 20 } else { 14 << 20 });
+    // On S3 an upload has to have parts: several, where it is about them, and else one and a rest.
+    let (large, huge) = if context.has_folder() { (2 << 20, 2 << 20) } else { (6 << 20, 14 << 20) };
+    let (one, several) = (Data::new(&context.random, large), Data::new(&context.random, huge));
     let begun = Instant::now();
     let lanes = futures_util::stream::iter(&points).map(|point| async {
-        let died = one_point(context, &data, point).await;
+        let data = if point.is_about_parts() { &several } else { &one };
+        let died = one_point(context, data, point).await;
         died.with_context(|| format!("at {}", point.name))
     });
     let ended: Vec<Result<Survivor>> = lanes.buffer_unordered(LANES).collect().await;
@@ -108,6 +113,22 @@ impl Point {
         self.name.rsplit_once('.').map_or(self.name.as_str(), |(call, _)| call)
     }
 
+    /// Whether an upload passes it as often as it has parts, or when it makes one object of them.
+    fn is_about_parts(&self) -> bool {
+        [
+            "storage.begin",
+            "storage.append",
+            "storage.checkpoint",
+            "storage.stage",
+            "storage.complete",
+            "storage.stat",
+            "metadata.upload_checkpoint",
+            "metadata.upload_renew",
+            "metadata.upload_completing",
+        ]
+        .contains(&self.call())
+    }
+
     /// Where the lives of the server end, one after the other.
     fn lives(&self) -> Vec<String> {
         // What every sweep does has nothing to do at the start of the server; what an upload does again and again is worth
@@ -136,8 +157,10 @@ impl Point {
 
     /// The configuration of the server.
     fn config(&self) -> String {
-        let stalls = self.call() == "storage.stage";
-        let (expire, request_max) = if stalls { (STALLED * 3, STALLED * 2) } else { (EXPIRY, REQUEST_MAX) };
+        // What stalls makes no progress that would keep its session.
+        let expire = if self.call() == "storage.stage" { STALLED * 2 } else { EXPIRY };
+        // A client waits here for the object of a session that it cancelled to go.
+        let request_max = if self.call() == "storage.abort" { CANCELLED_MAX } else { REQUEST_MAX };
         let (expire, request_max) = (expire.as_secs(), request_max.as_secs());
         format!("[uploads]\nexpire = \"{expire}s\"\n[limits]\nrequest_time_max = \"{request_max}s\"\n")
     }

@@ -377,6 +377,7 @@ impl<'a> Script<'a> {
     }
 
     async fn status(&mut self, wire: &Wire) -> Result<()> {
+        self.stand(wire, A).await?;
         let location = self.session(wire, A).await?;
         push::status(wire, &location).await.map(drop)
     }

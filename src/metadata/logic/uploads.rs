@@ -16,6 +16,10 @@ use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
 use crate::storage::{DriverState, Key};
 
+/// Longest piece of kept bytes in a row: the database's client holds a statement in memory twice, beside the upload's own
+/// buffer.
+const TAIL_PIECE_BYTES: usize = 1 << 20;
+
 pub(super) async fn create<C: Conn>(tx: &mut C, repo: &RepoName, upload: &NewUpload) -> Result<()> {
     let repo_id = repositories::ensure(tx, repo, upload.now).await?;
     let state = DriverState::default().0;
@@ -99,11 +103,11 @@ fn gap(id: &str, at: i64) -> MetadataError {
 
 /// The kept bytes as one piece, which must have no gap, and their end.
 async fn kept<C: Conn>(conn: &mut C, id: &str) -> Result<(Bytes, Option<i64>)> {
-    let rows: Vec<(i64, Vec<u8>)> = conn.all(&sql::TAIL, values![id]).await?;
-    let mut next = rows.first().map(|(start, _)| *start);
+    let mut next = None;
     let mut tail = BytesMut::new();
-    for (start, bytes) in rows {
-        if next != Some(start) {
+    for row in conn.rows(&sql::TAIL, values![id]).await? {
+        let (start, bytes): (i64, Vec<u8>) = C::record(&row)?;
+        if next.is_some_and(|next| next != start) {
             return Err(gap(id, start));
         }
         tail.extend_from_slice(&bytes);
@@ -132,10 +136,10 @@ pub(super) async fn checkpoint<C: Conn>(tx: &mut C, hold: &UploadHold, checkpoin
     }
     tx.run(&sql::TAIL_DROP, values![id, start]).await?;
     tx.run(&sql::TAIL_TRIM, values![id, start]).await?;
-    if !checkpoint.tail_new.is_empty() {
-        let new = checkpoint.tail_new.as_ref();
-        let new_start = checkpoint.received.saturating_sub(new.len() as u64);
-        tx.run(&sql::TAIL_INSERT, values![id, signed(new_start), new]).await?;
+    let mut start = checkpoint.received.saturating_sub(checkpoint.tail_new.len() as u64);
+    for piece in checkpoint.tail_new.chunks(TAIL_PIECE_BYTES) {
+        tx.run(&sql::TAIL_INSERT, values![id, signed(start), piece]).await?;
+        start += piece.len() as u64;
     }
     Ok(true)
 }

@@ -354,7 +354,9 @@ impl<'a> Append<'a> {
             return self.cut(true).await;
         }
         if len <= STEPWISE_BYTES_MAX {
-            let staged = self.source.stage(self.state.stored, &self.state.encode(true), self.buffer.copy()).await?;
+            let lent = self.buffer.lend();
+            let staged = self.source.stage(self.state.stored, &self.state.encode(true), lent.clone()).await?;
+            self.buffer.restore(lent);
             self.unrecorded &= !staged;
             if staged && self.inner.budget.is_short() {
                 self.given_back = len;

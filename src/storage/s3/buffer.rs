@@ -72,8 +72,11 @@ impl Buffer {
             (&mut self.back, granted.saturating_sub(self.size))
         };
         if target.capacity() < target.len() + bytes.len() {
-            // In steps as large as what is paid for, so that bytes are moved a few times at most.
-            target.reserve(most.saturating_sub(target.len()).max(bytes.len()));
+            // In steps as large as what is paid for, so that bytes are moved a few times at most; and no larger, as
+            // `reserve` would make them.
+            let mut larger = BytesMut::with_capacity(most.max(target.len() + bytes.len()));
+            larger.extend_from_slice(target);
+            *target = larger;
         }
         target.extend_from_slice(bytes);
     }
@@ -99,9 +102,18 @@ impl Buffer {
         leased(bytes, std::mem::take(&mut self.lease))
     }
 
-    /// A copy of everything.
-    pub(super) fn copy(&self) -> Bytes {
-        [self.front.as_ref(), self.back.as_ref()].concat().into()
+    /// Everything in one piece, which is to come back with [`restore`](Self::restore).
+    ///
+    /// Nothing is copied while no part is longer than planned, and the lease stays here.
+    pub(super) fn lend(&mut self) -> Bytes {
+        let front = std::mem::take(&mut self.front);
+        if self.back.is_empty() { front.freeze() } else { [front.as_ref(), self.back.as_ref()].concat().into() }
+    }
+
+    /// Takes back what was lent.
+    pub(super) fn restore(&mut self, mut lent: Bytes) {
+        lent.truncate(lent.len() - self.back.len());
+        self.front = lent.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
     }
 }
 
@@ -131,7 +143,9 @@ mod tests {
             at += piece;
             assert_eq!(buffer.is_at_boundary(), at == 2 * KIB64);
         }
-        assert_eq!(buffer.copy(), data);
+        let lent = buffer.lend();
+        assert_eq!(lent, data);
+        buffer.restore(lent);
         let part = buffer.take_front();
         assert_eq!(part, data[..2 * KIB64]);
         assert_eq!((buffer.len(), buffer.granted()), (KIB64, KIB64));

@@ -97,6 +97,9 @@ pub(crate) struct TopologyArgs {
     /// How many nodes.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) nodes: u8,
+    /// Further lines of the nodes' configuration, such as `sparse = ["mirror/**"]`.
+    #[arg(long, value_name = "TOML", default_value = "")]
+    pub(crate) config: String,
 }
 
 /// How long, and how much of it.

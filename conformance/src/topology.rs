@@ -13,7 +13,7 @@ pub(crate) async fn run(args: &TopologyArgs, environment: &Environment) -> Resul
     // Taken before anything runs, so that nothing is left behind by an early one.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let setup = Setup::Topology(Backends::start()?, args.nodes.into());
-    let mut deployment = Deployment::start(&setup, &binary, environment, "").await?;
+    let mut deployment = Deployment::start(&setup, &binary, environment, &args.config).await?;
     print(&deployment);
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -93,7 +93,9 @@ impl Context {
         self.binary()?;
         match &self.faults_binary {
             Some(path) if path.is_file() => Ok(path),
-            Some(path) if self.is_faults_named => bail!("there is no {}: build it with the feature `faults`", path.display()),
+            Some(path) if self.is_faults_named => {
+                bail!("there is no {}: build it with the feature `faults`", path.display())
+            }
             _ => Err(not_run("needs a server binary with the feature `faults`")),
         }
     }

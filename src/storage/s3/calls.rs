@@ -4,7 +4,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Config;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use bytes::Bytes;
 
 use crate::storage::Key;
@@ -79,6 +79,8 @@ impl Inner {
             .key(self.path(key))
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(key_id)
+            // A store that was not told before refuses parts with checksums.
+            .set_checksum_algorithm(self.options.checksums.then_some(ChecksumAlgorithm::Crc32))
             .customize()
             .config_override(Config::builder().retry_config(RetryConfig::disabled()))
             .send()
@@ -97,17 +99,24 @@ impl Inner {
             .key(self.path(key))
             .upload_id(upload)
             .part_number(i32::from(number))
+            .set_checksum_algorithm(self.options.checksums.then_some(ChecksumAlgorithm::Crc32))
             .body(ByteStream::new(SdkBody::from(bytes)))
             .customize()
             .config_override(self.for_body(len));
         let call = if self.options.unsigned_payload { call.disable_payload_signing() } else { call };
         let stored = call.send().await.map_err(|error| Failed::new("UploadPart", key, &error))?;
-        Ok(Part { number, etag: stored.e_tag.unwrap_or_default() })
+        Ok(Part { number, etag: stored.e_tag.unwrap_or_default(), checksum: stored.checksum_crc32 })
     }
 
     /// Makes an object of the parts.
     pub(super) async fn complete_upload(&self, key: &Key, upload: &str, parts: &[Part]) -> Result<(), Failed> {
-        let part = |part: &Part| CompletedPart::builder().part_number(i32::from(part.number)).e_tag(&part.etag).build();
+        let part = |part: &Part| {
+            CompletedPart::builder()
+                .part_number(i32::from(part.number))
+                .e_tag(&part.etag)
+                .set_checksum_crc32(part.checksum.clone())
+                .build()
+        };
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.iter().map(part).collect())).build();
         let (count, mut attempts) = (parts.parts().len(), self.options.attempts_max.max(1));
         loop {

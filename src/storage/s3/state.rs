@@ -15,6 +15,11 @@ const NUMBERS_LEFT_OUT: u16 = PARTS_PARALLEL_LIMIT;
 /// First byte of every state.
 const FORMAT: u8 = 1;
 
+/// Flags: the writer may have parts on their way; there is a multipart upload; every part has a checksum.
+const OPEN: u8 = 1;
+const BEGUN: u8 = 2;
+const CHECKED: u8 = 4;
+
 /// A stored part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
@@ -22,6 +27,8 @@ pub(super) struct Part {
     pub(super) number: u16,
     /// Its `ETag` as the store gave it.
     pub(super) etag: String,
+    /// Its CRC-32 as the store gave it, where checksums are kept: all of them are named when the upload is completed.
+    pub(super) checksum: Option<String>,
 }
 
 /// An unfinished upload.
@@ -69,7 +76,10 @@ impl State {
 
     /// As bytes. `open`: the writer may have begun parts that are not recorded.
     pub(super) fn encode(&self, open: bool) -> DriverState {
-        let mut out = vec![FORMAT, u8::from(open) | u8::from(self.upload.is_some()) << 1];
+        let checked = !self.parts.is_empty() && self.parts.iter().all(|part| part.checksum.is_some());
+        let flags = [(open, OPEN), (self.upload.is_some(), BEGUN), (checked, CHECKED)];
+        let flags = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
+        let mut out = vec![FORMAT, flags];
         for number in [self.writer, u64::from(self.last), self.equal.unwrap_or(0), self.stored] {
             put_number(&mut out, number);
         }
@@ -79,6 +89,9 @@ impl State {
             for part in &self.parts {
                 put_number(&mut out, u64::from(part.number - before));
                 put_etag(&mut out, &part.etag);
+                if let Some(checksum) = part.checksum.as_ref().filter(|_| checked) {
+                    put_text(&mut out, checksum);
+                }
                 before = part.number;
             }
         }
@@ -93,16 +106,18 @@ impl State {
         let last = u16::try_from(take_number(&mut rest)?).ok()?;
         let equal = Some(take_number(&mut rest)?).filter(|size| *size > 0);
         let stored = take_number(&mut rest)?;
-        let mut state = Self { writer, open: flags & 1 == 1, last, equal, stored, ..Self::default() };
-        if flags & 2 == 2 {
+        let mut state = Self { writer, open: flags & OPEN != 0, last, equal, stored, ..Self::default() };
+        if flags & BEGUN != 0 {
             state.upload = Some(take_text(&mut rest)?);
             let mut number = 0_u16;
             while !rest.is_empty() {
                 number = number.checked_add(u16::try_from(take_number(&mut rest)?).ok()?)?;
-                state.parts.push(Part { number, etag: take_etag(&mut rest)? });
+                let etag = take_etag(&mut rest)?;
+                let checksum = if flags & CHECKED != 0 { Some(take_text(&mut rest)?) } else { None };
+                state.parts.push(Part { number, etag, checksum });
             }
         }
-        (rest.is_empty() && flags < 4).then_some(state)
+        (rest.is_empty() && flags <= OPEN | BEGUN | CHECKED).then_some(state)
     }
 }
 
@@ -176,7 +191,8 @@ mod tests {
     use super::*;
 
     fn part(number: u16) -> Part {
-        Part { number, etag: format!("\"{}\"", hex::encode([u8::try_from(number % 256).expect("small"); 16])) }
+        let etag = format!("\"{}\"", hex::encode([u8::try_from(number % 256).expect("small"); 16]));
+        Part { number, etag, checksum: None }
     }
 
     #[test]
@@ -223,12 +239,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_state_is_read_back(
-            writer: u64, stored: u64, last: u16, equal in 0..3_u64, upload: Option<String>,
+            writer: u64, stored: u64, last: u16, equal in 0..3_u64, upload: Option<String>, checksum: Option<String>,
             etags in proptest::collection::vec(".*|\"[0-9a-f]{32}\"", 0..20),
         ) {
             let mut state = State { writer, last, equal: Some(equal).filter(|size| *size > 0), stored, upload, ..State::default() };
             if state.upload.is_some() {
-                state.parts = (1..).zip(etags).map(|(number, etag)| Part { number: number * 3, etag }).collect();
+                state.parts = (1..).zip(etags).map(|(number, etag)| Part { number: number * 3, etag, checksum: checksum.clone() }).collect();
             }
             prop_assert_eq!(State::parse(&state.encode(false)), Some(state));
         }

@@ -2,11 +2,11 @@
 
 use bonded::oci::digest::Algorithm;
 use bonded::registry::{ChunkRange, Registry};
-use bonded::storage::s3::S3Options;
+use bonded::storage::s3::{Encryption, S3Options};
 use bytes::Bytes;
 
 use super::server::S3Server;
-use super::{Cluster, bytes, chunked, digest, repo, whole};
+use super::{Cluster, Gateway, bytes, chunked, digest, repo, whole};
 
 const CREATE: &str = "CreateMultipartUpload";
 const PART: &str = "UploadPart";
@@ -97,4 +97,50 @@ async fn small_chunks_are_kept_until_they_make_a_part() {
     cluster.node().finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await.expect("closed");
     assert_eq!(server.calls(), [CREATE, PART, PART, PART, COMPLETE]);
     assert_eq!(cluster.read(0, &digest(&data)).await, data);
+}
+
+#[tokio::test]
+async fn objects_are_encrypted_and_checked_as_configured() {
+    let server = S3Server::start().await;
+    let kms = Encryption::Kms { key_id: Some("a-key".to_owned()) };
+    let options = [
+        server.options(),
+        S3Options { encryption: Some(Encryption::Aes256), ..server.options() },
+        S3Options { encryption: Some(kms), ..server.options() },
+        S3Options { checksums: true, ..server.options() },
+    ];
+    let cluster = Cluster::start(options).await;
+    let algorithm = "x-amz-server-side-encryption";
+    let expected: [&[String]; 4] = [
+        &[],
+        &[format!("{algorithm}: AES256")],
+        &[format!("{algorithm}: aws:kms"), format!("{algorithm}-aws-kms-key-id: a-key")],
+        &["checksum".to_owned()],
+    ];
+    for ((at, seed), expected) in (0..).zip(1..).zip(expected) {
+        for (call, len) in [(PUT, 100_000), (CREATE, 6 << 20)] {
+            let data = bytes(len, seed);
+            server.demands();
+            push_as_docker(&cluster.nodes[at], &data).await;
+            let mut demands = server.demands();
+            demands.retain(|(made, _)| *made == call);
+            let found = |text: &String| demands.iter().any(|(_, demand)| demand.contains(text.as_str()));
+            assert!(expected.iter().all(found), "{call}: {demands:?}");
+            assert_eq!(expected.is_empty(), demands.is_empty(), "{call}: {demands:?}");
+            assert_eq!(cluster.read(at, &digest(&data)).await, data);
+        }
+    }
+    cluster.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_real_store_takes_the_checksums() {
+    let gateway = Gateway::start();
+    let cluster = Cluster::start([S3Options { checksums: true, ..gateway.options() }]).await;
+    for (seed, len) in (1..).zip([100_000, 6 << 20, 20 << 20]) {
+        let data = bytes(len, seed);
+        push_as_docker(cluster.node(), &data).await;
+        assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    }
+    cluster.assert_sound().await;
 }

@@ -81,6 +81,11 @@ impl S3Server {
         std::mem::take(&mut self.uploads.state().calls)
     }
 
+    /// What was demanded since the last time: the call, and its headers about encryption and checksums.
+    pub(crate) fn demands(&self) -> Vec<(&'static str, String)> {
+        std::mem::take(&mut self.uploads.state().demands)
+    }
+
     /// Unfinished uploads and stored parts of each.
     pub(crate) fn unfinished(&self) -> Vec<(String, Vec<i32>)> {
         let state = self.uploads.state();
@@ -111,6 +116,8 @@ struct Uploads {
 #[derive(Debug, Default)]
 struct State {
     calls: Vec<&'static str>,
+    /// What was demanded of objects in headers, in order.
+    demands: Vec<(&'static str, String)>,
     uploads: BTreeMap<String, Upload>,
 }
 
@@ -136,6 +143,18 @@ impl Uploads {
         let mut state = self.state();
         state.calls.push(call);
         state
+    }
+
+    /// Writes down what a call demands of the object.
+    fn note<T>(&self, call: &'static str, req: &S3Request<T>) {
+        let mut state = self.count(call);
+        for (name, value) in &req.headers {
+            let name = name.as_str();
+            if name.starts_with("x-amz-server-side-encryption") || name.contains("checksum") || name == "x-amz-trailer"
+            {
+                state.demands.push((call, format!("{name}: {}", value.to_str().expect("a text"))));
+            }
+        }
     }
 
     /// Checks the named parts and gives the numbers that exist.
@@ -208,7 +227,7 @@ impl S3 for Served {
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-        drop(self.0.count("PutObject"));
+        self.0.note("PutObject", &req);
         self.0.inner.put_object(req).await
     }
 
@@ -226,7 +245,7 @@ impl S3 for Served {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        drop(self.0.count("CreateMultipartUpload"));
+        self.0.note("CreateMultipartUpload", &req);
         let key = req.input.key.clone();
         let created = self.0.inner.create_multipart_upload(req).await?;
         let id = created.output.upload_id.clone().expect("an id");
@@ -237,7 +256,8 @@ impl S3 for Served {
     async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         let (id, number) = (req.input.upload_id.clone(), req.input.part_number);
         let size = req.input.content_length.and_then(|len| u64::try_from(len).ok()).unwrap_or_default();
-        if !self.0.count("UploadPart").uploads.contains_key(&id) {
+        self.0.note("UploadPart", &req);
+        if !self.0.state().uploads.contains_key(&id) {
             return Err(s3_error!(NoSuchUpload));
         }
         let stored = self.0.inner.upload_part(req).await?;

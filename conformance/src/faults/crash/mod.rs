@@ -34,7 +34,7 @@ const STALLED: Duration = Duration::from_secs(12);
 const DEATH_MAX: Duration = Duration::from_secs(8);
 /// Longest wait for the last object to go, once its time has come: what a dead server had claimed for removal is handed
 /// out again after a minute.
-const LEFTOVERS_MAX: Duration = Duration::from_secs(120);
+const LEFTOVERS_MAX: Duration = Duration::from_mins(2);
 /// A point of the server's table.
 struct Point {
     name: String,

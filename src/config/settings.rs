@@ -240,7 +240,7 @@ impl Default for LimitSettings {
             ranges_max: limits.ranges_max,
             sessions_max: limits.sessions_max,
             disk_free_bytes_min: Size(limits.disk_free_bytes_min),
-            upload_buffer_bytes_max: Size(192 << 20),
+            upload_buffer_bytes_max: Size(160 << 20),
             database_connections_max: 16,
             body_idle_max: Span(limits.body_idle_max),
             request_time_max: Span(limits.request_time_max),

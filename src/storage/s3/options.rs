@@ -78,7 +78,7 @@ impl S3Options {
             equal_parts: false,
             part_bytes: 8 << 20,
             parts_parallel_max: 4,
-            upload_buffer_bytes_max: 192 << 20,
+            upload_buffer_bytes_max: 160 << 20,
             checksums: false,
             unsigned_payload: false,
         }

@@ -3,6 +3,7 @@
 pub mod metrics;
 pub mod middleware;
 mod patient;
+pub mod sendfile;
 pub mod server;
 pub mod tls;
 

@@ -9,9 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use crate::http::sendfile::{self, FileQueue};
+
 /// A stream whose writes fail when the peer has taken nothing for `limit`. A slow reader is fine: each byte taken counts.
 pub(super) struct Patient {
     inner: TcpStream,
+    files: FileQueue,
     limit: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
@@ -20,7 +23,12 @@ pub(super) struct Patient {
 impl Patient {
     /// Watches the writes to `inner`.
     pub(super) fn new(inner: TcpStream, limit: Duration) -> Self {
-        Self { inner, limit, waiting: None }
+        Self { inner, files: FileQueue::default(), limit, waiting: None }
+    }
+
+    /// Where bodies that this connection writes itself may announce files.
+    pub(super) fn files(&self) -> FileQueue {
+        self.files.clone()
     }
 
     fn watch(&mut self, wrote: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -41,9 +49,8 @@ impl AsyncRead for Patient {
 }
 
 impl AsyncWrite for Patient {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.watch(wrote, context)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -51,7 +58,8 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        let this = &mut *self;
+        let wrote = sendfile::poll_write(&mut this.inner, &this.files, context, slices);
         self.watch(wrote, context)
     }
 

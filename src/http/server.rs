@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use http::Version;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +21,7 @@ use tower::ServiceExt;
 
 use crate::http::metrics::{GaugeGuard, Metrics};
 use crate::http::patient::Patient;
+use crate::http::sendfile::FileQueue;
 use crate::http::tls::TlsReloader;
 
 /// Bounds of the server.
@@ -190,21 +192,33 @@ impl Connection {
         let stream = Patient::new(stream, self.write_idle_max);
         let handshake_max = self.head_time_max.min(HANDSHAKE_TIME_MAX);
         match &self.tls {
-            None => self.exchange(stream, peer).await,
+            None => {
+                let files = stream.files();
+                self.exchange(stream, peer, Some(files)).await;
+            }
             Some(tls) => match tokio::time::timeout(handshake_max, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.exchange(stream, peer).await,
+                Ok(Ok(stream)) => self.exchange(stream, peer, None).await,
                 Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
             },
         }
     }
 
-    async fn exchange(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    /// `files`: where answers may announce files, if what is written to the stream goes to the socket as it is.
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        files: Option<FileQueue>,
+    ) {
         let asked = CancellationToken::new();
         let first_request = asked.clone();
         let service = self.router.clone().map_request(move |mut request: http::Request<hyper::body::Incoming>| {
             first_request.cancel();
             request.extensions_mut().insert(ConnectInfo(peer));
+            if let Some(files) = files.as_ref().filter(|_| request.version() < Version::HTTP_2) {
+                request.extensions_mut().insert(files.clone());
+            }
             request.map(axum::body::Body::new)
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));

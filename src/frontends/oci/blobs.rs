@@ -80,7 +80,7 @@ async fn whole(exchange: &Exchange, repo: &RepoName, blob: &OpenBlob) -> Answer 
     let size = blob.record.size;
     let read = exchange.registry.read_blob(repo, blob, None).await?;
     let reply = described(StatusCode::OK, &blob.record).header(CONTENT_TYPE, BLOB_MEDIA_TYPE);
-    Ok(reply.header(CONTENT_LENGTH, size).body(ranges::read_body(read, size)))
+    Ok(reply.header(CONTENT_LENGTH, size).body(ranges::read_body(read, size, exchange.files.as_ref())))
 }
 
 async fn one_range(exchange: &Exchange, repo: &RepoName, blob: &OpenBlob, range: Range<u64>) -> Answer {
@@ -90,7 +90,7 @@ async fn one_range(exchange: &Exchange, repo: &RepoName, blob: &OpenBlob, range:
         .header(CONTENT_TYPE, BLOB_MEDIA_TYPE)
         .header(CONTENT_RANGE, content_range(&range, blob.record.size))
         .header(CONTENT_LENGTH, length);
-    Ok(reply.body(ranges::read_body(read, length)))
+    Ok(reply.body(ranges::read_body(read, length, exchange.files.as_ref())))
 }
 
 async fn many_ranges(exchange: &Exchange, repo: &RepoName, blob: OpenBlob, wanted: &[Range<u64>]) -> Answer {

@@ -26,6 +26,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use self::body::{Inbound, Settled};
 use self::failure::Failure;
 use self::reply::{Answer, DOCKER_API_VERSION, JSON_MEDIA_TYPE, Reply};
+use crate::http::sendfile::FileQueue;
 use crate::metadata::model::UploadId;
 use crate::oci::error::Condition;
 use crate::oci::route::{BlobAction, ManifestAction, Route, UploadAction};
@@ -34,11 +35,11 @@ use crate::registry::{Purge, Registry, RegistryError};
 /// Answers a request for any path below `/v2`.
 pub async fn handle(registry: Arc<Registry>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let Parts { method, uri, version, headers, .. } = parts;
+    let Parts { method, uri, version, headers, mut extensions, .. } = parts;
     let awaits_continue =
         headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let inbound = Inbound::new(body, registry.limits().body_idle_max, awaits_continue);
-    let exchange = Exchange { registry, headers, inbound };
+    let exchange = Exchange { registry, headers, inbound, files: extensions.remove() };
     let answer = match Route::parse(&method, uri.path(), uri.query()) {
         Ok(route) => dispatch_in_time(&exchange, route).await,
         Err(error) => Err(error.into()),
@@ -61,6 +62,8 @@ struct Exchange {
     registry: Arc<Registry>,
     headers: HeaderMap,
     inbound: Inbound,
+    /// Where files may be announced that the kernel sends.
+    files: Option<FileQueue>,
 }
 
 /// Ends what takes longer than any request may, so that a late write of a session that is long dead cannot happen.

@@ -11,19 +11,26 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::body::{SendError, SizedBody};
+use crate::http::sendfile::{FileQueue, SENDFILE_BYTES_MIN};
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
 use crate::oci::range::content_range;
 use crate::registry::{OpenBlob, Registry, RegistryError};
-use crate::storage::BlobRead;
 use crate::storage::read::READ_CHUNK_BYTES;
+use crate::storage::{BlobRead, ReadSource};
 
 /// The media type of every blob: the registry does not know what its bytes mean.
 pub(super) const BLOB_MEDIA_TYPE: &str = "application/octet-stream";
 
-/// A body of `length` bytes made of one read.
-pub(super) fn read_body(read: BlobRead, length: u64) -> Body {
-    Body::new(SizedBody::new(bytes_of(read), length))
+/// A body of `length` bytes made of one read; `files`: what the kernel may send by itself is announced there.
+pub(super) fn read_body(read: BlobRead, length: u64, files: Option<&FileQueue>) -> Body {
+    let stream = match (read.source, files) {
+        (ReadSource::File { file, range }, Some(files)) if length >= SENDFILE_BYTES_MIN => {
+            files.stream(file, range).map_err(broken).boxed()
+        }
+        (source, _) => bytes_of(BlobRead { source, ..read }),
+    };
+    Body::new(SizedBody::new(stream, length))
 }
 
 /// A body in many parts.

@@ -1,5 +1,7 @@
 //! The server below the dialects: TLS, HTTP/2, bounds, a graceful end, and what every request passes.
 
+mod sendfile;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use sqlx::FromRow;
 
 use crate::clock::Timestamp;
+use crate::metadata::logic::{FromSqlite, SqliteRow, record};
 use crate::metadata::model::{
     BlobId, BlobLocation, BlobRecord, Deletion, ManifestRecord, ReferrerRecord, UploadId, UploadRecord, UploadState,
 };
@@ -16,16 +17,17 @@ use crate::metadata::sql::Statement;
 use crate::metadata::{MetadataError, Result};
 use crate::storage::{DriverState, Key};
 
-/// A row of `blobs`.
-#[derive(Debug, FromRow)]
-pub(crate) struct BlobRow {
-    pub(crate) id: i64,
-    digest: String,
-    size: i64,
-    object_key: Option<String>,
-    inline: Option<Vec<u8>>,
-    damaged_at: Option<i64>,
-    created_at: i64,
+record! {
+    /// A row of `blobs`.
+    pub(crate) struct BlobRow {
+        pub(crate) id: i64,
+        digest: String,
+        size: i64,
+        object_key: Option<String>,
+        inline: Option<Vec<u8>>,
+        damaged_at: Option<i64>,
+        created_at: i64,
+    }
 }
 
 impl TryFrom<BlobRow> for BlobRecord {
@@ -65,18 +67,30 @@ pub(crate) struct LeasedBlobRow {
     pub(crate) referenced: bool,
 }
 
-/// A row of `uploads`.
-#[derive(Debug, FromRow)]
-pub(crate) struct UploadRow {
-    id: String,
-    object_key: Option<String>,
-    driver_state: Vec<u8>,
-    received: i64,
-    hash_state: Vec<u8>,
-    pub(crate) epoch: i64,
-    principal: Option<String>,
-    state: String,
-    digest: Option<String>,
+impl FromSqlite for LeasedBlobRow {
+    fn from_sqlite(row: &mut SqliteRow) -> Result<Self> {
+        Ok(Self {
+            blob: BlobRow::from_sqlite(row)?,
+            repo_id: row.take("repo_id")?,
+            lease_until: row.take("lease_until")?,
+            referenced: row.take("referenced")?,
+        })
+    }
+}
+
+record! {
+    /// A row of `uploads`.
+    pub(crate) struct UploadRow {
+        id: String,
+        object_key: Option<String>,
+        driver_state: Vec<u8>,
+        received: i64,
+        hash_state: Vec<u8>,
+        pub(crate) epoch: i64,
+        principal: Option<String>,
+        state: String,
+        digest: Option<String>,
+    }
 }
 
 impl TryFrom<UploadRow> for UploadRecord {
@@ -109,15 +123,16 @@ pub(crate) fn upload_state(id: &str, state: &str, digest: Option<&str>) -> Resul
     }
 }
 
-/// A row of `manifests`.
-#[derive(Debug, FromRow)]
-pub(crate) struct ManifestRow {
-    id: i64,
-    digest: String,
-    media_type: String,
-    payload: Vec<u8>,
-    created_at: i64,
-    pulled_at: Option<i64>,
+record! {
+    /// A row of `manifests`.
+    pub(crate) struct ManifestRow {
+        id: i64,
+        digest: String,
+        media_type: String,
+        payload: Vec<u8>,
+        created_at: i64,
+        pulled_at: Option<i64>,
+    }
 }
 
 impl TryFrom<ManifestRow> for ManifestRecord {
@@ -135,12 +150,13 @@ impl TryFrom<ManifestRow> for ManifestRecord {
     }
 }
 
-/// A row of `manifests` as its subject sees it.
-#[derive(Debug, FromRow)]
-pub(crate) struct ReferrerRow {
-    digest: String,
-    artifact_type: Option<String>,
-    referrer: String,
+record! {
+    /// A row of `manifests` as its subject sees it.
+    pub(crate) struct ReferrerRow {
+        digest: String,
+        artifact_type: Option<String>,
+        referrer: String,
+    }
 }
 
 impl TryFrom<ReferrerRow> for ReferrerRecord {
@@ -155,13 +171,14 @@ impl TryFrom<ReferrerRow> for ReferrerRecord {
     }
 }
 
-/// A row of `object_deletions`.
-#[derive(Debug, FromRow)]
-pub(crate) struct DeletionRow {
-    object_key: String,
-    driver_state: Option<Vec<u8>>,
-    size: i64,
-    attempts: i64,
+record! {
+    /// A row of `object_deletions`.
+    pub(crate) struct DeletionRow {
+        object_key: String,
+        driver_state: Option<Vec<u8>>,
+        size: i64,
+        attempts: i64,
+    }
 }
 
 impl TryFrom<DeletionRow> for Deletion {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::repositories::Turns;
-use crate::metadata::logic::{Conn, Value, collect, repositories, values};
+use crate::metadata::logic::{Conn, Value, collect, record, repositories, values};
 use crate::metadata::model::{BlobAdopt, BlobDeleted, BlobId, BlobLocation, BlobMount, BlobRecord, HeadLease, NewBlob};
 use crate::metadata::rows::{BlobRow, LeasedBlobRow, expect_rows, parse, signed};
 use crate::metadata::sql::blobs as sql;
@@ -177,14 +177,15 @@ async fn adopted_row<C: Conn>(
     Ok(Some(id))
 }
 
-/// Where the bytes of a digest are now.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct Stored {
-    pub(super) id: i64,
-    size: i64,
-    pub(super) object_key: Option<String>,
-    pub(super) damaged_at: Option<i64>,
-    adopted: bool,
+record! {
+    /// Where the bytes of a digest are now.
+    pub(super) struct Stored {
+        pub(super) id: i64,
+        size: i64,
+        pub(super) object_key: Option<String>,
+        pub(super) damaged_at: Option<i64>,
+        adopted: bool,
+    }
 }
 
 /// The row of a digest: a new one with these bytes, or the one that is there. It stays until the transaction ends.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::metadata::Result;
-use crate::metadata::logic::{Conn, Value, blobs, manifests, values};
+use crate::metadata::logic::{Conn, Value, blobs, manifests, record, values};
 use crate::metadata::model::{BlobId, Collected, Deletion, PurgeHold};
 use crate::metadata::rows::{DeletionRow, records, signed, texts, unsigned};
 use crate::metadata::sql::collect as sql;
@@ -16,14 +16,15 @@ use crate::storage::Key;
 /// For how long a claimed object is not handed out again: longer than a batch of removals takes.
 const CLAIM: Duration = Duration::from_mins(1);
 
-/// A manifest past its time.
-#[derive(Debug, sqlx::FromRow)]
-struct Picked {
-    id: i64,
-    repo_id: i64,
-    digest: String,
-    bytes: i64,
-    free: bool,
+record! {
+    /// A manifest past its time.
+    struct Picked {
+        id: i64,
+        repo_id: i64,
+        digest: String,
+        bytes: i64,
+        free: bool,
+    }
 }
 
 pub(super) async fn manifests<C: Conn>(tx: &mut C, now: Timestamp, limit: u32) -> Result<Collected> {

@@ -3,15 +3,12 @@
 use std::borrow::Cow;
 use std::future::Future;
 
-use futures_util::future::BoxFuture;
-use sqlx::FromRow;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
-
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::logic::Record;
 use crate::metadata::rows::json;
 use crate::metadata::sql::Statement;
+use futures_util::future::BoxFuture;
 
 /// A connection to one of the databases.
 ///
@@ -28,7 +25,7 @@ pub(crate) trait Conn: Send {
     fn run<'c>(&'c mut self, statement: &Statement, values: &[Value<'_>]) -> BoxFuture<'c, Result<u64>>;
 
     /// Reads a row.
-    fn record<R: Record>(row: &Self::Row) -> sqlx::Result<R>;
+    fn record<R: Record>(row: Self::Row) -> Result<R>;
 
     /// Every record that a statement gives.
     fn all<R: Record>(
@@ -37,7 +34,7 @@ pub(crate) trait Conn: Send {
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<Vec<R>>> + Send {
         let rows = self.rows(statement, values);
-        async move { Ok(rows.await?.iter().map(Self::record).collect::<sqlx::Result<_>>()?) }
+        async move { rows.await?.into_iter().map(Self::record).collect() }
     }
 
     /// The first record that a statement gives, if there is one.
@@ -47,7 +44,7 @@ pub(crate) trait Conn: Send {
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<Option<R>>> + Send {
         let rows = self.rows(statement, values);
-        async move { Ok(rows.await?.first().map(Self::record).transpose()?) }
+        async move { rows.await?.into_iter().next().map(Self::record).transpose() }
     }
 
     /// The one record that a statement gives; it is an error when there is none.
@@ -57,7 +54,7 @@ pub(crate) trait Conn: Send {
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<R>> + Send {
         let rows = self.rows(statement, values);
-        async move { Ok(Self::record(rows.await?.first().ok_or(sqlx::Error::RowNotFound)?)?) }
+        async move { Self::record(rows.await?.into_iter().next().ok_or(sqlx::Error::RowNotFound)?) }
     }
 
     /// The column of every row that a statement of one column gives.
@@ -79,11 +76,6 @@ pub(crate) trait Conn: Send {
     }
 }
 
-/// What can be read from a row of either database.
-pub(crate) trait Record: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send {}
-
-impl<R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send> Record for R {}
-
 /// A parameter of a statement.
 #[derive(Debug)]
 pub(crate) enum Value<'a> {
@@ -98,24 +90,6 @@ pub(crate) enum Value<'a> {
     /// A list of texts.
     Texts(&'a [String]),
 }
-
-/// Binds values to a query: SQLite takes a list as JSON, Postgres as an array.
-macro_rules! bind {
-    ($query:expr, $values:expr, $ints:ident => $bind_ints:expr, $texts:ident => $bind_texts:expr) => {{
-        let mut query = $query;
-        for value in $values {
-            query = match value {
-                $crate::metadata::logic::Value::Int(number) => query.bind(*number),
-                $crate::metadata::logic::Value::Text(text) => query.bind(text.as_deref()),
-                $crate::metadata::logic::Value::Bytes(bytes) => query.bind(*bytes),
-                $crate::metadata::logic::Value::Ints($ints) => query.bind($bind_ints),
-                $crate::metadata::logic::Value::Texts($texts) => query.bind($bind_texts),
-            };
-        }
-        query
-    }};
-}
-pub(crate) use bind;
 
 impl<'a> Value<'a> {
     /// Rows of values as one parameter.

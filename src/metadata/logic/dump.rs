@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::Value as Json;
 use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row, TypeInfo as _, ValueRef as _};
 
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Batch, Cell, Instance, LoadOptions, Rows, TABLES, Table};
-use crate::metadata::logic::{Conn, Value, values};
+use crate::metadata::logic::{Conn, FromSqlite, SqliteRow, SqliteValue, Value, values};
 use crate::metadata::rows::{expect_rows, texts};
 use crate::metadata::sql::dump as sql;
 use crate::metadata::{MetadataError, Result};
@@ -96,29 +95,36 @@ impl<'a> From<&'a Cell> for Value<'a> {
 /// A row, whatever its columns are.
 struct Cells(Vec<Cell>);
 
-/// Reads a row of one database: numbers, texts and bytes are all that [`TABLES`] has.
-macro_rules! from_row {
-    ($row:ident: $integer:literal, $text:literal) => {
-        impl FromRow<'_, $row> for Cells {
-            fn from_row(row: &$row) -> sqlx::Result<Self> {
-                let cell = |at: usize| -> sqlx::Result<Cell> {
-                    let raw = row.try_get_raw(at)?;
-                    if raw.is_null() {
-                        return Ok(Cell::Null);
-                    }
-                    match raw.type_info().name() {
-                        $integer => row.try_get(at).map(Cell::Integer),
-                        $text => row.try_get(at).map(Cell::Text),
-                        _ => row.try_get::<Vec<u8>, _>(at).map(|bytes| Cell::Bytes(bytes.into())),
-                    }
-                };
-                (0..row.len()).map(cell).collect::<sqlx::Result<_>>().map(Self)
+impl FromRow<'_, PgRow> for Cells {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let cell = |at: usize| -> sqlx::Result<Cell> {
+            let raw = row.try_get_raw(at)?;
+            if raw.is_null() {
+                return Ok(Cell::Null);
             }
-        }
-    };
+            // Numbers, texts and bytes are all that the tables have.
+            match raw.type_info().name() {
+                "INT8" => row.try_get(at).map(Cell::Integer),
+                "TEXT" => row.try_get(at).map(Cell::Text),
+                _ => row.try_get::<Vec<u8>, _>(at).map(|bytes| Cell::Bytes(bytes.into())),
+            }
+        };
+        (0..row.len()).map(cell).collect::<sqlx::Result<_>>().map(Self)
+    }
 }
-from_row!(SqliteRow: "INTEGER", "TEXT");
-from_row!(PgRow: "INT8", "TEXT");
+
+impl FromSqlite for Cells {
+    fn from_sqlite(row: &mut SqliteRow) -> Result<Self> {
+        let cell = |value| match value {
+            SqliteValue::Null => Ok(Cell::Null),
+            SqliteValue::Integer(number) => Ok(Cell::Integer(number)),
+            SqliteValue::Text(text) => Ok(Cell::Text(text)),
+            SqliteValue::Blob(bytes) => Ok(Cell::Bytes(bytes.into())),
+            SqliteValue::Real(_) => Err(MetadataError::Driver("no table has numbers of that kind".into())),
+        };
+        std::mem::take(&mut row.values).into_iter().map(cell).collect::<Result<_>>().map(Self)
+    }
+}
 
 /// Facts that wait to be loaded. They can be read once, so a load is not run again.
 pub(super) type Waiting = Arc<Mutex<Option<Rows>>>;

@@ -28,8 +28,9 @@ impl Fault {
                 if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
                     return Self::of_sqlstate(error.code());
                 }
+                // SQLite speaks through sqlx while the schema is made.
                 let code = error.try_downcast_ref::<SqliteError>().and_then(|_| error.code()?.parse().ok());
-                code.map_or(Self::Other, Self::of_sqlite)
+                code.map_or(Self::Other, Self::of_result_code)
             }
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => {
                 Self::Broken
@@ -39,8 +40,21 @@ impl Fault {
         }
     }
 
+    fn about(self, error: impl std::error::Error + Send + Sync + 'static) -> MetadataError {
+        match self {
+            Self::Conflict | Self::Broken | Self::Unavailable => MetadataError::Unavailable(error.to_string()),
+            Self::Full => MetadataError::Full(error.to_string()),
+            Self::Other => MetadataError::Driver(Box::new(error)),
+        }
+    }
+
+    /// What an error of SQLite means.
+    fn of_sqlite(error: &rusqlite::Error) -> Self {
+        error.sqlite_error().map_or(Self::Other, |error| Self::of_result_code(error.extended_code))
+    }
+
     /// From a result code of SQLite (<https://www.sqlite.org/rescode.html>), whose low byte is the primary one.
-    fn of_sqlite(code: i32) -> Self {
+    fn of_result_code(code: i32) -> Self {
         match code & 0xff {
             // BUSY, LOCKED
             5 | 6 => Self::Unavailable,
@@ -75,10 +89,12 @@ impl Fault {
 
 impl From<sqlx::Error> for MetadataError {
     fn from(error: sqlx::Error) -> Self {
-        match Fault::of(&error) {
-            Fault::Conflict | Fault::Broken | Fault::Unavailable => Self::Unavailable(error.to_string()),
-            Fault::Full => Self::Full(error.to_string()),
-            Fault::Other => Self::Driver(Box::new(error)),
-        }
+        Fault::of(&error).about(error)
+    }
+}
+
+impl From<rusqlite::Error> for MetadataError {
+    fn from(error: rusqlite::Error) -> Self {
+        Fault::of_sqlite(&error).about(error)
     }
 }

@@ -2,21 +2,22 @@
 
 use crate::clock::Timestamp;
 use crate::metadata::Result;
-use crate::metadata::logic::{Conn, values};
+use crate::metadata::logic::{Conn, record, values};
 use crate::metadata::model::{Garbage, GarbageCursor, GarbageKind, RepositoryUsage, TotalUsage};
 use crate::metadata::rows::{parse, text_after, unsigned};
 use crate::metadata::sql::garbage as sql;
 use crate::oci::name::RepoName;
 
-/// A piece of garbage.
-#[derive(Debug, sqlx::FromRow)]
-struct GarbageRow {
-    repo: Option<String>,
-    name: String,
-    bytes: i64,
-    due: i64,
-    id: i64,
-    second_id: i64,
+record! {
+    /// A piece of garbage.
+    struct GarbageRow {
+        repo: Option<String>,
+        name: String,
+        bytes: i64,
+        due: i64,
+        id: i64,
+        second_id: i64,
+    }
 }
 
 pub(super) async fn list<C: Conn>(
@@ -57,14 +58,15 @@ pub(super) async fn repositories<C: Conn>(
     rows.into_iter().map(|(path, id)| Ok((parse("repositories", "path", &path, &path)?, id))).collect()
 }
 
-/// What one repository takes.
-#[derive(Debug, sqlx::FromRow)]
-struct UsageRow {
-    path: String,
-    manifests: i64,
-    blobs: i64,
-    bytes: i64,
-    shared_bytes: i64,
+record! {
+    /// What one repository takes.
+    struct UsageRow {
+        path: String,
+        manifests: i64,
+        blobs: i64,
+        bytes: i64,
+        shared_bytes: i64,
+    }
 }
 
 pub(super) async fn usage<C: Conn>(conn: &mut C, repositories: &[i64]) -> Result<Vec<RepositoryUsage>> {

@@ -16,12 +16,14 @@ mod dump;
 mod error;
 mod garbage;
 mod manifests;
+mod record;
 mod repositories;
 mod retention;
 mod store;
 mod tags;
 mod uploads;
 
-pub(crate) use conn::{Conn, Record, Value, bind, values};
+pub(crate) use conn::{Conn, Value, values};
 pub(crate) use database::Database;
 pub(crate) use error::Fault;
+pub(crate) use record::{FromSqlite, Record, SqliteRow, SqliteValue, record};

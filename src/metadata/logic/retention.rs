@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Timestamp;
 use crate::metadata::Result;
-use crate::metadata::logic::{Conn, Value, manifests, values};
+use crate::metadata::logic::{Conn, Value, manifests, record, values};
 use crate::metadata::model::{ManifestFacts, ManifestRetire, ManifestsRetired};
 use crate::metadata::rows::{parse, unsigned};
 use crate::metadata::sql::repositories::FIND;
@@ -31,16 +31,17 @@ async fn find<C: Conn>(conn: &mut C, repo: &RepoName) -> Result<Option<i64>> {
     Ok(row.map(|(id,)| id))
 }
 
-/// A manifest as retention sees it.
-#[derive(Debug, sqlx::FromRow)]
-struct FactsRow {
-    id: i64,
-    digest: String,
-    pushed_at: i64,
-    pulled_at: Option<i64>,
-    untagged_since: Option<i64>,
-    children_pulled_at: Option<i64>,
-    held: bool,
+record! {
+    /// A manifest as retention sees it.
+    struct FactsRow {
+        id: i64,
+        digest: String,
+        pushed_at: i64,
+        pulled_at: Option<i64>,
+        untagged_since: Option<i64>,
+        children_pulled_at: Option<i64>,
+        held: bool,
+    }
 }
 
 async fn facts<C: Conn>(conn: &mut C, repo_id: i64, ids: &[i64]) -> Result<Vec<ManifestFacts>> {

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::clock::Timestamp;
-use crate::metadata::logic::{Conn, Value, blobs, collect, repositories, values};
+use crate::metadata::logic::{Conn, Value, blobs, collect, record, repositories, values};
 use crate::metadata::model::{
     BlobLocation, Checkpoint, NewBlob, NewUpload, UploadHold, UploadId, UploadRecord, UploadState, UploadTake,
     UploadTaken,
@@ -106,7 +106,7 @@ async fn kept<C: Conn>(conn: &mut C, id: &str) -> Result<(Bytes, Option<i64>)> {
     let mut next = None;
     let mut tail = BytesMut::new();
     for row in conn.rows(&sql::TAIL, values![id]).await? {
-        let (start, bytes): (i64, Vec<u8>) = C::record(&row)?;
+        let (start, bytes): (i64, Vec<u8>) = C::record(row)?;
         if next.is_some_and(|next| next != start) {
             return Err(gap(id, start));
         }
@@ -160,15 +160,16 @@ pub(super) async fn completing<C: Conn>(
     Ok(tx.run(&sql::COMPLETING, values).await? == 1)
 }
 
-/// A session as its holder finds it.
-#[derive(Debug, sqlx::FromRow)]
-struct Held {
-    repo_id: i64,
-    object_key: Option<String>,
-    driver_state: Vec<u8>,
-    received: i64,
-    state: String,
-    digest: Option<String>,
+record! {
+    /// A session as its holder finds it.
+    struct Held {
+        repo_id: i64,
+        object_key: Option<String>,
+        driver_state: Vec<u8>,
+        received: i64,
+        state: String,
+        digest: Option<String>,
+    }
 }
 
 async fn held<C: Conn>(tx: &mut C, hold: &UploadHold) -> Result<Option<(Held, UploadState)>> {

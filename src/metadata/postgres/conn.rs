@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{Executor, Postgres};
 
-use crate::metadata::logic::{Conn, Fault, Record, Value, bind};
+use crate::metadata::logic::{Conn, Fault, Record, Value};
 use crate::metadata::sql::Statement;
 use crate::metadata::{MetadataError, Result};
 
@@ -111,7 +111,7 @@ impl Conn for PgConn {
         if statement.postgres.is_empty() {
             return Box::pin(async { Ok(Vec::new()) });
         }
-        let query = bind!(sqlx::query(statement.postgres), values, list => *list, texts => *texts);
+        let query = bind(statement, values);
         Box::pin(async move {
             let answer = answer(self.answer_max, query.fetch_all(self.live())).await;
             Ok(self.note(answer)?)
@@ -122,16 +122,28 @@ impl Conn for PgConn {
         if statement.postgres.is_empty() {
             return Box::pin(async { Ok(0) });
         }
-        let query = bind!(sqlx::query(statement.postgres), values, list => *list, texts => *texts);
+        let query = bind(statement, values);
         Box::pin(async move {
             let answer = answer(self.answer_max, query.execute(self.live())).await;
             Ok(self.note(answer)?.rows_affected())
         })
     }
 
-    fn record<R: Record>(row: &PgRow) -> sqlx::Result<R> {
-        R::from_row(row)
+    fn record<R: Record>(row: PgRow) -> Result<R> {
+        Ok(R::from_row(&row)?)
     }
+}
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+fn bind<'q>(statement: &Statement, values: &[Value<'_>]) -> Query<'q> {
+    values.iter().fold(sqlx::query(statement.postgres), |query, value| match value {
+        Value::Int(number) => query.bind(*number),
+        Value::Text(text) => query.bind(text.as_deref()),
+        Value::Bytes(bytes) => query.bind(*bytes),
+        Value::Ints(list) => query.bind(*list),
+        Value::Texts(list) => query.bind(*list),
+    })
 }
 
 impl Drop for PgConn {

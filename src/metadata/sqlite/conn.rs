@@ -1,33 +1,140 @@
 //! A connection to SQLite, for the logic.
+//!
+//! A statement runs where it is asked for and is done when it returns: it takes microseconds, and a hop to a thread of
+//! its own would cost more. So the futures given here are ready, and never wait.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::types::{ToSqlOutput, Value as OwnValue, ValueRef};
+use rusqlite::{CachedStatement, Connection, OpenFlags, Rows};
 
 use crate::metadata::Result;
-use crate::metadata::logic::{Conn, Record, Value, bind};
+use crate::metadata::logic::{Conn, Record, SqliteRow, Value};
 use crate::metadata::rows::json;
 use crate::metadata::sql::Statement;
+use crate::metadata::sqlite::SqliteOptions;
 
-impl Conn for SqliteConnection {
+/// Prepared statements that a connection keeps: all there are.
+const STATEMENTS_CACHED: usize = 256;
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct SqliteConn {
+    conn: Connection,
+    /// The columns of statements that gave rows, by their text.
+    names: HashMap<&'static str, Arc<[String]>>,
+}
+
+impl SqliteConn {
+    /// Opens a database that is there, with further settings.
+    pub(super) fn open(options: &SqliteOptions, settings: &[(&str, &str)]) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Self::of(Connection::open_with_flags(&options.path, flags)?);
+        conn.conn.busy_timeout(options.busy_timeout)?;
+        conn.conn.pragma_update(None, "foreign_keys", "ON")?;
+        for (name, value) in settings {
+            conn.conn.pragma_update(None, name, value)?;
+        }
+        Ok(conn)
+    }
+
+    fn of(conn: Connection) -> Self {
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        Self { conn, names: HashMap::new() }
+    }
+
+    /// Runs a statement that has no parameters and gives nothing worth reading.
+    pub(super) fn command(&self, sql: &'static str) -> rusqlite::Result<()> {
+        drain(self.conn.prepare_cached(sql)?.raw_query())
+    }
+
+    /// Whether no transaction is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.conn.is_autocommit()
+    }
+
+    /// Closes it. When it is dropped instead, errors are lost.
+    pub(super) fn close(self) -> rusqlite::Result<()> {
+        self.conn.close().map_err(|(_, error)| error)
+    }
+
+    fn query(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<SqliteRow>> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        bind(&mut statement, values)?;
+        let names = self
+            .names
+            .entry(sql)
+            .or_insert_with(|| statement.column_names().into_iter().map(str::to_owned).collect())
+            .clone();
+        let (mut rows, mut found) = (statement.raw_query(), Vec::new());
+        while let Some(row) = rows.next()? {
+            let values = (0..names.len()).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<OwnValue>>>()?;
+            found.push(SqliteRow { names: Arc::clone(&names), values });
+        }
+        Ok(found)
+    }
+
+    fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        bind(&mut statement, values)?;
+        drain(statement.raw_query())?;
+        drop(statement);
+        Ok(self.conn.changes())
+    }
+}
+
+#[cfg(test)]
+impl SqliteConn {
+    /// An empty database that is gone with the connection.
+    pub(super) fn in_memory() -> Self {
+        Self::of(Connection::open_in_memory().expect("a database in memory"))
+    }
+}
+
+impl Conn for SqliteConn {
     type Row = SqliteRow;
 
     fn rows<'c>(&'c mut self, statement: &Statement, values: &[Value<'_>]) -> BoxFuture<'c, Result<Vec<SqliteRow>>> {
-        if statement.sqlite.is_empty() {
-            return Box::pin(async { Ok(Vec::new()) });
-        }
-        let query = bind!(sqlx::query(statement.sqlite), values, list => json(list), texts => json(texts));
-        Box::pin(async move { Ok(query.fetch_all(self).await?) })
+        let rows = if statement.sqlite.is_empty() { Ok(Vec::new()) } else { self.query(statement.sqlite, values) };
+        Box::pin(ready(rows))
     }
 
     fn run<'c>(&'c mut self, statement: &Statement, values: &[Value<'_>]) -> BoxFuture<'c, Result<u64>> {
-        if statement.sqlite.is_empty() {
-            return Box::pin(async { Ok(0) });
-        }
-        let query = bind!(sqlx::query(statement.sqlite), values, list => json(list), texts => json(texts));
-        Box::pin(async move { Ok(query.execute(self).await?.rows_affected()) })
+        let changed = if statement.sqlite.is_empty() { Ok(0) } else { self.execute(statement.sqlite, values) };
+        Box::pin(ready(changed))
     }
 
-    fn record<R: Record>(row: &SqliteRow) -> sqlx::Result<R> {
-        R::from_row(row)
+    fn record<R: Record>(mut row: SqliteRow) -> Result<R> {
+        R::from_sqlite(&mut row)
     }
+}
+
+/// Binds values: to SQLite `$2` is a name, and its place is that of its first use.
+fn bind(statement: &mut CachedStatement<'_>, values: &[Value<'_>]) -> rusqlite::Result<()> {
+    for place in 1..=statement.parameter_count() {
+        let number = statement.parameter_name(place).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+        let value = number.and_then(|number| values.get(number.checked_sub(1)?));
+        statement.raw_bind_parameter(place, value.map_or(ToSqlOutput::Owned(OwnValue::Null), parameter))?;
+    }
+    Ok(())
+}
+
+fn parameter<'v>(value: &'v Value<'_>) -> ToSqlOutput<'v> {
+    match value {
+        Value::Int(Some(number)) => ToSqlOutput::Owned(OwnValue::Integer(*number)),
+        Value::Text(Some(text)) => ToSqlOutput::Borrowed(ValueRef::Text(Cow::as_ref(text).as_bytes())),
+        Value::Bytes(Some(bytes)) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        Value::Int(None) | Value::Text(None) | Value::Bytes(None) => ToSqlOutput::Owned(OwnValue::Null),
+        Value::Ints(list) => ToSqlOutput::Owned(OwnValue::Text(json(list))),
+        Value::Texts(list) => ToSqlOutput::Owned(OwnValue::Text(json(list))),
+    }
+}
+
+fn drain(mut rows: Rows<'_>) -> rusqlite::Result<()> {
+    while rows.next()?.is_some() {}
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! - Reads are one statement each, or do not mind a write between two.
 
 mod conn;
+mod readers;
 mod schema;
 mod writer;
 
@@ -13,12 +14,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Sqlite, SqlitePool, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{ConnectOptions, Connection};
 use tokio_util::sync::CancellationToken;
 
 use crate::metadata::logic::Database;
 use crate::metadata::{MetadataError, Result};
+use conn::SqliteConn;
+use readers::{Reader, Readers};
 use writer::Writer;
 
 pub use schema::MIGRATIONS;
@@ -26,14 +29,8 @@ pub use schema::MIGRATIONS;
 /// Page cache of the writer in KiB; SQLite takes negative numbers as KiB.
 const WRITER_CACHE: &str = "-2048";
 
-/// Page cache of each reader in KiB: what is read often stays in the kernel's cache, and an idle server stays small.
-const READER_CACHE: &str = "-512";
-
 /// Largest write-ahead log that is kept between checkpoints, in bytes.
 const JOURNAL_BYTES_MAX: &str = "67108864";
-
-/// Prepared statements that a connection keeps: all there are.
-const STATEMENTS_CACHED: usize = 256;
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -70,7 +67,7 @@ impl SqliteOptions {
 /// Facts in an SQLite database.
 #[derive(Debug)]
 pub struct SqliteStore {
-    readers: SqlitePool,
+    readers: Readers,
     writer: Writer,
 }
 
@@ -81,14 +78,12 @@ impl SqliteStore {
     /// [`MetadataError::Newer`] when a newer program made it; [`MetadataError::Unavailable`] when it may not be made or
     /// migrated and has to be.
     pub async fn open(options: &SqliteOptions) -> Result<Self> {
-        let mut conn = connect_writer(options).await?;
-        schema::migrate(&mut conn, options.create).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(options.readers.max(1))
-            .min_connections(0)
-            .test_before_acquire(false)
-            .connect_lazy_with(connection(options).pragma("cache_size", READER_CACHE).pragma("query_only", "ON"));
-        Ok(Self { readers, writer: Writer::start(conn, options.write_queue_max) })
+        prepare(options).await?;
+        let synchronous = if options.synchronous_full { "FULL" } else { "NORMAL" };
+        let settings =
+            [("synchronous", synchronous), ("cache_size", WRITER_CACHE), ("journal_size_limit", JOURNAL_BYTES_MAX)];
+        let conn = SqliteConn::open(options, &settings)?;
+        Ok(Self { readers: Readers::new(options), writer: Writer::start(conn, options.write_queue_max) })
     }
 
     /// Cancelled when the writing task has died; the process is of no use any more and must end.
@@ -98,30 +93,34 @@ impl SqliteStore {
 }
 
 impl Database for SqliteStore {
-    type Conn = SqliteConnection;
+    type Conn = SqliteConn;
 
     async fn read<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: for<'c> Fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
     {
-        let mut conn = self.readers.acquire().await?;
+        let mut conn = self.readers.lend().await?;
         work(&mut conn).await
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: for<'c> Fn(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
     {
         self.writer.call(work).await
     }
 
-    type Snapshot = Transaction<'static, Sqlite>;
+    type Snapshot = Reader;
 
     fn snapshot(&self) -> impl Future<Output = Result<Self::Snapshot>> + Send + 'static {
         let readers = self.readers.clone();
-        async move { Ok(readers.begin().await?) }
+        async move {
+            let reader = readers.lend().await?;
+            reader.command("BEGIN")?;
+            Ok(reader)
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -133,31 +132,24 @@ impl Database for SqliteStore {
 
     async fn close(&self) {
         self.writer.close().await;
-        self.readers.close().await;
+        self.readers.close();
     }
 }
 
-async fn connect_writer(options: &SqliteOptions) -> Result<SqliteConnection> {
+/// Makes the file and its schema, where that is allowed and needed.
+async fn prepare(options: &SqliteOptions) -> Result<()> {
     if !options.create && !options.path.exists() {
         return Err(MetadataError::Unavailable(format!("there is no database {}", options.path.display())));
     }
-    let synchronous = if options.synchronous_full { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
-    let conn = connection(options)
-        .create_if_missing(options.create)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(synchronous)
-        .pragma("cache_size", WRITER_CACHE)
-        .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
-        .connect()
-        .await?;
-    Ok(conn)
-}
-
-fn connection(options: &SqliteOptions) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let mut conn = SqliteConnectOptions::new()
         .filename(&options.path)
         .foreign_keys(true)
         .busy_timeout(options.busy_timeout)
-        .statement_cache_capacity(STATEMENTS_CACHED)
+        .create_if_missing(options.create)
+        .journal_mode(SqliteJournalMode::Wal)
         .disable_statement_logging()
+        .connect()
+        .await?;
+    schema::migrate(&mut conn, options.create).await?;
+    Ok(conn.close().await?)
 }

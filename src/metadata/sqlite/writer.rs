@@ -1,17 +1,17 @@
 //! The one task that writes.
 //!
-//! - It owns one connection. Calls come over a bounded queue; those that wait are made one transaction.
+//! - It owns one connection and a thread, since a COMMIT waits for the disk. Calls come over a bounded queue; those that wait are made one transaction.
 //! - Each call is a savepoint of its own: a call that fails leaves nothing and does not touch the others.
 //! - A call is answered after COMMIT, and runs to its end whether or not somebody still waits for the answer.
 //! - When the task dies, [`Writer::died`] is cancelled and every later call fails.
 
 use futures_util::future::BoxFuture;
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::metadata::sqlite::conn::SqliteConn;
 use crate::metadata::{MetadataError, Result};
 
 /// Most calls in one transaction: bounds what one failed COMMIT takes along, and how long the first one waits.
@@ -28,10 +28,13 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the task on its connection.
-    pub(super) fn start(conn: SqliteConnection, queue_max: usize) -> Self {
+    pub(super) fn start(conn: SqliteConn, queue_max: usize) -> Self {
         let (queue, calls) = mpsc::channel(queue_max.max(1));
         let (closing, died, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(write_all(conn, calls, closing.clone(), died.clone().drop_guard()));
+        let work = write_all(conn, calls, closing.clone(), died.clone().drop_guard());
+        // Nothing in it waits but for calls, so the thread is all it needs.
+        let runtime = Handle::current();
+        tasks.spawn_blocking(move || runtime.block_on(work));
         tasks.close();
         Self { queue, closing, died, tasks }
     }
@@ -43,7 +46,7 @@ impl Writer {
     pub(super) async fn call<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let call = Box::new(Waiting { work: Some(Box::new(work)), result: None, reply });
@@ -68,7 +71,7 @@ impl Writer {
 
 /// The task: one group after the other until the queue is closed and empty.
 async fn write_all(
-    mut conn: SqliteConnection,
+    mut conn: SqliteConn,
     mut calls: mpsc::Receiver<Box<dyn Call>>,
     closing: CancellationToken,
     alive: DropGuard,
@@ -89,21 +92,21 @@ async fn write_all(
         }
     }
     alive.disarm();
-    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await {
+    if let Err(error) = conn.command("PRAGMA wal_checkpoint(TRUNCATE)") {
         tracing::warn!(%error, "the write-ahead log stays; the next start reads it");
     }
-    if let Err(error) = conn.close().await {
+    if let Err(error) = conn.close() {
         tracing::warn!(%error, "the database did not close well");
     }
 }
 
 /// One transaction: `first` and whatever waits behind it by now. An error means that the connection is of no use any more.
 async fn write_group(
-    conn: &mut SqliteConnection,
+    conn: &mut SqliteConn,
     first: Box<dyn Call>,
     calls: &mut mpsc::Receiver<Box<dyn Call>>,
 ) -> Result<()> {
-    if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await {
+    if let Err(error) = conn.command("BEGIN IMMEDIATE") {
         let failure = Failure::of(&error.into());
         first.answer(Some(&failure));
         return if failure.passing { Ok(()) } else { Err(failure.to_error()) };
@@ -114,12 +117,12 @@ async fn write_group(
         let ran = run_saved(conn, call.as_mut()).await;
         group.push(call);
         if let Err(failure) = ran {
-            return abandon(conn, group, &failure).await;
+            return abandon(conn, group, &failure);
         }
         next = if group.len() < GROUP_CALLS_MAX { calls.try_recv().ok() } else { None };
     }
-    if let Err(error) = sqlx::query("COMMIT").execute(&mut *conn).await {
-        return abandon(conn, group, &Failure::of(&error.into())).await;
+    if let Err(error) = conn.command("COMMIT") {
+        return abandon(conn, group, &Failure::of(&error.into()));
     }
     for call in group {
         call.answer(None);
@@ -128,27 +131,27 @@ async fn write_group(
 }
 
 /// One call in its savepoint. An error means that the transaction is lost, not that the call failed.
-async fn run_saved(conn: &mut SqliteConnection, call: &mut dyn Call) -> std::result::Result<(), Failure> {
-    let lost = |error: sqlx::Error| Failure::of(&error.into());
-    sqlx::query("SAVEPOINT one_call").execute(&mut *conn).await.map_err(lost)?;
+async fn run_saved(conn: &mut SqliteConn, call: &mut dyn Call) -> std::result::Result<(), Failure> {
+    let lost = |error: rusqlite::Error| Failure::of(&error.into());
+    conn.command("SAVEPOINT one_call").map_err(lost)?;
     if let Err(failure) = call.run(conn).await {
         // SQLite ends the whole transaction by itself on some errors (a full disk); then there is no savepoint left,
         // and what ended it is the reason for everybody in it.
-        sqlx::query("ROLLBACK TO one_call").execute(&mut *conn).await.map_err(|_| failure)?;
+        conn.command("ROLLBACK TO one_call").map_err(|_| failure)?;
     }
-    sqlx::query("RELEASE one_call").execute(&mut *conn).await.map_err(lost)?;
+    conn.command("RELEASE one_call").map_err(lost)?;
     Ok(())
 }
 
 /// Ends a transaction that cannot be committed and tells everybody in it.
-async fn abandon(conn: &mut SqliteConnection, group: Vec<Box<dyn Call>>, failure: &Failure) -> Result<()> {
-    let rolled_back = sqlx::query("ROLLBACK").execute(&mut *conn).await;
+fn abandon(conn: &SqliteConn, group: Vec<Box<dyn Call>>, failure: &Failure) -> Result<()> {
+    let rolled_back = conn.command("ROLLBACK");
     for call in group {
         call.answer(Some(failure));
     }
     match rolled_back {
         // A database error here says that there is no transaction any more, which is what was wanted.
-        Ok(_) | Err(sqlx::Error::Database(_)) => Ok(()),
+        Ok(()) | Err(rusqlite::Error::SqliteFailure(..)) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -185,13 +188,13 @@ fn unavailable(reason: &str) -> MetadataError {
 /// A call whose type of result does not matter to the task.
 trait Call: Send {
     /// Does the work and keeps its result; an error means that it must leave nothing.
-    fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> BoxFuture<'c, std::result::Result<(), Failure>>;
+    fn run<'c>(&'c mut self, conn: &'c mut SqliteConn) -> BoxFuture<'c, std::result::Result<(), Failure>>;
 
     /// Tells whoever waits: the kept result, or that the group failed.
     fn answer(self: Box<Self>, failure: Option<&Failure>);
 }
 
-type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send>;
+type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send>;
 
 struct Waiting<T> {
     work: Option<Work<T>>,
@@ -200,7 +203,7 @@ struct Waiting<T> {
 }
 
 impl<T: Send> Call for Waiting<T> {
-    fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> BoxFuture<'c, std::result::Result<(), Failure>> {
+    fn run<'c>(&'c mut self, conn: &'c mut SqliteConn) -> BoxFuture<'c, std::result::Result<(), Failure>> {
         Box::pin(async move {
             let Some(work) = self.work.take() else { return Ok(()) };
             let result = self.result.insert(work(conn).await);
@@ -223,34 +226,32 @@ impl<T: Send> Call for Waiting<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::logic::{Conn as _, values};
+    use crate::metadata::sql::Statement;
 
-    async fn writer(queue_max: usize) -> Writer {
-        let mut conn = SqliteConnection::connect("sqlite::memory:").await.expect("a database in memory");
-        sqlx::query("CREATE TABLE numbers (n INTEGER PRIMARY KEY)").execute(&mut conn).await.expect("a table");
+    const NOTHING: Statement = Statement { name: "of a test", sqlite: "", postgres: "" };
+
+    fn writer(queue_max: usize) -> Writer {
+        let conn = SqliteConn::in_memory();
+        conn.command("PRAGMA foreign_keys = ON").expect("a setting");
+        conn.command("CREATE TABLE numbers (n INTEGER PRIMARY KEY)").expect("a table");
         Writer::start(conn, queue_max)
     }
 
     async fn insert(writer: &Writer, n: i64) -> Result<()> {
-        writer
-            .call(move |conn| {
-                Box::pin(async move {
-                    sqlx::query("INSERT INTO numbers VALUES ($1)").bind(n).execute(conn).await?;
-                    Ok(())
-                })
-            })
-            .await
+        let insert = Statement { sqlite: "INSERT INTO numbers VALUES ($1)", ..NOTHING };
+        writer.call(move |conn| Box::pin(async move { conn.run(&insert, values![n]).await.map(drop) })).await
     }
 
     async fn numbers(writer: &Writer) -> Vec<i64> {
-        let read = writer.call(|conn| {
-            Box::pin(async move { Ok(sqlx::query_scalar("SELECT n FROM numbers ORDER BY n").fetch_all(conn).await?) })
-        });
+        let select = Statement { sqlite: "SELECT n FROM numbers ORDER BY n", ..NOTHING };
+        let read = writer.call(move |conn| Box::pin(async move { conn.column(&select, &[]).await }));
         read.await.expect("numbers")
     }
 
     #[tokio::test]
     async fn a_failed_call_does_not_touch_its_neighbours() {
-        let writer = writer(16).await;
+        let writer = writer(16);
         let (one, again, two) = tokio::join!(insert(&writer, 1), insert(&writer, 1), insert(&writer, 2));
         assert!(one.is_ok() && two.is_ok());
         assert!(matches!(again, Err(MetadataError::Driver(_))), "{again:?}");
@@ -259,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses() {
-        let writer = writer(1).await;
+        let writer = writer(1);
         // On a runtime of one thread the task cannot run between these two.
         let (one, two) = tokio::join!(insert(&writer, 1), insert(&writer, 2));
         assert!(one.is_ok());
@@ -268,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_goes_away_does_not_cancel_its_write() {
-        let writer = writer(4).await;
+        let writer = writer(4);
         {
             let write = insert(&writer, 7);
             tokio::select! {
@@ -282,7 +283,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_the_task_and_says_so() {
-        let writer = writer(4).await;
+        let writer = writer(4);
         let broken: Result<()> = writer.call(|_| Box::pin(async { panic!("on purpose") })).await;
         assert!(matches!(broken, Err(MetadataError::Unavailable(_))));
         writer.died().cancelled().await;
@@ -291,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn closing_finishes_what_waits_and_is_not_a_death() {
-        let writer = writer(4).await;
+        let writer = writer(4);
         let (written, ()) = tokio::join!(insert(&writer, 1), writer.close());
         assert!(written.is_ok());
         assert!(!writer.died().is_cancelled());
@@ -300,45 +301,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_medium_fails_the_group_and_leaves_the_task_alive() {
-        let writer = writer(16).await;
+        let writer = writer(16);
         let shrink = writer.call(|conn| {
             Box::pin(async move {
-                sqlx::query("CREATE TABLE big (b BLOB)").execute(&mut *conn).await?;
-                sqlx::query("PRAGMA max_page_count = 8").execute(&mut *conn).await?;
-                Ok(())
+                conn.command("CREATE TABLE big (b BLOB)")?;
+                Ok(conn.command("PRAGMA max_page_count = 8")?)
             })
         });
         shrink.await.expect("a small limit");
-        let full: Result<()> = writer
-            .call(|conn| {
-                Box::pin(async move {
-                    sqlx::query("INSERT INTO big VALUES (zeroblob(1000000))").execute(conn).await?;
-                    Ok(())
-                })
-            })
-            .await;
+        let fill = |conn: &mut SqliteConn| Ok(conn.command("INSERT INTO big VALUES (zeroblob(1000000))")?);
+        let full: Result<()> = writer.call(move |conn| Box::pin(async move { fill(conn) })).await;
         assert!(matches!(full, Err(MetadataError::Full(_))), "{full:?}");
         insert(&writer, 3).await.expect("room for a number");
     }
 
     #[tokio::test]
     async fn a_commit_that_fails_fails_everybody() {
-        let writer = writer(16).await;
+        let writer = writer(16);
         let prepare = writer.call(|conn| {
             Box::pin(async move {
-                sqlx::query("CREATE TABLE child (n INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED)")
-                    .execute(conn)
-                    .await?;
-                Ok(())
+                let sql = "CREATE TABLE child (n INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED)";
+                Ok(conn.command(sql)?)
             })
         });
         prepare.await.expect("a table with a late check");
-        let dangling = writer.call(|conn| {
-            Box::pin(async move {
-                sqlx::query("INSERT INTO child VALUES (99)").execute(conn).await?;
-                Ok(())
-            })
-        });
+        let dangling = writer.call(|conn| Box::pin(async move { Ok(conn.command("INSERT INTO child VALUES (99)")?) }));
         let (one, dangling): (_, Result<()>) = tokio::join!(insert(&writer, 1), dangling);
         assert!(one.is_err() && dangling.is_err(), "{one:?} {dangling:?}");
         assert!(numbers(&writer).await.is_empty());

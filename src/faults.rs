@@ -113,7 +113,7 @@ pub const POINTS: &[Point] = &[
     every("storage.abort", "an unfinished object from its absence, still on the list"),
     every("storage.delete_many", "objects from their absence, still on the list"),
     every("metadata.deletion_done", "objects that are gone from a list that says so"),
-    every("metadata.counts", "a sweep from its figures"),
+    every("metadata.upload_count", "a sweep from its figures"),
     every("metadata.purge_pending", "bytes that are gone from the answer that was waiting for them"),
 ];
 

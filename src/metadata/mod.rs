@@ -140,6 +140,9 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// Ends sessions past their expiry, `limit` at most; says how many.
     async fn upload_expire(&self, now: Timestamp, dead_until: Timestamp, limit: u32) -> Result<u64>;
 
+    /// Sessions that are open.
+    async fn upload_count(&self) -> Result<u64>;
+
     // --- manifests and tags
 
     /// Stores a manifest and moves tags.

@@ -101,7 +101,7 @@ impl Registry {
         let blobs = self.metadata.blob_collect(now, now.after(self.options.redirect_ttl), BATCH).await?;
         let objects = self.purge(now).await?;
         let collector = &self.collector;
-        collector.open_sessions.store(self.metadata.counts().await?.uploads, Ordering::Relaxed);
+        collector.open_sessions.store(self.metadata.upload_count().await?, Ordering::Relaxed);
         collector.sessions.fetch_add(sessions, Ordering::Relaxed);
         collector.blobs.fetch_add(blobs.rows, Ordering::Relaxed);
         collector.bytes.fetch_add(blobs.bytes, Ordering::Relaxed);

@@ -55,7 +55,7 @@ pub struct CopyReport {
 pub async fn copy(from: &Stores, to: &Stores, options: CopyOptions, watch: &Arc<dyn Watch>) -> Result<CopyReport> {
     let copier = Arc::new(Copier { from: from.clone(), to: to.clone(), watch: Arc::clone(watch) });
     copier.check_target(options).await?;
-    let mut report = CopyReport { sessions: from.metadata.counts().await?.uploads, ..CopyReport::default() };
+    let mut report = CopyReport { sessions: from.metadata.upload_count().await?, ..CopyReport::default() };
     let mut bad = Bad::new();
     if !options.same_storage {
         watch.stage("copying blobs", copier.amount().await?);

@@ -35,6 +35,7 @@ macro_rules! decorate {
             upload_drop(hold: &UploadHold, dead_until: Timestamp) -> bool;
             upload_cancel(repo: &RepoName, id: &UploadId, now: Timestamp, dead_until: Timestamp) -> bool;
             upload_expire(now: Timestamp, dead_until: Timestamp, limit: u32) -> u64;
+            upload_count() -> u64;
             manifest_put(put: &ManifestPut<'_>) -> ManifestStored;
             manifest_find(repo: &RepoName, reference: &Reference) -> Option<ManifestRecord>;
             manifest_delete(delete: &ManifestDelete<'_>) -> ManifestDeleted;

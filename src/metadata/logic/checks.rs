@@ -82,14 +82,18 @@ pub(super) async fn restore<C: Conn>(
 pub(super) async fn counts<C: Conn>(conn: &mut C) -> Result<StoreCounts> {
     let (deletions, bytes): (i64, i64) = conn.one(&sql::COUNT_DELETIONS, &[]).await?;
     let (garbage, garbage_bytes): (i64, i64) = conn.one(&sql::COUNT_GARBAGE, &[]).await?;
-    let uploads: i64 = conn.scalar(&sql::COUNT_UPLOADS, &[]).await?;
     Ok(StoreCounts {
         deletions: unsigned("object_deletions", "count", "all", deletions)?,
         deletion_bytes: unsigned("object_deletions", "size", "all", bytes)?,
-        uploads: unsigned("uploads", "count", "all", uploads)?,
+        uploads: uploads(conn).await?,
         garbage: unsigned("blobs", "count", "all", garbage)?,
         garbage_bytes: unsigned("blobs", "size", "all", garbage_bytes)?,
     })
+}
+
+pub(super) async fn uploads<C: Conn>(conn: &mut C) -> Result<u64> {
+    let uploads: i64 = conn.scalar(&sql::COUNT_UPLOADS, &[]).await?;
+    unsigned("uploads", "count", "all", uploads)
 }
 
 pub(super) async fn ping<C: Conn>(conn: &mut C) -> Result<()> {

@@ -329,6 +329,10 @@ impl<D: Database> MetadataStore for D {
         work!(self.write, [repo, adopt], |tx| blobs::adopt(tx, &repo, &adopt))
     }
 
+    async fn upload_count(&self) -> Result<u64> {
+        work!(self.read, [], |conn| checks::uploads(conn))
+    }
+
     async fn counts(&self) -> Result<StoreCounts> {
         work!(self.read, [], |conn| checks::counts(conn))
     }

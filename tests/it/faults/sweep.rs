@@ -24,7 +24,7 @@ const METADATA: [&str; 8] = [
     "deletion_claim",
     "deletion_done",
     "deletion_retry",
-    "counts",
+    "upload_count",
 ];
 const STORAGE: [Operation; 2] = [Operation::Abort, Operation::DeleteMany];
 

@@ -139,7 +139,7 @@ impl Point {
             | "metadata.membership_collect"
             | "metadata.blob_collect"
             | "metadata.deletion_claim"
-            | "metadata.counts"
+            | "metadata.upload_count"
             | "storage.delete_many"
             | "storage.append"
             | "metadata.upload_checkpoint"

@@ -145,6 +145,7 @@ pub(super) async fn counts_add_up(store: &dyn MetadataStore) {
     store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     let counts = store.counts().await.expect("numbers");
     assert_eq!(counts, StoreCounts { deletions: 1, deletion_bytes: 4, uploads: 1, ..StoreCounts::default() });
+    assert_eq!(store.upload_count().await.expect("a number"), 1, "the other one is closed");
 }
 
 pub(super) async fn a_hold_keeps_objects_until_it_ends(store: &dyn MetadataStore) {

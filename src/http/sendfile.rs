@@ -155,17 +155,16 @@ struct Sending {
 
 impl Sending {
     async fn next(mut self) -> Option<(io::Result<Bytes>, Option<Self>)> {
-        let (piece, warming) = match self.warming.take() {
-            Some((piece, warming)) => (piece, Some(warming)),
-            None => {
-                let piece = self.take(PIECE_BYTES)?;
-                if is_cached(&self.file, &piece) {
-                    (piece, None)
-                } else {
-                    self.rest.start = piece.start;
-                    let piece = self.take(COLD_PIECE_BYTES)?;
-                    (piece.clone(), Some(self.warm(piece)))
-                }
+        let (piece, warming) = if let Some((piece, warming)) = self.warming.take() {
+            (piece, Some(warming))
+        } else {
+            let piece = self.take(PIECE_BYTES)?;
+            if is_cached(&self.file, &piece) {
+                (piece, None)
+            } else {
+                self.rest.start = piece.start;
+                let piece = self.take(COLD_PIECE_BYTES)?;
+                (piece.clone(), Some(self.warm(piece)))
             }
         };
         if let Some(warming) = warming {

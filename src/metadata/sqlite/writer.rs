@@ -249,6 +249,25 @@ mod tests {
         read.await.expect("numbers")
     }
 
+    /// Polls `calls` once while the task is inside another call; so they wait together, and become one transaction.
+    async fn behind_a_call<T>(writer: &Writer, calls: impl Future<Output = T>) -> T {
+        let (entered, inside) = oneshot::channel();
+        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let first = writer.call(move |_| {
+            Box::pin(async move {
+                entered.send(()).expect("the test waits");
+                // Blocks the task's thread until the other end is dropped.
+                held.recv().expect_err("nothing is sent");
+                Ok(())
+            })
+        });
+        let others = async {
+            inside.await.expect("the call is run");
+            tokio::join!(biased; calls, async { drop(go_on) }).0
+        };
+        tokio::join!(first, others).1
+    }
+
     #[tokio::test]
     async fn a_failed_call_does_not_touch_its_neighbours() {
         let writer = writer(16);
@@ -261,8 +280,8 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_refuses() {
         let writer = writer(1);
-        // On a runtime of one thread the task cannot run between these two.
-        let (one, two) = tokio::join!(insert(&writer, 1), insert(&writer, 2));
+        let both = async { tokio::join!(insert(&writer, 1), insert(&writer, 2)) };
+        let (one, two) = behind_a_call(&writer, both).await;
         assert!(one.is_ok());
         assert!(matches!(two, Err(MetadataError::Unavailable(_))), "{two:?}");
     }
@@ -326,7 +345,8 @@ mod tests {
         });
         prepare.await.expect("a table with a late check");
         let dangling = writer.call(|conn| Box::pin(async move { Ok(conn.command("INSERT INTO child VALUES (99)")?) }));
-        let (one, dangling): (_, Result<()>) = tokio::join!(insert(&writer, 1), dangling);
+        let both = async { tokio::join!(insert(&writer, 1), dangling) };
+        let (one, dangling): (_, Result<()>) = behind_a_call(&writer, both).await;
         assert!(one.is_err() && dangling.is_err(), "{one:?} {dangling:?}");
         assert!(numbers(&writer).await.is_empty());
     }

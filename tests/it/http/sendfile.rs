@@ -1,7 +1,8 @@
 //! Files that the kernel sends: the right bytes in the right order, or a broken connection.
 
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Write;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -87,7 +88,7 @@ async fn serve(content: &Arc<Content>) -> Running {
 async fn any_range_arrives_as_it_is_in_the_file() {
     let content = Content::new();
     let server = serve(&content).await;
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().build().expect("a client");
     let ends =
         [(0, LEN), (0, 1), (LEN - 1, LEN), (5, 8 << 20), (1, (8 << 20) + 1), ((8 << 20) - 1, 16 << 20), (77, LEN - 3)];
     for kind in ["sized", "chunked"] {
@@ -110,7 +111,7 @@ async fn answers_on_one_connection_keep_their_order() {
     let mut expected = 0;
     for (at, (from, to)) in ranges.iter().enumerate() {
         let last = if at + 1 == ranges.len() { "Connection: close\r\n" } else { "" };
-        asked += &format!("GET /sized/{from}/{to} HTTP/1.1\r\nHost: localhost\r\n{last}\r\n");
+        write!(asked, "GET /sized/{from}/{to} HTTP/1.1\r\nHost: localhost\r\n{last}\r\n").expect("a text");
         expected += to - from;
     }
     stream.write_all(asked.as_bytes()).await.expect("sent");

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use conformance::servers::Programs;
 
+use crate::bench::args::BenchArgs;
+
 /// Drives a registry with wire-level scenarios and real clients.
 #[derive(Parser)]
 #[command(name = "conformance", args_conflicts_with_subcommands = true)]
@@ -23,6 +25,8 @@ pub(crate) enum Command {
     Memory(MemoryArgs),
     /// Lets nodes, Postgres and S3 fail in every way while clients push, pull and delete, and checks what was promised.
     Chaos(ChaosArgs),
+    /// Measures registries side by side.
+    Bench(Box<BenchArgs>),
     /// Starts Postgres, an S3 server, nodes and a proxy before them, and keeps them until Ctrl-C.
     Topology(TopologyArgs),
 }

@@ -4,6 +4,7 @@
 //! that suite does not test. `clients/` drives real tools, `faults/` kills the server and measures its memory. Every
 //! scenario works in repositories of its own, so that order and repetition do not matter.
 
+mod bench;
 mod cli;
 mod clients;
 mod content;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         None => runtime.block_on(runner::run(&cli.run, environment)),
         Some(Command::Run(args)) => runtime.block_on(runner::run(&args, environment)),
         Some(Command::Chaos(args)) => runtime.block_on(faults::chaos::run(&args, &environment)),
+        Some(Command::Bench(args)) => runtime.block_on(bench::run(&args, &environment)),
         Some(Command::Topology(args)) => runtime.block_on(topology::run(&args, &environment)),
         Some(Command::Memory(args)) => runtime.block_on(faults::memory::measure(&args, &environment)),
     };

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::LocalBoxFuture;
 use tokio::time::{Duration, Instant, timeout};
 
+use crate::bench;
 use crate::cli::{Environment, RunArgs};
 use crate::content::Random;
 use crate::deployment::{Backends, Deployment, Setup};
@@ -160,6 +161,7 @@ pub(crate) async fn run(args: &RunArgs, environment: Environment) -> Result<bool
     scenarios::check_groups(&all)?;
     all.extend(clients::selected(&args.clients)?);
     all.extend(faults::all(args.topology));
+    all.push(scenario("bench", "smoke", bench::smoke));
     all.retain(|scenario| args.filter.as_ref().is_none_or(|text| scenario.title().contains(text)));
     if args.list {
         for scenario in &all {

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, ensure};
 use clap::{Args, ValueEnum};
 
+use super::Limits;
 use super::workload::Workload;
 
 /// What to measure, for how long.
@@ -73,10 +75,12 @@ impl BenchArgs {
         if self.workloads.is_empty() { Workload::value_variants().to_vec() } else { self.workloads.clone() }
     }
 
-    /// Most bytes that a registry may hold before a round of pushes.
+    /// The size of a round.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
-    pub(crate) fn bytes_max(&self) -> u64 {
-        (self.bytes_max_gb * 1e9) as u64
+    pub(crate) fn limits(&self) -> Result<Limits> {
+        let time = Duration::try_from_secs_f64(self.seconds).context("--seconds is not a length of time")?;
+        let connections = usize::from(self.connections);
+        Ok(Limits { time, connections, bytes_max: (self.bytes_max_gb * 1e9) as u64 })
     }
 
     /// The path that was given for a program.

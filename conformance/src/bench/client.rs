@@ -270,7 +270,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 1";
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
 
     use super::*;
 
@@ -302,15 +303,15 @@ mod tests {
     }
 
     /// A server that answers the requests of one connection with these bytes, one write for each piece.
-    async fn server(pieces: &'static [&'static [u8]]) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn server(pieces: &'static [&'static [u8]]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let authority = listener.local_addr().unwrap().to_string();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
             for piece in pieces {
-                assert!(stream.read(&mut request).await.unwrap() > 0);
-                stream.write_all(piece).await.unwrap();
+                assert!(stream.read(&mut request).unwrap() > 0);
+                stream.write_all(piece).unwrap();
             }
         });
         authority
@@ -321,8 +322,7 @@ mod tests {
         let authority = server(&[
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\n0\r\n\r\n",
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc",
-        ])
-        .await;
+        ]);
         let mut connection = Connection::with_buffer(&authority, 64);
         let mut body = Vec::new();
         let call = request("GET", &authority, "/", &[("accept", "*/*")]);
@@ -335,7 +335,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_ends_early_is_an_error() {
-        let authority = server(&[b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"]).await;
+        let authority = server(&[b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"]);
         let mut connection = Connection::new(&authority);
         let call = request("GET", &authority, "/", &[]);
         let error = connection.exchange(false, &[&call]).await.unwrap_err();

@@ -39,7 +39,7 @@ where
     let (here, mut arrivals) = mpsc::channel(crowd.connections);
     let members = crowd.connections - if crowd.is_slow { 0 } else { plan.connections.min(crowd.connections) };
     std::thread::scope(|scope| {
-        let standing = scope.spawn(|| stand(members, authorities, crowd, here, stopped));
+        let standing = scope.spawn(|| stand(members, authorities, crowd, here, &stopped));
         let mut arrived = 0;
         // The channel ends early when a member failed, which ends all of them.
         while arrived < members && arrivals.blocking_recv().is_some() {
@@ -58,7 +58,7 @@ fn stand(
     authorities: &[String],
     crowd: &Crowd,
     here: mpsc::Sender<()>,
-    stopped: watch::Receiver<bool>,
+    stopped: &watch::Receiver<bool>,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -124,4 +124,4 @@ const DOOR: usize = 64;
 /// A slow client reads so much every so often.
 const SLOW_BYTES: usize = 16 << 10;
 const SLOW_PAUSE: Duration = Duration::from_millis(100);
-const ARRIVAL_MAX: Duration = Duration::from_secs(60);
+const ARRIVAL_MAX: Duration = Duration::from_mins(1);

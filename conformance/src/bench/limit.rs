@@ -55,7 +55,8 @@ fn write(image: &Image, folder: &Path, index: usize) -> Result<()> {
     Ok(())
 }
 
-const PIECE_BYTES: usize = 256 << 10;
+/// Larger pieces are slower: they take larger folios for the page cache, which are rarer.
+const PIECE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

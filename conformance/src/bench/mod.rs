@@ -30,7 +30,8 @@ use clap::ValueEnum as _;
 
 use crate::cli::Environment;
 use crate::deployment::Backends;
-use args::{BenchArgs, Known};
+use crate::runner::Context;
+use args::{BenchArgs, Known, RunningTarget};
 use flows::MEGABYTE;
 use load::{Plan, Turn};
 use payload::Payloads;
@@ -52,7 +53,7 @@ pub(crate) async fn run(args: &BenchArgs, environment: &Environment) -> Result<b
     let (targets, missing) = start(args, environment).await?;
     ensure!(!targets.is_empty(), "there is nothing to measure: {}", missing.join("; "));
     let report = Report::begin(args, &targets, missing);
-    let largest = if args.to_measure().iter().any(|workload| is_large(*workload)) { 100 } else { 10 };
+    let largest = if args.to_measure().iter().all(|workload| workload.is_small()) { 10 } else { 100 };
     let mut bench = Bench { args, targets, payloads: Payloads::new(largest * MEGABYTE), report, errors: 0 };
     for workload in args.to_measure() {
         bench.measure(workload).await.with_context(|| workload.name())?;
@@ -64,6 +65,24 @@ pub(crate) async fn run(args: &BenchArgs, environment: &Environment) -> Result<b
         println!("FAILED: {} operations did not succeed, so the figures are worth nothing", bench.errors);
     }
     Ok(bench.errors == 0)
+}
+
+/// The scenario: every way of using a registry works for a moment, on a server of its own.
+pub(crate) async fn smoke(context: &Context) -> Result<()> {
+    let server = context.start_server("").await?;
+    let name = Known::Bonded.name();
+    let running: RunningTarget = format!("{name}={},pid={}", server.url(), server.pid()?).parse()?;
+    let mut target = Target::running(&running);
+    let payloads = Payloads::new(10 * MEGABYTE);
+    let limits = Limits { time: Duration::from_millis(50), connections: 2, bytes_max: u64::MAX };
+    for workload in Workload::value_variants().iter().copied().filter(|workload| workload.is_small()) {
+        let mut work = prepare(workload, &mut target, &payloads).await.with_context(|| workload.name())?;
+        let turn = round(workload, limits, &mut target, &mut work, &payloads).await.with_context(|| workload.name())?;
+        ensure!(turn.errors == 0, "{}: {}", workload.name(), turn.first_error.unwrap_or_default());
+        ensure!(turn.operations > 0, "{} did nothing", workload.name());
+    }
+    ensure!(target.peak_bytes().is_some(), "the memory of the server is not known");
+    Ok(())
 }
 
 /// Servers and clients need a descriptor for each connection; servers inherit our limit.
@@ -97,8 +116,15 @@ fn is_reference(target: &Target) -> bool {
     target.known == Some(Known::Olareg) && target.version.trim_start_matches('v') == "0.2.2"
 }
 
-fn is_large(workload: Workload) -> bool {
-    matches!(workload, Workload::Push100Patch | Workload::Push100Put | Workload::Pull100)
+/// The size of a round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long operations begin.
+    pub(crate) time: Duration,
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// Most bytes that a registry may have taken before a round of pushes.
+    pub(crate) bytes_max: u64,
 }
 
 /// A run in progress.
@@ -121,13 +147,14 @@ impl Bench<'_> {
             works.push(prepared.map_err(|error| figures.left_out = Some(format!("{error:#}"))).ok());
             all.push(figures);
         }
+        let limits = self.args.limits()?;
         for _ in 0..self.args.rounds {
             for (at, target) in self.targets.iter_mut().enumerate() {
                 let (Some(Some(work)), Some(figures)) = (works.get_mut(at), all.get_mut(at)) else { continue };
                 if figures.left_out.is_some() {
                     continue;
                 }
-                match round(workload, self.args, target, work, &self.payloads).await {
+                match round(workload, limits, target, work, &self.payloads).await {
                     Ok(turn) => figures.turns.push(turn),
                     Err(error) => figures.left_out = Some(format!("{error:#}")),
                 }
@@ -162,16 +189,16 @@ async fn prepare(workload: Workload, target: &mut Target, payloads: &Payloads) -
     Ok(work)
 }
 
-/// The turn of one target in one round; none, but a reason, if it may take no more.
+/// The turn of one target in one round; an error says why it can have no more of them.
 async fn round(
     workload: Workload,
-    args: &BenchArgs,
+    limits: Limits,
     target: &mut Target,
     work: &mut Work,
     payloads: &Payloads,
 ) -> Result<Turn> {
     let mut is_new = work::is_new_each_round(workload);
-    if target.pushed() > args.bytes_max() && workload.push().is_some() {
+    if target.pushed() > limits.bytes_max && workload.push().is_some() {
         ensure!(target.restart_empty().await?, "it has taken as many bytes as it may");
         is_new = true;
     }
@@ -183,8 +210,7 @@ async fn round(
     if let (Work::Rush(_), Some(data)) = (&*work, target.data()) {
         cold::forget(data)?;
     }
-    let connections = usize::from(args.connections);
-    let time = Duration::try_from_secs_f64(args.seconds)?;
+    let Limits { connections, time, .. } = limits;
     let plan = Plan { connections, time, operations_max: None, buffer_bytes: client::BUFFER_BYTES };
     let turn = tokio::task::block_in_place(|| work.turn(plan, target, payloads))?;
     if workload.push().is_some() {

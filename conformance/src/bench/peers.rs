@@ -286,14 +286,15 @@ fn processes_of(pid: u32) -> Vec<u32> {
     [pid].into_iter().chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
 }
 
-/// The first word with a number and a dot in what a program says about itself.
+/// The first word that is `v` and a number in what a program says about itself, else the first number with a dot.
 fn version_in(text: &str) -> String {
-    let words = text.split(|letter: char| letter.is_whitespace() || "/\",".contains(letter));
-    let is_version = |word: &&str| {
-        let word = word.trim_start_matches('v');
-        word.starts_with(|letter: char| letter.is_ascii_digit()) && word.contains('.')
+    let words = || text.split(|letter: char| letter.is_whitespace() || "/\",".contains(letter));
+    let is_number = |word: &str| {
+        let has_form = word.starts_with(|letter: char| letter.is_ascii_digit()) && word.contains('.');
+        has_form && !word.contains(':')
     };
-    words.into_iter().find(is_version).unwrap_or("unknown").to_owned()
+    let tagged = words().find(|word| word.strip_prefix('v').is_some_and(is_number));
+    tagged.or_else(|| words().find(|word| is_number(word))).unwrap_or("unknown").to_owned()
 }
 
 const START_MAX: Duration = Duration::from_secs(30);
@@ -311,6 +312,8 @@ mod tests {
         assert_eq!(version_in("docker-registry github.com/docker/distribution 2.8.2+ds1"), "2.8.2+ds1");
         assert_eq!(version_in("distribution github.com/distribution/distribution/v3 v3.1.1+unknown"), "v3.1.1+unknown");
         assert_eq!(version_in("bonded 0.1.0 (main)"), "0.1.0");
+        let zot = r#"{"time":"2026-11-21T11:44:05.17Z","distribution-spec":"1.1.1","commit":"v2.1.20"}"#;
+        assert_eq!(version_in(zot), "v2.1.20");
         assert_eq!(version_in("nothing"), "unknown");
     }
 }

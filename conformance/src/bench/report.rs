@@ -52,6 +52,7 @@ impl Figures {
 #[derive(Debug, PartialEq, Serialize)]
 struct Row {
     target: String,
+    is_limit: bool,
     durability: Option<&'static str>,
     operations_per_second: f64,
     megabytes_per_second: f64,
@@ -113,7 +114,9 @@ impl Report {
             let durability = target.durability.map_or_else(String::new, |mode| format!(", durability {mode}"));
             println!("{:<16} {}{durability}", target.name, target.version);
         }
-        missing.iter().for_each(|missing| println!("{missing}"));
+        for line in &missing {
+            println!("{line}");
+        }
         let kind = if args.topology { format!(", on S3, {} node(s) of bonded", args.nodes) } else { String::new() };
         println!("{} rounds of {} s, {} connections{kind}\n", args.rounds, args.seconds, args.connections);
         let (seconds, rounds, connections) = (args.seconds, args.rounds, args.connections);
@@ -129,7 +132,9 @@ impl Report {
             "", "ops/s", "MB/s", "p50 ms", "p99 ms", "peak MB"
         );
         let rows: Vec<Row> = all.iter().map(|figures| row(workload, figures, all, self.topology)).collect();
-        rows.iter().for_each(Row::print);
+        // What only shows a limit has nothing to say about most workloads.
+        let is_shown = |row: &Row| !row.is_limit || !row.rounds_operations_per_second.is_empty();
+        rows.iter().filter(|row| is_shown(row)).for_each(Row::print);
         println!();
         self.workloads.push(Section { workload: workload.name(), rows });
     }
@@ -144,6 +149,7 @@ fn row(workload: Workload, figures: &Figures, all: &[Figures], is_topology: bool
     let middle = |figure: fn(&Turn) -> f64| median(&figures.each(figure)).unwrap_or_default();
     Row {
         target: figures.name.clone(),
+        is_limit: figures.category == Category::Limit,
         durability: durability(figures.known),
         operations_per_second: middle(|turn| turn.operations_rate),
         megabytes_per_second: middle(|turn| turn.bytes_rate / 1e6),

@@ -53,7 +53,7 @@ fn seeded(repo: &str, tag: Option<String>, image: Image) -> Seeded {
     Seeded { repo: repo.to_owned(), tag, image }
 }
 
-/// Pushes them, the first before the others, which may refer to it.
+/// Pushes them; referrers one after the other, since some registries lose one of two that come at once.
 pub(crate) async fn push(authority: &str, images: &[Seeded]) -> Result<()> {
     let push_one = async |seeded: &Seeded| {
         let mut connection = Connection::with_buffer(authority, 64 << 10);
@@ -61,9 +61,9 @@ pub(crate) async fn push(authority: &str, images: &[Seeded]) -> Result<()> {
         let pushed = flows::push(&mut connection, &seeded.repo, tag, &seeded.image, Flow::Put).await;
         pushed.with_context(|| format!("{} could not be pushed", seeded.repo))
     };
-    let Some((first, others)) = images.split_first() else { return Ok(()) };
-    push_one(first).await?;
-    futures_util::stream::iter(others).map(push_one).buffer_unordered(PUSHES_PARALLEL).try_collect().await
+    let is_referrer = |seeded: &Seeded| seeded.tag.is_none();
+    let parallel = if images.iter().any(is_referrer) { 1 } else { PUSHES_PARALLEL };
+    futures_util::stream::iter(images).map(push_one).buffered(parallel).try_collect().await
 }
 
 /// Writes them as files under the paths by which they are pulled.

@@ -162,13 +162,12 @@ impl Work {
     /// One operation; gives the bytes of content it moved.
     async fn operate(&self, worker: &mut Worker, run: &str, payloads: &Payloads) -> Result<u64> {
         match self {
-            Self::Read(scripts) => read(scripts, worker).await,
             Self::Push(push) => push_new(*push, worker, run, payloads).await,
             // Workers begin at different places, so that pushes do not come all at once.
             Self::Mixed(_, push) if (worker.index + worker.count) % 4 == 3 => {
                 push_new(*push, worker, run, payloads).await
             }
-            Self::Mixed(scripts, _) => read(scripts, worker).await,
+            Self::Read(scripts) | Self::Mixed(scripts, _) => read(scripts, worker).await,
             Self::Resume(halves) => {
                 let at = (worker.index + worker.count) % halves.len();
                 let (first, second) = halves.get(at).context("no image")?;

@@ -26,19 +26,19 @@ pub(crate) enum Workload {
     /// Push of an image with one layer of 1 MB, as docker does it.
     #[value(name = "push-1mb-patch")]
     Push1Patch,
-    /// The same as oras does it.
+    /// Push of an image with one layer of 1 MB, as oras does it.
     #[value(name = "push-1mb-put")]
     Push1Put,
     /// Push of an image with one layer of 10 MB, as docker does it.
     #[value(name = "push-10mb-patch")]
     Push10Patch,
-    /// The same as oras does it.
+    /// Push of an image with one layer of 10 MB, as oras does it.
     #[value(name = "push-10mb-put")]
     Push10Put,
     /// Push of an image with one layer of 100 MB, as docker does it.
     #[value(name = "push-100mb-patch")]
     Push100Patch,
-    /// The same as oras does it.
+    /// Push of an image with one layer of 100 MB, as oras does it.
     #[value(name = "push-100mb-put")]
     Push100Put,
     /// Push of an image with one layer of 10 MB in chunks of 1 MB.
@@ -100,6 +100,19 @@ impl Workload {
     pub(crate) fn description(self) -> String {
         let help = self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
         help.unwrap_or_default()
+    }
+
+    /// Whether it does without layers of 100 MB and without crowds.
+    pub(crate) fn is_small(self) -> bool {
+        !matches!(
+            self,
+            Self::Push100Patch
+                | Self::Push100Put
+                | Self::Pull100
+                | Self::SlowClients
+                | Self::ColdBlob
+                | Self::IdleConnections
+        )
     }
 
     /// What has to be there before.

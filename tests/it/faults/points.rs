@@ -41,6 +41,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("metadata.key_sound", "a takeover"),
     ("metadata.blob_adopt", "a takeover"),
     ("metadata.ping", "readiness"),
+    ("metadata.counts", "the metrics"),
     ("metadata.close", "the end of the process"),
     ("storage.put", "no front end yet"),
     ("storage.complete_is_repeatable", "a property"),

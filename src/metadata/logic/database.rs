@@ -28,6 +28,16 @@ pub(crate) trait Database: fmt::Debug + Send + Sync + 'static {
         T: Send + 'static,
         F: for<'c> Fn(&'c mut Self::Conn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static;
 
+    /// The same for the progress of an upload, which a power cut may take back: the client is told where the session
+    /// stands, or that it is gone, and sends the rest. The end of the process takes nothing back.
+    fn write_progress<T, F>(&self, work: F) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Self::Conn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+    {
+        self.write(work)
+    }
+
     /// A connection that sees the database as it is now, whatever is written later; dropping it ends that.
     type Snapshot: DerefMut<Target = Self::Conn> + Send + 'static;
 

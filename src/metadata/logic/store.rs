@@ -82,7 +82,7 @@ impl<D: Database> MetadataStore for D {
     }
 
     async fn upload_create(&self, repo: &RepoName, upload: &NewUpload) -> Result<()> {
-        work!(self.write, [repo, upload], |tx| uploads::create(tx, &repo, &upload))
+        work!(self.write_progress, [repo, upload], |tx| uploads::create(tx, &repo, &upload))
     }
 
     async fn upload_find(&self, repo: &RepoName, id: &UploadId, now: Timestamp) -> Result<Option<UploadRecord>> {
@@ -96,7 +96,7 @@ impl<D: Database> MetadataStore for D {
         take: &UploadTake,
         now: Timestamp,
     ) -> Result<UploadTaken> {
-        work!(self.write, [repo, id, take], |tx| uploads::take(tx, &repo, &id, &take, now))
+        work!(self.write_progress, [repo, id, take], |tx| uploads::take(tx, &repo, &id, &take, now))
     }
 
     async fn upload_intend(&self, hold: &UploadHold, key: &Key) -> Result<bool> {
@@ -104,7 +104,7 @@ impl<D: Database> MetadataStore for D {
     }
 
     async fn upload_checkpoint(&self, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool> {
-        work!(self.write, [hold, checkpoint], |tx| uploads::checkpoint(tx, &hold, &checkpoint))
+        work!(self.write_progress, [hold, checkpoint], |tx| uploads::checkpoint(tx, &hold, &checkpoint))
     }
 
     async fn upload_tail(&self, hold: &UploadHold) -> Result<Option<Bytes>> {
@@ -112,7 +112,7 @@ impl<D: Database> MetadataStore for D {
     }
 
     async fn upload_renew(&self, hold: &UploadHold, expires_at: Timestamp) -> Result<bool> {
-        work!(self.write, [hold], |tx| uploads::renew(tx, &hold, expires_at))
+        work!(self.write_progress, [hold], |tx| uploads::renew(tx, &hold, expires_at))
     }
 
     async fn upload_completing(

@@ -27,6 +27,8 @@ pub(crate) struct SqliteConn {
     conn: Connection,
     /// The columns of statements that gave rows, by their text.
     names: HashMap<&'static str, Arc<[String]>>,
+    /// Whether a COMMIT waits for the disk; `None`: that was decided once for all.
+    synchronous: Option<bool>,
 }
 
 impl SqliteConn {
@@ -44,12 +46,28 @@ impl SqliteConn {
 
     fn of(conn: Connection) -> Self {
         conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-        Self { conn, names: HashMap::new() }
+        Self { conn, names: HashMap::new(), synchronous: None }
     }
 
     /// Runs a statement that has no parameters and gives nothing worth reading.
     pub(super) fn command(&self, sql: &'static str) -> rusqlite::Result<()> {
         drain(self.conn.prepare_cached(sql)?.raw_query())
+    }
+
+    /// From now on [`wait_for_disk`](Self::wait_for_disk) decides for each transaction.
+    pub(super) fn with_choice(mut self) -> Self {
+        self.synchronous = Some(true);
+        self
+    }
+
+    /// Says whether the next COMMIT waits for the disk, where that is not decided once for all. Not inside a transaction.
+    pub(super) fn wait_for_disk(&mut self, wait: bool) -> rusqlite::Result<()> {
+        if self.synchronous.is_some_and(|waits| waits != wait) {
+            // Without waiting the file stays whole all the same: SQLite syncs the log before it copies from it.
+            self.command(if wait { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
+            self.synchronous = Some(wait);
+        }
+        Ok(())
     }
 
     /// Whether no transaction is under way.

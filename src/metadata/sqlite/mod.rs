@@ -22,7 +22,7 @@ use crate::metadata::logic::Database;
 use crate::metadata::{MetadataError, Result};
 use conn::SqliteConn;
 use readers::{Reader, Readers};
-use writer::Writer;
+use writer::{Fate, Writer};
 
 pub use schema::MIGRATIONS;
 
@@ -83,6 +83,7 @@ impl SqliteStore {
         let settings =
             [("synchronous", synchronous), ("cache_size", WRITER_CACHE), ("journal_size_limit", JOURNAL_BYTES_MAX)];
         let conn = SqliteConn::open(options, &settings)?;
+        let conn = if options.synchronous_full { conn.with_choice() } else { conn };
         Ok(Self { readers: Readers::new(options), writer: Writer::start(conn, options.write_queue_max) })
     }
 
@@ -109,7 +110,15 @@ impl Database for SqliteStore {
         T: Send + 'static,
         F: for<'c> Fn(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
     {
-        self.writer.call(work).await
+        self.writer.call(Fate::Kept, work).await
+    }
+
+    async fn write_progress<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+    {
+        self.writer.call(Fate::MayBeLost, work).await
     }
 
     type Snapshot = Reader;

@@ -3,6 +3,8 @@
 //! - It owns one connection and a thread, since a COMMIT waits for the disk. Calls come over a bounded queue; those that wait are made one transaction.
 //! - Each call is a savepoint of its own: a call that fails leaves nothing and does not touch the others.
 //! - A call is answered after COMMIT, and runs to its end whether or not somebody still waits for the answer.
+//! - A call says whether its effect may be lost when the power goes; a transaction of nothing else does not wait for the
+//!   disk. The next one that does takes everything before it along.
 //! - When the task dies, [`Writer::died`] is cancelled and every later call fails.
 
 use futures_util::future::BoxFuture;
@@ -16,6 +18,15 @@ use crate::metadata::{MetadataError, Result};
 
 /// Most calls in one transaction: bounds what one failed COMMIT takes along, and how long the first one waits.
 const GROUP_CALLS_MAX: usize = 256;
+
+/// What becomes of a write when the power goes after it was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It stands.
+    Kept,
+    /// It may be gone, with whatever came after it.
+    MayBeLost,
+}
 
 /// The way to the writing task.
 #[derive(Debug)]
@@ -39,17 +50,17 @@ impl Writer {
         Self { queue, closing, died, tasks }
     }
 
-    /// Runs `work` inside the next transaction and waits for its COMMIT.
+    /// Runs `work` inside the next transaction and waits for its COMMIT, and with [`Fate::Kept`] for the disk.
     ///
     /// # Errors
     /// [`MetadataError::Unavailable`] when the queue is full or the task is gone; otherwise what `work` or COMMIT gives.
-    pub(super) async fn call<T, F>(&self, work: F) -> Result<T>
+    pub(super) async fn call<T, F>(&self, fate: Fate, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let call = Box::new(Waiting { work: Some(Box::new(work)), result: None, reply });
+        let call = Box::new(Waiting { fate, work: Some(Box::new(work)), result: None, reply });
         self.queue.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => unavailable("too many writes wait"),
             mpsc::error::TrySendError::Closed(_) => unavailable("it does not take writes any more"),
@@ -76,6 +87,8 @@ async fn write_all(
     closing: CancellationToken,
     alive: DropGuard,
 ) {
+    // One that was taken off the queue for another kind of transaction.
+    let mut held_over = None;
     loop {
         let next = tokio::select! {
             biased;
@@ -83,12 +96,15 @@ async fn write_all(
                 calls.close();
                 continue;
             }
-            call = calls.recv() => call,
+            call = async { if held_over.is_some() { held_over.take() } else { calls.recv().await } } => call,
         };
         let Some(first) = next else { break };
-        if let Err(error) = write_group(&mut conn, first, &mut calls).await {
-            tracing::error!(%error, "the database's writing task ends");
-            return;
+        match write_group(&mut conn, first, &mut calls).await {
+            Ok(next) => held_over = next,
+            Err(error) => {
+                tracing::error!(%error, "the database's writing task ends");
+                return;
+            }
         }
     }
     alive.disarm();
@@ -100,34 +116,41 @@ async fn write_all(
     }
 }
 
-/// One transaction: `first` and whatever waits behind it by now. An error means that the connection is of no use any more.
+/// One transaction: `first` and whatever waits behind it by now. Gives a call that has to be in the next one.
+///
+/// An error means that the connection is of no use any more.
 async fn write_group(
     conn: &mut SqliteConn,
     first: Box<dyn Call>,
     calls: &mut mpsc::Receiver<Box<dyn Call>>,
-) -> Result<()> {
-    if let Err(error) = conn.command("BEGIN IMMEDIATE") {
+) -> Result<Option<Box<dyn Call>>> {
+    let fate = first.fate();
+    if let Err(error) = conn.wait_for_disk(fate == Fate::Kept).and_then(|()| conn.command("BEGIN IMMEDIATE")) {
         let failure = Failure::of(&error.into());
         first.answer(Some(&failure));
-        return if failure.passing { Ok(()) } else { Err(failure.to_error()) };
+        return if failure.passing { Ok(None) } else { Err(failure.to_error()) };
     }
     let mut group = Vec::new();
-    let mut next = Some(first);
+    let (mut next, mut held_over) = (Some(first), None);
     while let Some(mut call) = next {
+        if fate == Fate::MayBeLost && call.fate() == Fate::Kept {
+            held_over = Some(call);
+            break;
+        }
         let ran = run_saved(conn, call.as_mut()).await;
         group.push(call);
         if let Err(failure) = ran {
-            return abandon(conn, group, &failure);
+            return abandon(conn, group, &failure).map(|()| None);
         }
         next = if group.len() < GROUP_CALLS_MAX { calls.try_recv().ok() } else { None };
     }
     if let Err(error) = conn.command("COMMIT") {
-        return abandon(conn, group, &Failure::of(&error.into()));
+        return abandon(conn, group, &Failure::of(&error.into())).map(|()| held_over);
     }
     for call in group {
         call.answer(None);
     }
-    Ok(())
+    Ok(held_over)
 }
 
 /// One call in its savepoint. An error means that the transaction is lost, not that the call failed.
@@ -187,6 +210,9 @@ fn unavailable(reason: &str) -> MetadataError {
 
 /// A call whose type of result does not matter to the task.
 trait Call: Send {
+    /// What may become of it.
+    fn fate(&self) -> Fate;
+
     /// Does the work and keeps its result; an error means that it must leave nothing.
     fn run<'c>(&'c mut self, conn: &'c mut SqliteConn) -> BoxFuture<'c, std::result::Result<(), Failure>>;
 
@@ -197,12 +223,17 @@ trait Call: Send {
 type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send>;
 
 struct Waiting<T> {
+    fate: Fate,
     work: Option<Work<T>>,
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<T: Send> Call for Waiting<T> {
+    fn fate(&self) -> Fate {
+        self.fate
+    }
+
     fn run<'c>(&'c mut self, conn: &'c mut SqliteConn) -> BoxFuture<'c, std::result::Result<(), Failure>> {
         Box::pin(async move {
             let Some(work) = self.work.take() else { return Ok(()) };
@@ -235,25 +266,27 @@ mod tests {
         let conn = SqliteConn::in_memory();
         conn.command("PRAGMA foreign_keys = ON").expect("a setting");
         conn.command("CREATE TABLE numbers (n INTEGER PRIMARY KEY)").expect("a table");
-        Writer::start(conn, queue_max)
+        Writer::start(conn.with_choice(), queue_max)
     }
 
     async fn insert(writer: &Writer, n: i64) -> Result<()> {
         let insert = Statement { sqlite: "INSERT INTO numbers VALUES ($1)", ..NOTHING };
-        writer.call(move |conn| Box::pin(async move { conn.run(&insert, values![n]).await.map(drop) })).await
+        writer
+            .call(Fate::Kept, move |conn| Box::pin(async move { conn.run(&insert, values![n]).await.map(drop) }))
+            .await
     }
 
     async fn numbers(writer: &Writer) -> Vec<i64> {
         let select = Statement { sqlite: "SELECT n FROM numbers ORDER BY n", ..NOTHING };
-        let read = writer.call(move |conn| Box::pin(async move { conn.column(&select, &[]).await }));
+        let read = writer.call(Fate::Kept, move |conn| Box::pin(async move { conn.column(&select, &[]).await }));
         read.await.expect("numbers")
     }
 
     /// Polls `calls` once while the task is inside another call; so they wait together, and become one transaction.
-    async fn behind_a_call<T>(writer: &Writer, calls: impl Future<Output = T>) -> T {
+    async fn behind_a_call<T>(writer: &Writer, fate: Fate, calls: impl Future<Output = T>) -> T {
         let (entered, inside) = oneshot::channel();
         let (go_on, held) = std::sync::mpsc::channel::<()>();
-        let first = writer.call(move |_| {
+        let first = writer.call(fate, move |_| {
             Box::pin(async move {
                 entered.send(()).expect("the test waits");
                 // Blocks the task's thread until the other end is dropped.
@@ -277,11 +310,43 @@ mod tests {
         assert_eq!(numbers(&writer).await, [1, 2]);
     }
 
+    /// Whether the transaction of a call waits for the disk: `synchronous` is FULL.
+    async fn waits_for_disk(writer: &Writer, fate: Fate) -> bool {
+        let select = Statement { sqlite: "PRAGMA synchronous", ..NOTHING };
+        let read = writer.call(fate, move |conn| Box::pin(async move { conn.scalar::<i64>(&select, &[]).await }));
+        read.await.expect("a setting") == 2
+    }
+
+    #[tokio::test]
+    async fn a_transaction_waits_for_the_disk_when_one_of_its_calls_must_stand() {
+        let writer = writer(16);
+        assert!(!waits_for_disk(&writer, Fate::MayBeLost).await);
+        assert!(waits_for_disk(&writer, Fate::Kept).await);
+        let all = async {
+            tokio::join!(
+                waits_for_disk(&writer, Fate::MayBeLost),
+                waits_for_disk(&writer, Fate::Kept),
+                waits_for_disk(&writer, Fate::MayBeLost),
+            )
+        };
+        // The call in front must stand, so those behind it do too.
+        assert_eq!(behind_a_call(&writer, Fate::Kept, all).await, (true, true, true));
+        let all = async {
+            tokio::join!(
+                waits_for_disk(&writer, Fate::MayBeLost),
+                waits_for_disk(&writer, Fate::Kept),
+                waits_for_disk(&writer, Fate::MayBeLost),
+            )
+        };
+        // Here the second begins a transaction of its own, which the third joins.
+        assert_eq!(behind_a_call(&writer, Fate::MayBeLost, all).await, (false, true, true));
+    }
+
     #[tokio::test]
     async fn a_full_queue_refuses() {
         let writer = writer(1);
         let both = async { tokio::join!(insert(&writer, 1), insert(&writer, 2)) };
-        let (one, two) = behind_a_call(&writer, both).await;
+        let (one, two) = behind_a_call(&writer, Fate::Kept, both).await;
         assert!(one.is_ok());
         assert!(matches!(two, Err(MetadataError::Unavailable(_))), "{two:?}");
     }
@@ -303,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_task_and_says_so() {
         let writer = writer(4);
-        let broken: Result<()> = writer.call(|_| Box::pin(async { panic!("on purpose") })).await;
+        let broken: Result<()> = writer.call(Fate::Kept, |_| Box::pin(async { panic!("on purpose") })).await;
         assert!(matches!(broken, Err(MetadataError::Unavailable(_))));
         writer.died().cancelled().await;
         assert!(matches!(insert(&writer, 1).await, Err(MetadataError::Unavailable(_))));
@@ -321,7 +386,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_medium_fails_the_group_and_leaves_the_task_alive() {
         let writer = writer(16);
-        let shrink = writer.call(|conn| {
+        let shrink = writer.call(Fate::Kept, |conn| {
             Box::pin(async move {
                 conn.command("CREATE TABLE big (b BLOB)")?;
                 Ok(conn.command("PRAGMA max_page_count = 8")?)
@@ -329,7 +394,7 @@ mod tests {
         });
         shrink.await.expect("a small limit");
         let fill = |conn: &mut SqliteConn| Ok(conn.command("INSERT INTO big VALUES (zeroblob(1000000))")?);
-        let full: Result<()> = writer.call(move |conn| Box::pin(async move { fill(conn) })).await;
+        let full: Result<()> = writer.call(Fate::Kept, move |conn| Box::pin(async move { fill(conn) })).await;
         assert!(matches!(full, Err(MetadataError::Full(_))), "{full:?}");
         insert(&writer, 3).await.expect("room for a number");
     }
@@ -337,16 +402,17 @@ mod tests {
     #[tokio::test]
     async fn a_commit_that_fails_fails_everybody() {
         let writer = writer(16);
-        let prepare = writer.call(|conn| {
+        let prepare = writer.call(Fate::Kept, |conn| {
             Box::pin(async move {
                 let sql = "CREATE TABLE child (n INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED)";
                 Ok(conn.command(sql)?)
             })
         });
         prepare.await.expect("a table with a late check");
-        let dangling = writer.call(|conn| Box::pin(async move { Ok(conn.command("INSERT INTO child VALUES (99)")?) }));
+        let dangling =
+            writer.call(Fate::Kept, |conn| Box::pin(async move { Ok(conn.command("INSERT INTO child VALUES (99)")?) }));
         let both = async { tokio::join!(insert(&writer, 1), dangling) };
-        let (one, dangling): (_, Result<()>) = behind_a_call(&writer, both).await;
+        let (one, dangling): (_, Result<()>) = behind_a_call(&writer, Fate::Kept, both).await;
         assert!(one.is_err() && dangling.is_err(), "{one:?} {dangling:?}");
         assert!(numbers(&writer).await.is_empty());
     }

@@ -1,17 +1,20 @@
-//! A connection to Postgres, for the logic: lent by the pool, perhaps in a transaction.
+//! A connection to Postgres, for the logic: on loan, perhaps in a transaction.
 //!
-//! It remembers what went wrong, so that whoever lent it knows whether to try again, and it goes back to the pool only
-//! when it is fit for the next one.
+//! It remembers what went wrong, so that whoever lent it knows whether to try again, and it goes home only when it is fit
+//! for the next one.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{Executor, Postgres};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::metadata::logic::{Conn, Fault, Record, Value};
+use crate::metadata::postgres::home::Home;
 use crate::metadata::sql::Statement;
 use crate::metadata::{MetadataError, Result};
 
@@ -20,17 +23,35 @@ use crate::metadata::{MetadataError, Result};
 pub(crate) struct PgConn {
     /// There until it is dropped.
     conn: Option<PoolConnection<Postgres>>,
+    home: Arc<Home>,
+    _permit: OwnedSemaphorePermit,
     /// Longest wait for an answer. The server has its own, shorter limit: this one is for a server that is gone.
     answer_max: Duration,
     in_transaction: bool,
+    /// Whether a statement was begun whose answer nobody has waited for.
+    under_way: bool,
     /// Whether any statement has been answered since it was lent.
     answered: bool,
     fault: Option<Fault>,
 }
 
 impl PgConn {
-    pub(super) fn new(conn: PoolConnection<Postgres>, answer_max: Duration) -> Self {
-        Self { conn: Some(conn), answer_max, in_transaction: false, answered: false, fault: None }
+    pub(super) fn new(
+        conn: PoolConnection<Postgres>,
+        home: Arc<Home>,
+        permit: OwnedSemaphorePermit,
+        answer_max: Duration,
+    ) -> Self {
+        Self {
+            conn: Some(conn),
+            home,
+            _permit: permit,
+            answer_max,
+            in_transaction: false,
+            under_way: false,
+            answered: false,
+            fault: None,
+        }
     }
 
     /// Whether the server has answered anything since the connection was lent. If not, nothing was done with it.
@@ -91,11 +112,14 @@ impl PgConn {
         self.note(answer).map(drop)
     }
 
+    /// The connection, for a statement whose answer will be [noted](Self::note).
     fn live(&mut self) -> &mut PgConnection {
+        self.under_way = true;
         self.conn.as_mut().expect("a lent connection is there until it is dropped")
     }
 
     fn note<T>(&mut self, answer: sqlx::Result<T>) -> sqlx::Result<T> {
+        self.under_way = false;
         match &answer {
             Ok(_) => self.answered = true,
             Err(error) => self.fault = Some(Fault::of(error)),
@@ -148,11 +172,14 @@ fn bind<'q>(statement: &Statement, values: &[Value<'_>]) -> Query<'q> {
 
 impl Drop for PgConn {
     fn drop(&mut self) {
-        let unfit = self.in_transaction || self.fault == Some(Fault::Broken);
-        if let Some(conn) = self.conn.take().filter(|_| unfit) {
+        let Some(conn) = self.conn.take() else { return };
+        if self.in_transaction || self.fault == Some(Fault::Broken) {
             // Closed at once, and not by the pool, which would first talk to a server that may be gone.
             drop(conn.detach());
+        } else if !self.under_way {
+            self.home.keep(conn);
         }
+        // Else the pool waits for the answer before anybody else gets it.
     }
 }
 

@@ -8,11 +8,13 @@
 
 mod clock;
 mod conn;
+mod home;
 mod schema;
 
 use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,6 +26,7 @@ use crate::clock::{Entropy, SystemEntropy};
 use crate::metadata::logic::{Database, Fault};
 use crate::metadata::{MetadataError, Result};
 use conn::PgConn;
+use home::Home;
 
 pub use clock::PostgresClock;
 pub use schema::MIGRATIONS;
@@ -104,11 +107,6 @@ impl PostgresOptions {
             .acquire_timeout(self.acquire_timeout)
             // A stale connection shows at the first statement, which is then run on another one.
             .test_before_acquire(false)
-            // What an upload keeps in its row leaves buffers of megabytes behind, on every connection in the end.
-            .after_release(|conn, _| {
-                conn.shrink_buffers();
-                Box::pin(std::future::ready(Ok(true)))
-            })
             .connect_lazy_with(connection))
     }
 }
@@ -149,6 +147,7 @@ impl PostgresStore {
         conn.close().await?;
         let lender = Lender {
             pool: options.pool()?,
+            home: Arc::new(Home::new(options.connections_max.max(1), options.acquire_timeout)),
             connections_max: options.connections_max.max(1),
             answer_max: options.statement_timeout.saturating_add(ANSWER_GRACE),
         };
@@ -194,6 +193,7 @@ impl Database for PostgresStore {
     async fn close(&self) {
         self.writes.close();
         self.writes.wait().await;
+        self.lender.home.close();
         self.lender.pool.close().await;
     }
 }
@@ -202,6 +202,7 @@ impl Database for PostgresStore {
 #[derive(Clone, Debug)]
 struct Lender {
     pool: PgPool,
+    home: Arc<Home>,
     connections_max: u32,
     answer_max: Duration,
 }
@@ -265,12 +266,17 @@ impl Lender {
         }
     }
 
-    /// A connection of the pool, which waits for a server that refuses connections, but gives up on one that breaks them.
+    /// A connection that is there, or a new one of the pool, which waits for a server that refuses connections, but gives
+    /// up on one that breaks them.
     async fn lend(&self) -> Result<PgConn> {
+        let (permit, conn) = self.home.take().await?;
+        if let Some(conn) = conn {
+            return Ok(PgConn::new(conn, Arc::clone(&self.home), permit, self.answer_max));
+        }
         let mut tries = 0;
         loop {
             match self.pool.acquire().await {
-                Ok(conn) => return Ok(PgConn::new(conn, self.answer_max)),
+                Ok(conn) => return Ok(PgConn::new(conn, Arc::clone(&self.home), permit, self.answer_max)),
                 Err(error) if Fault::of(&error) == Fault::Broken && tries < CONNECTS_MAX => {
                     tokio::time::sleep(backoff(tries)).await;
                     tries += 1;

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::sync::Arc;
 
-use crate::contract::metadata::fixtures::{DAY, Image, at, find, new_blob, push_blob, repo, tag, tagged};
+use crate::contract::metadata::fixtures::{DAY, Image, at, at_key, find, key, new_blob, push_blob, repo, tag, tagged};
 use crate::postgres::Database;
 
 /// Ends every connection of the stores to the database.
@@ -58,7 +58,13 @@ async fn a_restart_is_not_noticed_by_those_who_come_later() {
         assert!(reads.iter().all(|read| read.as_deref() == Some("m")), "{reads:?}");
         warm(&store).await;
         tokio::task::block_in_place(|| cluster.restart(mode)).expect("a restart");
-        join_all((0..16).map(|n| push_blob(&store, "r", if n % 2 == 0 { "x" } else { "y" }, 1))).await;
+        let pushes = (0..16).map(|n| {
+            // Every upload has an object of its own.
+            let blob = at_key(if n % 2 == 0 { "x" } else { "y" }, &key(&format!("{mode:?} {n}")), 1);
+            let store = &store;
+            async move { store.blob_put(&repo("r"), &blob).await.expect("a blob") }
+        });
+        join_all(pushes).await;
         assert!(find(&store, "r", "y").await.is_some());
     }
     tokio::task::block_in_place(|| cluster.stop()).expect("a stop");

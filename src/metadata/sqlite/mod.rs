@@ -32,6 +32,10 @@ const WRITER_CACHE: &str = "-2048";
 /// Largest write-ahead log that is kept between checkpoints, in bytes.
 const JOURNAL_BYTES_MAX: &str = "67108864";
 
+/// Pages in the write-ahead log (4 KiB each) from which on a COMMIT moves them into the database: eight times SQLite's
+/// own number, since a page that changes often is then moved once for eight times, and nobody waits for it meanwhile.
+const CHECKPOINT_PAGES: &str = "8000";
+
 /// How to open a database.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
@@ -80,8 +84,14 @@ impl SqliteStore {
     pub async fn open(options: &SqliteOptions) -> Result<Self> {
         prepare(options).await?;
         let synchronous = if options.synchronous_full { "FULL" } else { "NORMAL" };
-        let settings =
-            [("synchronous", synchronous), ("cache_size", WRITER_CACHE), ("journal_size_limit", JOURNAL_BYTES_MAX)];
+        let settings = [
+            ("synchronous", synchronous),
+            ("cache_size", WRITER_CACHE),
+            ("journal_size_limit", JOURNAL_BYTES_MAX),
+            ("wal_autocheckpoint", CHECKPOINT_PAGES),
+            // What a savepoint would put back is a few pages; a file for them would be made and removed each time.
+            ("temp_store", "MEMORY"),
+        ];
         let conn = SqliteConn::open(options, &settings)?;
         let conn = if options.synchronous_full { conn.with_choice() } else { conn };
         Ok(Self { readers: Readers::new(options), writer: Writer::start(conn, options.write_queue_max) })

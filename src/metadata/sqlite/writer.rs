@@ -1,7 +1,8 @@
 //! The one task that writes.
 //!
 //! - It owns one connection and a thread, since a COMMIT waits for the disk. Calls come over a bounded queue; those that wait are made one transaction.
-//! - Each call is a savepoint of its own: a call that fails leaves nothing and does not touch the others.
+//! - Each call but the first is a savepoint of its own: a call that fails leaves nothing and does not touch the others.
+//!   When the first one fails, there is nothing yet to be kept from it.
 //! - A call is answered after COMMIT, and runs to its end whether or not somebody still waits for the answer.
 //! - A call says whether its effect may be lost when the power goes; a transaction of nothing else does not wait for the
 //!   disk. The next one that does takes everything before it along.
@@ -130,8 +131,12 @@ async fn write_group(
         first.answer(Some(&failure));
         return if failure.passing { Ok(None) } else { Err(failure.to_error()) };
     }
-    let mut group = Vec::new();
-    let (mut next, mut held_over) = (Some(first), None);
+    let mut first = first;
+    if first.run(conn).await.is_err() {
+        return abandon(conn, vec![first], None).map(|()| None);
+    }
+    let mut group = vec![first];
+    let (mut next, mut held_over) = (calls.try_recv().ok(), None);
     while let Some(mut call) = next {
         if fate == Fate::MayBeLost && call.fate() == Fate::Kept {
             held_over = Some(call);
@@ -140,12 +145,12 @@ async fn write_group(
         let ran = run_saved(conn, call.as_mut()).await;
         group.push(call);
         if let Err(failure) = ran {
-            return abandon(conn, group, &failure).map(|()| None);
+            return abandon(conn, group, Some(&failure)).map(|()| None);
         }
         next = if group.len() < GROUP_CALLS_MAX { calls.try_recv().ok() } else { None };
     }
     if let Err(error) = conn.command("COMMIT") {
-        return abandon(conn, group, &Failure::of(&error.into())).map(|()| held_over);
+        return abandon(conn, group, Some(&Failure::of(&error.into()))).map(|()| held_over);
     }
     for call in group {
         call.answer(None);
@@ -166,11 +171,11 @@ async fn run_saved(conn: &mut SqliteConn, call: &mut dyn Call) -> std::result::R
     Ok(())
 }
 
-/// Ends a transaction that cannot be committed and tells everybody in it.
-fn abandon(conn: &SqliteConn, group: Vec<Box<dyn Call>>, failure: &Failure) -> Result<()> {
+/// Ends a transaction that cannot be committed and tells everybody in it; without a `failure`, what each knows itself.
+fn abandon(conn: &SqliteConn, group: Vec<Box<dyn Call>>, failure: Option<&Failure>) -> Result<()> {
     let rolled_back = conn.command("ROLLBACK");
     for call in group {
-        call.answer(Some(failure));
+        call.answer(failure);
     }
     match rolled_back {
         // A database error here says that there is no transaction any more, which is what was wanted.

@@ -11,6 +11,7 @@
 //! offset is cut off by the next. With [`Durability::Strict`] a file is synced before its folder, and both before the
 //! caller records that they exist.
 
+mod aligned;
 mod disk;
 mod turns;
 mod walk;
@@ -193,7 +194,7 @@ impl BlobStore for FsStore {
         _hint: AppendHint,
         source: &mut dyn AppendSource,
     ) -> Result<Appended, AppendError> {
-        let file = self.with_upload(key, &state, stored, |file, _| Ok(file)).await?;
+        let file = self.with_upload(key, &state, stored, |file, path| Ok(file.with_blocks(path))).await?;
         let mut writer = BatchWriter::new(file, stored);
         writer.push(tail).await?;
         let mut pace = Pace::from(writer.offset());

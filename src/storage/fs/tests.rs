@@ -67,3 +67,58 @@ fn a_write_that_nobody_waits_for_holds_the_turn_until_it_ends() {
         assert!(store.turns.take(&key).now_or_never().is_some(), "nobody has the turn");
     });
 }
+
+/// Gives pieces of odd sizes, then nothing more.
+struct Odd {
+    bytes: Bytes,
+    piece: usize,
+}
+
+#[async_trait]
+impl AppendSource for Odd {
+    async fn next(&mut self, limit: usize) -> Option<Bytes> {
+        let len = self.piece.min(limit).min(self.bytes.len());
+        (len > 0).then(|| self.bytes.split_to(len))
+    }
+
+    fn mark(&mut self, _offset: u64) {}
+
+    async fn checkpoint(&mut self, _offset: u64, _state: &DriverState) -> Result<(), AppendError> {
+        Ok(())
+    }
+
+    async fn stage(&mut self, _stored: u64, _state: &DriverState, _tail: Bytes) -> Result<bool, AppendError> {
+        Ok(true)
+    }
+
+    async fn staged(&mut self) -> Result<Bytes, AppendError> {
+        Ok(Bytes::new())
+    }
+}
+
+#[tokio::test]
+async fn blocks_and_pieces_of_blocks_make_one_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options =
+        FsOptions { root: folder.path().to_owned(), durability: Durability::Strict, boot_id: "one".to_owned() };
+    let store = FsStore::open(options).await.expect("a store");
+    let all: Bytes = (0..2_000_003_u32).map(|at| u8::try_from(at % 251).expect("below 251")).collect();
+    for (number, (piece, step)) in
+        [(70_001, 300_001), (4_096, 131_072), (1_000_000, 2_000_003), (5_000, 40_000), (100, 33_333)]
+            .into_iter()
+            .enumerate()
+    {
+        let key = Key::opaque(&format!("{number:02}"));
+        let (mut state, mut stored) = (store.begin(&key).await.expect("begin"), 0);
+        while stored < all.len() as u64 {
+            let from = usize::try_from(stored).expect("a small number");
+            let mut source = Odd { bytes: all.slice(from..all.len().min(from + step)), piece };
+            let appended = store.append(&key, state, stored, Bytes::new(), AppendHint::default(), &mut source);
+            let appended = appended.await.expect("appended");
+            assert_eq!(appended.stored, (from + step).min(all.len()) as u64);
+            (state, stored) = (appended.state, appended.stored);
+        }
+        store.complete(&key, state, stored, Bytes::new()).await.expect("complete");
+        assert!(std::fs::read(folder.path().join(key.as_str())).expect("a file") == all, "pieces of {piece}");
+    }
+}

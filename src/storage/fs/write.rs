@@ -2,13 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio::task::JoinHandle;
 
+use crate::storage::fs::aligned::{Aligned, BLOCK_BYTES};
 use crate::storage::fs::disk::{io_error, joined, lost};
 use crate::storage::fs::turns::Turn;
 use crate::storage::{Key, StorageError};
@@ -19,10 +23,20 @@ const BATCH_BYTES: usize = 128 << 10;
 /// Pieces of a batch: what Linux takes in one call (`UIO_MAXIOV`).
 const BATCH_PIECES: usize = 1024;
 
+/// Fewer bytes than these go through the page cache: to wait for the disk would cost more.
+const DIRECT_BYTES_MIN: usize = 32 << 10;
+
 /// The open file of an unfinished upload, and the right to write it.
+///
+/// Whole blocks go past the page cache (`O_DIRECT`): what one client uploads must not push out what others pull, and a
+/// commit, which waits for the disk, then finds little left to wait for.
 #[derive(Debug)]
 pub(super) struct UploadFile {
     file: File,
+    /// The same file for whole blocks; `None` where the file system has nothing like it.
+    direct: Option<File>,
+    /// Whether the disk wants larger blocks than ours.
+    indirect: AtomicBool,
     key: Key,
     _turn: Turn,
 }
@@ -44,18 +58,63 @@ impl UploadFile {
         if len > stored {
             file.set_len(stored).map_err(|error| io_error(&key, error))?;
         }
-        Ok(Self { file, key, _turn: turn })
+        Ok(Self { file, direct: None, indirect: AtomicBool::new(false), key, _turn: turn })
+    }
+
+    /// Opens the file at `path` a second time, for whole blocks. Blocks.
+    pub(super) fn with_blocks(mut self, path: &Path) -> Self {
+        let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
+        self.direct = OpenOptions::new().write(true).custom_flags(flags).open(path).ok();
+        self
     }
 
     /// Writes pieces one after the other from byte `offset` on. Blocks.
     pub(super) fn write(&self, pieces: &[Bytes], offset: u64) -> Result<(), StorageError> {
-        write_all(&self.file, pieces, offset).map_err(|error| io_error(&self.key, error))
+        self.write_pieces(pieces, offset).map_err(|error| io_error(&self.key, error))
+    }
+
+    fn write_pieces(&self, pieces: &[Bytes], offset: u64) -> io::Result<()> {
+        let direct = self.direct.as_ref().filter(|_| !self.indirect.load(Ordering::Relaxed));
+        let Some(direct) = direct else { return write_all(&self.file, pieces, offset) };
+        let len: usize = pieces.iter().map(Bytes::len).sum();
+        let skipped = usize::try_from(offset.next_multiple_of(BLOCK_BYTES as u64) - offset).unwrap_or(len);
+        let blocks = len.saturating_sub(skipped) / BLOCK_BYTES * BLOCK_BYTES;
+        if blocks < DIRECT_BYTES_MIN {
+            return write_all(&self.file, pieces, offset);
+        }
+        let (before, rest) = cut(pieces, skipped);
+        write_all(&self.file, &before, offset)?;
+        let offset = offset + skipped as u64;
+        let written = match Aligned::of(&cut(&rest, blocks).0).write_to(direct, offset) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.indirect.store(true, Ordering::Relaxed);
+                0
+            }
+            other => other?,
+        };
+        write_all(&self.file, &cut(&rest, written).1, offset + written as u64)
     }
 
     /// Waits until the disk has the bytes. Blocks.
     pub(super) fn sync(&self) -> Result<(), StorageError> {
         self.file.sync_data().map_err(|error| io_error(&self.key, error))
     }
+}
+
+/// Cuts pieces in two, the first of which has `len` bytes.
+fn cut(pieces: &[Bytes], len: usize) -> (Vec<Bytes>, Vec<Bytes>) {
+    let (mut first, mut second, mut left) = (Vec::new(), Vec::new(), len);
+    for piece in pieces {
+        let taken = left.min(piece.len());
+        left -= taken;
+        if taken > 0 {
+            first.push(piece.slice(..taken));
+        }
+        if taken < piece.len() {
+            second.push(piece.slice(taken..));
+        }
+    }
+    (first, second)
 }
 
 /// Gathers pieces into batches and writes each on a blocking thread.
@@ -95,25 +154,29 @@ impl BatchWriter {
             self.batch.push(piece);
         }
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_PIECES {
-            self.flush().await?;
+            // A piece of a block waits for the rest of it.
+            let piece = usize::try_from(self.offset % BLOCK_BYTES as u64).unwrap_or(0);
+            self.flush(piece.min(self.batch_bytes)).await?;
         }
         Ok(())
     }
 
     /// Waits until every piece is in the file.
     pub(super) async fn settle(&mut self) -> Result<(), StorageError> {
-        self.flush().await?;
+        self.flush(0).await?;
         self.join().await
     }
 
-    async fn flush(&mut self) -> Result<(), StorageError> {
+    /// Begins to write all but the last `kept` bytes.
+    async fn flush(&mut self, kept: usize) -> Result<(), StorageError> {
         self.join().await?;
-        if self.batch.is_empty() {
+        let start = self.offset - self.batch_bytes as u64;
+        let (batch, rest) = cut(&self.batch, self.batch_bytes - kept);
+        (self.batch, self.batch_bytes) = (rest, kept);
+        if batch.is_empty() {
             return Ok(());
         }
-        let start = self.offset - self.batch_bytes as u64;
-        let (file, batch) = (Arc::clone(&self.file), std::mem::take(&mut self.batch));
-        self.batch_bytes = 0;
+        let file = Arc::clone(&self.file);
         self.running = Some(tokio::task::spawn_blocking(move || file.write(&batch, start)));
         Ok(())
     }

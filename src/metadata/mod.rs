@@ -35,7 +35,8 @@ use model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
     ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, RepositoryDeleted,
-    RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
+    RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadEnd, UploadHold, UploadId, UploadPut, UploadRecord,
+    UploadTake, UploadTaken,
 };
 
 /// Shorthand for this layer's results.
@@ -83,13 +84,11 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
 
     // --- uploads
 
-    /// Begins a session; makes the repository when it is not there.
-    async fn upload_create(&self, repo: &RepoName, upload: &NewUpload) -> Result<()>;
-
     /// A session as it stands, without its tail.
     async fn upload_find(&self, repo: &RepoName, id: &UploadId, now: Timestamp) -> Result<Option<UploadRecord>>;
 
-    /// Takes a session from whoever has it; left as it was when the offset is wrong.
+    /// Takes a session from whoever has it, or begins it, with its repository where that is not there; left as it was
+    /// when the offset is wrong.
     async fn upload_take(
         &self,
         repo: &RepoName,
@@ -125,16 +124,19 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// damaged, ours takes its place and the old key goes. The session is kept as committed until `keep_until`.
     async fn upload_commit(&self, hold: &UploadHold, blob: &NewBlob, keep_until: Timestamp) -> Result<bool>;
 
-    /// Ends a session that is the caller's (a wrong digest); its key goes to `object_deletions`, not before `dead_until`.
-    async fn upload_drop(&self, hold: &UploadHold, dead_until: Timestamp) -> Result<bool>;
+    /// Turns a session that holds nothing yet into a blob, in one step. `false`: it is not so, and nothing was done.
+    async fn upload_put(&self, repo: &RepoName, id: &UploadId, put: &UploadPut) -> Result<bool>;
 
-    /// Ends a session, whoever has it. `false`: there is none.
+    /// Ends a session that is the caller's (a wrong digest); its key goes to `object_deletions`.
+    async fn upload_drop(&self, hold: &UploadHold, end: UploadEnd) -> Result<bool>;
+
+    /// Ends a session, whoever has it, or one of which nothing is written down yet. `false`: there is none.
     async fn upload_cancel(
         &self,
         repo: &RepoName,
         id: &UploadId,
-        now: Timestamp,
-        dead_until: Timestamp,
+        begin: Option<&NewUpload>,
+        end: UploadEnd,
     ) -> Result<bool>;
 
     /// Ends sessions past their expiry, `limit` at most; says how many.
@@ -270,6 +272,9 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
         now: Timestamp,
         keep_until: Timestamp,
     ) -> Result<()>;
+
+    /// The secret of this database that proves the names of upload sessions.
+    async fn session_key(&self) -> Result<[u8; 32]>;
 
     // --- copies and backups
 

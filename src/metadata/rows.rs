@@ -112,8 +112,14 @@ impl TryFrom<UploadRow> for UploadRecord {
     }
 }
 
+/// What stands in the place of the digest of a closed session that became no blob.
+pub(crate) const ENDED: &str = "-";
+
 /// The state of a session from its two columns.
 pub(crate) fn upload_state(id: &str, state: &str, digest: Option<&str>) -> Result<UploadState> {
+    if (state, digest) == ("committed", Some(ENDED)) {
+        return Ok(UploadState::Ended);
+    }
     let digest = digest.map(|text| parse("uploads", "digest", id, text)).transpose()?;
     match (state, digest) {
         ("open", None) => Ok(UploadState::Open),

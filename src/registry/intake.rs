@@ -14,7 +14,8 @@ use crate::clock::Timestamp;
 use crate::metadata::MetadataStore;
 use crate::metadata::model::{Checkpoint, UploadHold};
 use crate::oci::digest::Hasher;
-use crate::registry::{BodyError, PushBody, Registry, RegistryError, Result};
+use crate::registry::head::OpenedBody;
+use crate::registry::{BodyError, Registry, RegistryError, Result};
 use crate::storage::{AppendError, AppendSource, DriverState};
 
 /// Bytes that are hashed in one go on a thread of their own; less is hashed where it is.
@@ -41,6 +42,8 @@ pub(super) struct Intake<'a> {
     hold: UploadHold,
     progress: Progress,
     stop: CancellationToken,
+    /// What was read of the body already.
+    head: VecDeque<std::result::Result<Bytes, BodyError>>,
     body: BoxStream<'static, std::result::Result<Bytes, BodyError>>,
     /// The rest of a piece that was longer than the driver wanted.
     rest: Bytes,
@@ -67,7 +70,7 @@ impl<'a> Intake<'a> {
         hold: UploadHold,
         progress: Progress,
         stop: CancellationToken,
-        body: PushBody,
+        body: OpenedBody,
         at: (u64, Hasher),
     ) -> Self {
         let (offset, hasher) = at;
@@ -77,6 +80,7 @@ impl<'a> Intake<'a> {
             hold,
             progress,
             stop,
+            head: body.head,
             body: body.stream,
             rest: Bytes::new(),
             hash: HashPipe::new(hasher),
@@ -144,7 +148,7 @@ impl<'a> Intake<'a> {
                     self.fault = Some(Fault::Fenced);
                     return None;
                 }
-                piece = self.body.next() => piece?,
+                piece = next_piece(&mut self.head, &mut self.body) => piece?,
             };
             match piece {
                 Ok(piece) if piece.is_empty() => {}
@@ -281,6 +285,16 @@ impl AppendSource for Intake<'_> {
             Ok(None) => Err(self.fail(Fault::Fenced)),
             Err(error) => Err(self.fail(Fault::Refused(error.into()))),
         }
+    }
+}
+
+async fn next_piece(
+    head: &mut VecDeque<std::result::Result<Bytes, BodyError>>,
+    body: &mut BoxStream<'static, std::result::Result<Bytes, BodyError>>,
+) -> Option<std::result::Result<Bytes, BodyError>> {
+    match head.pop_front() {
+        None => body.next().await,
+        piece => piece,
     }
 }
 

@@ -5,8 +5,10 @@ mod collect;
 pub mod error;
 mod fsck;
 mod garbage;
+mod head;
 mod intake;
 mod manifests;
+mod names;
 mod pulls;
 mod referrers;
 mod repositories;
@@ -16,7 +18,7 @@ mod uploads;
 mod usage;
 mod writers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +34,7 @@ use crate::oci::reference::Reference;
 use crate::storage::BlobStore;
 
 use collect::Collector;
+use names::SessionNames;
 use pulls::Pulls;
 use retention::Retention;
 use writers::Writers;
@@ -152,6 +155,8 @@ pub struct PushBody {
     pub stream: BoxStream<'static, std::result::Result<Bytes, BodyError>>,
     /// Its length, when the client said so.
     pub length: Option<u64>,
+    /// Whether the client sends nothing before somebody reads (RFC 9110, section 10.1.1).
+    pub awaits_continue: bool,
 }
 
 /// Why a body ended early.
@@ -251,6 +256,8 @@ pub struct Registry {
     writers: Writers,
     collector: Collector,
     pulls: Pulls,
+    /// Made when the first one is needed, from a key that the database has.
+    session_names: OnceLock<SessionNames>,
 }
 
 impl Registry {
@@ -263,7 +270,8 @@ impl Registry {
         options: RegistryOptions,
     ) -> Self {
         let (writers, collector, pulls) = (Writers::default(), Collector::default(), Pulls::default());
-        Self { metadata, storage, clock, entropy, options, writers, collector, pulls }
+        let session_names = OnceLock::new();
+        Self { metadata, storage, clock, entropy, options, writers, collector, pulls, session_names }
     }
 
     /// The present moment, as everything here is judged by.

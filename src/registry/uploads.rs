@@ -9,19 +9,22 @@ use bytes::{Bytes, BytesMut};
 
 use crate::clock::Timestamp;
 use crate::metadata::model::{
-    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadHold, UploadId, UploadRecord, UploadState, UploadTake,
-    UploadTaken,
+    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadEnd, UploadHold, UploadId, UploadPut, UploadRecord,
+    UploadState, UploadTake, UploadTaken,
 };
 use crate::oci::digest::{Algorithm, Digest, Hasher};
 use crate::oci::name::RepoName;
 use crate::registry::error::RETRY_AFTER;
+use crate::registry::head::{Extent, OpenedBody};
 use crate::registry::intake::{Intake, Progress};
+use crate::registry::names::{Holder, SessionNames};
 use crate::registry::writers::Turn;
 use crate::registry::{ChunkRange, PushBody, Registry, RegistryError, Result, UploadStatus};
 use crate::storage::{AppendError, AppendHint, Appended, DriverState, Key, StorageError};
 
-/// How long a closed session is remembered, so that a PUT whose answer was lost gets it when it is repeated.
-const COMMITTED_KEPT: Duration = Duration::from_hours(1);
+/// How long a closed session is remembered, so that a PUT whose answer was lost gets it when it is repeated; and for how
+/// long at most a session can begin under a name, so that one that ended never begins again.
+const CLOSED_KEPT: Duration = Duration::from_hours(1);
 
 /// A session that this request holds.
 struct Session {
@@ -29,6 +32,19 @@ struct Session {
     hold: UploadHold,
     turn: Turn,
     hasher: Hasher,
+    /// Whether it was written down by this request, with the first bytes if there were any.
+    begun: bool,
+    /// Whether the key of its object was chosen by this request.
+    new_key: bool,
+}
+
+/// How a request wants to hold a session.
+struct Wish {
+    range: Option<ChunkRange>,
+    /// Where the bytes will go, when they are too many to stay in a row.
+    key: Option<Key>,
+    /// Bytes to begin with, should nothing be written down yet.
+    first: Bytes,
 }
 
 impl Session {
@@ -46,7 +62,7 @@ struct Stored {
 }
 
 impl Registry {
-    /// Begins a session (distribution-spec, end-4a and end-4c); makes the repository when it is not there.
+    /// Begins a session (distribution-spec, end-4a and end-4c). Nothing of it is written down before its first bytes.
     ///
     /// # Errors
     /// [`RegistryError::DiskFull`], [`RegistryError::TooManySessions`].
@@ -56,16 +72,8 @@ impl Registry {
         if !self.collector.count_session(max) {
             return Err(RegistryError::TooManySessions { max });
         }
-        let id = UploadId::from_bytes(self.entropy.bytes16());
-        let now = self.clock.now();
-        let upload = NewUpload {
-            id: id.clone(),
-            hash_state: Hasher::new(algorithm).save(),
-            principal: None,
-            now,
-            expires_at: now.after(self.options.upload_ttl),
-        };
-        self.metadata.upload_create(repo, &upload).await?;
+        let holder = Holder { repo, principal: None };
+        let id = self.session_names().await?.give(holder, algorithm, self.clock.now(), self.entropy.as_ref());
         Ok(UploadStatus { id, received: 0 })
     }
 
@@ -75,15 +83,27 @@ impl Registry {
     /// [`RegistryError::DigestMismatch`], [`RegistryError::BodyBroken`], [`RegistryError::BlobTooLarge`],
     /// [`RegistryError::DiskFull`].
     pub async fn push_blob(&self, repo: &RepoName, digest: &Digest, body: PushBody) -> Result<()> {
+        self.check_room().await?;
+        let declared = body.length;
+        let body = OpenedBody::open(body, self.options.limits.inline_bytes_max).await;
+        if let Extent::Whole(bytes) = &body.extent {
+            let actual = Digest::of(digest.algorithm(), bytes);
+            if actual != *digest {
+                return Err(RegistryError::DigestMismatch { declared: digest.clone(), actual });
+            }
+            return Ok(self.metadata.blob_put(repo, &self.inline_blob(digest, bytes)).await?);
+        }
         let status = self.start_upload(repo, digest.algorithm()).await?;
-        let result = self.finish_upload(repo, &status.id, None, digest, body).await;
+        let result = self.finish(repo, &status.id, None, digest, (declared, body)).await;
         if result.is_err() {
             // The client never learned this session's name, so nobody can continue it.
             self.cancel_upload(repo, &status.id).await.ok();
         }
         // Nor does it mean anything to the client that the session is gone: all it can do is to send the blob again.
         result.map_err(|error| match error {
-            RegistryError::UploadUnknown => RegistryError::Busy { retry_after: RETRY_AFTER },
+            RegistryError::UploadUnknown | RegistryError::UploadRange { .. } => {
+                RegistryError::Busy { retry_after: RETRY_AFTER }
+            }
             other => other,
         })
     }
@@ -115,15 +135,24 @@ impl Registry {
     ) -> Result<UploadStatus> {
         self.check_room().await?;
         let declared = declared_length(range, body.length)?;
-        let session = self.take_session(repo, id, range).await?;
+        let body = OpenedBody::open(body, self.options.limits.inline_bytes_max).await;
+        let first = match &body.extent {
+            Extent::Whole(bytes) if declared.is_none_or(|declared| declared == bytes.len() as u64) => bytes.clone(),
+            _ => Bytes::new(),
+        };
+        let key = (body.extent == Extent::Long).then(|| Key::opaque(&self.object_id()));
+        let session = self.take_session(repo, id, Wish { range, key, first }).await?;
         let start = session.record.received;
+        if session.begun && start > 0 {
+            return Ok(UploadStatus { id: id.clone(), received: start });
+        }
         if session.record.state != UploadState::Open {
             // A PUT has begun to close it; only a PUT can go on.
             return Err(RegistryError::UploadRange { received: start });
         }
         let hint = AppendHint { remaining: declared, closing: false, writer: session.writer() };
         let mut intake = self.intake(&session, Progress::Kept, body);
-        let stored = self.store_body(&session, hint, None, &mut intake).await;
+        let stored = self.store_unless_fenced(&session, hint, None, &mut intake).await;
         if intake.is_fenced() {
             return Err(RegistryError::UploadRange { received: start });
         }
@@ -158,7 +187,9 @@ impl Registry {
         digest: &Digest,
         body: PushBody,
     ) -> Result<()> {
-        match self.finish(repo, id, range, digest, body).await {
+        let declared = declared_length(range, body.length)?;
+        let body = OpenedBody::open(body, self.options.limits.inline_bytes_max).await;
+        match self.finish(repo, id, range, digest, (declared, body)).await {
             Err(RegistryError::UploadRange { .. }) => Err(self.fenced(repo, id).await),
             other => other,
         }
@@ -170,10 +201,17 @@ impl Registry {
         id: &UploadId,
         range: Option<ChunkRange>,
         digest: &Digest,
-        body: PushBody,
+        (declared, body): (Option<u64>, OpenedBody),
     ) -> Result<()> {
-        let declared = declared_length(range, body.length)?;
-        let session = match self.take_session(repo, id, range).await {
+        if let Extent::Whole(bytes) = &body.extent
+            && range.is_none_or(|range| range.start == 0)
+            && declared.is_none_or(|declared| declared == bytes.len() as u64)
+            && self.put_whole(repo, id, digest, bytes).await?
+        {
+            return Ok(());
+        }
+        let key = (body.extent == Extent::Long).then(|| Key::declared(digest, &self.object_id()));
+        let session = match self.take_session(repo, id, Wish { range, key, first: Bytes::new() }).await {
             Err(RegistryError::UploadUnknown) if self.is_committed(repo, id, digest).await? => return Ok(()),
             other => other?,
         };
@@ -188,7 +226,7 @@ impl Registry {
         let start = session.record.received;
         let hint = AppendHint { remaining: declared, closing: true, writer: session.writer() };
         let mut intake = self.intake(&session, Progress::AllOrNothing, body);
-        let stored = self.store_body(&session, hint, Some(digest), &mut intake).await;
+        let stored = self.store_unless_fenced(&session, hint, Some(digest), &mut intake).await;
         if intake.is_fenced() {
             return Err(RegistryError::UploadRange { received: start });
         }
@@ -203,15 +241,31 @@ impl Registry {
         self.commit(&session, stored, digest, &mut intake).await
     }
 
+    /// Closes a session that holds nothing yet with all its bytes. `false`: it is not so, or they are the wrong ones.
+    async fn put_whole(&self, repo: &RepoName, id: &UploadId, digest: &Digest, bytes: &Bytes) -> Result<bool> {
+        if Digest::of(digest.algorithm(), bytes) != *digest {
+            return Ok(false);
+        }
+        if !bytes.is_empty() {
+            self.check_room().await?;
+        }
+        let blob = self.inline_blob(digest, bytes);
+        let keep_until = blob.now.after(CLOSED_KEPT);
+        let put = UploadPut { begin: self.unwritten(repo, id, blob.now).await?, blob, keep_until };
+        Ok(self.metadata.upload_put(repo, id, &put).await?)
+    }
+
     /// How far a session is (end-13).
     ///
     /// # Errors
     /// [`RegistryError::UploadUnknown`].
     pub async fn upload_status(&self, repo: &RepoName, id: &UploadId) -> Result<UploadStatus> {
-        match self.metadata.upload_find(repo, id, self.clock.now()).await? {
+        let now = self.clock.now();
+        match self.metadata.upload_find(repo, id, now).await? {
             Some(UploadRecord { state: UploadState::Open | UploadState::Completing(_), received, .. }) => {
                 Ok(UploadStatus { id: id.clone(), received })
             }
+            None if self.unwritten(repo, id, now).await?.is_some() => Ok(UploadStatus { id: id.clone(), received: 0 }),
             _ => Err(RegistryError::UploadUnknown),
         }
     }
@@ -222,8 +276,8 @@ impl Registry {
     /// [`RegistryError::UploadUnknown`].
     pub async fn cancel_upload(&self, repo: &RepoName, id: &UploadId) -> Result<()> {
         let now = self.clock.now();
-        self.upload_status(repo, id).await?;
-        if !self.metadata.upload_cancel(repo, id, now, self.dead_until(now)).await? {
+        let begin = self.unwritten(repo, id, now).await?;
+        if !self.metadata.upload_cancel(repo, id, begin.as_ref(), self.upload_end(now)).await? {
             return Err(RegistryError::UploadUnknown);
         }
         self.writers.evict(id).await;
@@ -231,21 +285,67 @@ impl Registry {
         Ok(())
     }
 
+    /// What a session is of which nothing is written down yet; `None`: none can begin under this name.
+    ///
+    /// Whether something is written down is for the database to say.
+    async fn unwritten(&self, repo: &RepoName, id: &UploadId, now: Timestamp) -> Result<Option<NewUpload>> {
+        let lifetime = self.options.upload_ttl.min(CLOSED_KEPT);
+        let judged = self.session_names().await?.judge(id, Holder { repo, principal: None }, now, lifetime);
+        Ok(judged.map(|algorithm| NewUpload {
+            principal: None,
+            tail: Bytes::new(),
+            hash_state: Hasher::new(algorithm).save(),
+        }))
+    }
+
+    async fn session_names(&self) -> Result<&SessionNames> {
+        if let Some(names) = self.session_names.get() {
+            return Ok(names);
+        }
+        // Nobody waits for a request that asks and is not answered: each asks for itself until one has been.
+        let key = self.metadata.session_key().await?;
+        Ok(self.session_names.get_or_init(|| SessionNames::new(&key)))
+    }
+
+    /// A name for an object that nobody else chooses.
+    fn object_id(&self) -> String {
+        hex::encode(self.entropy.bytes16())
+    }
+
+    fn inline_blob(&self, digest: &Digest, bytes: &Bytes) -> NewBlob {
+        self.new_blob(digest, bytes.len() as u64, BlobLocation::Inline(bytes.clone()))
+    }
+
+    fn new_blob(&self, digest: &Digest, size: u64, location: BlobLocation) -> NewBlob {
+        let now = self.clock.now();
+        let lease_until = now.after(self.options.blob_lease);
+        let replaced_until = now.after(self.options.redirect_ttl);
+        NewBlob { digest: digest.clone(), size, location, now, lease_until, replaced_until }
+    }
+
+    fn upload_end(&self, now: Timestamp) -> UploadEnd {
+        UploadEnd { now, dead_until: self.dead_until(now), keep_until: now.after(CLOSED_KEPT) }
+    }
+
     /// When the object of a session that ends now may go.
     pub(super) fn dead_until(&self, now: Timestamp) -> Timestamp {
         now.after(self.options.dead_session_grace)
     }
 
-    /// Takes a session from whoever has it and waits until a local writer has let go.
-    async fn take_session(&self, repo: &RepoName, id: &UploadId, range: Option<ChunkRange>) -> Result<Session> {
+    /// Takes a session from whoever has it, or begins it, and waits until a local writer has let go.
+    async fn take_session(&self, repo: &RepoName, id: &UploadId, wish: Wish) -> Result<Session> {
         let now = self.clock.now();
+        let begin = self.unwritten(repo, id, now).await?.map(|begin| begin_with(begin, wish.first));
         let take = UploadTake {
-            offset: range.map(|range| range.start),
+            offset: wish.range.map(|range| range.start),
             owner: self.options.node.clone(),
             expires_at: now.after(self.options.upload_ttl),
+            key: wish.key,
+            begin,
         };
-        let record = match self.metadata.upload_take(repo, id, &take, now).await? {
-            UploadTaken::Taken(record) => *record,
+        let (record, begun) = match self.metadata.upload_take(repo, id, &take, now).await? {
+            UploadTaken::Taken(record) => (*record, false),
+            UploadTaken::Begun(record) => (*record, true),
             UploadTaken::WrongOffset { received } => return Err(RegistryError::UploadRange { received }),
             // A repeated PUT is told apart by its caller; for everybody else the session is closed.
             UploadTaken::Committed(_) | UploadTaken::Unknown => return Err(RegistryError::UploadUnknown),
@@ -255,12 +355,32 @@ impl Registry {
             return Err(RegistryError::UploadRange { received: record.received });
         };
         let hasher = Hasher::restore(&record.hash_state).ok_or(RegistryError::UploadUnknown)?;
-        Ok(Session { record, hold, turn, hasher })
+        let new_key = take.key.is_some() && record.object_key == take.key;
+        Ok(Session { record, hold, turn, hasher, begun, new_key })
     }
 
-    fn intake(&self, session: &Session, progress: Progress, body: PushBody) -> Intake<'_> {
+    fn intake(&self, session: &Session, progress: Progress, body: OpenedBody) -> Intake<'_> {
         let at = (session.record.received, session.hasher.clone());
         Intake::new(self, session.hold.clone(), progress, session.turn.stop().clone(), body, at)
+    }
+
+    /// Brings a body to the store, until a newer writer of this process wants the session. That one must not wait for a
+    /// store that is slow to answer a client who may have gone long ago: while a body is not read to its end, nobody
+    /// notices that.
+    async fn store_unless_fenced(
+        &self,
+        session: &Session,
+        hint: AppendHint,
+        declared: Option<&Digest>,
+        intake: &mut Intake<'_>,
+    ) -> Result<Stored> {
+        tokio::select! {
+            biased;
+            stored = self.store_body(session, hint, declared, intake) => stored,
+            () = session.turn.stop().cancelled() => {
+                Err(RegistryError::UploadRange { received: session.record.received })
+            }
+        }
     }
 
     /// Brings a body to the store. The first few KiB of a session go nowhere yet: a small blob stays in its row.
@@ -274,6 +394,7 @@ impl Registry {
         let record = &session.record;
         let stored = record.received - record.tail.len() as u64;
         let (key, state, stored, tail) = match &record.object_key {
+            Some(key) if session.new_key => (key.clone(), self.storage.begin(key).await?, 0, record.tail.clone()),
             Some(key) if record.driver_state == DriverState::default() => {
                 // Whoever chose the key never came to a checkpoint, so what the store holds under it counts for nothing.
                 self.storage.abort(key, None).await?;
@@ -288,7 +409,7 @@ impl Registry {
                     let appended = Appended { state: DriverState::default(), stored: 0, tail };
                     return Ok(Stored { key: None, appended });
                 }
-                let id = hex::encode(self.entropy.bytes16());
+                let id = self.object_id();
                 let key = declared.map_or_else(|| Key::opaque(&id), |digest| Key::declared(digest, &id));
                 if !self.metadata.upload_intend(&session.hold, &key).await? {
                     return Err(RegistryError::UploadRange { received: record.received });
@@ -354,12 +475,9 @@ impl Registry {
 
     /// Turns the session into a blob, in one transaction.
     async fn commit_as(&self, session: &Session, digest: &Digest, size: u64, location: BlobLocation) -> Result<()> {
-        let now = self.clock.now();
-        let lease_until = now.after(self.options.blob_lease);
-        let replaced_until = now.after(self.options.redirect_ttl);
-        let blob = NewBlob { digest: digest.clone(), size, location, now, lease_until, replaced_until };
+        let blob = self.new_blob(digest, size, location);
         // An object that turned out to be superfluous can wait for the next sweep.
-        if self.metadata.upload_commit(&session.hold, &blob, now.after(COMMITTED_KEPT)).await? {
+        if self.metadata.upload_commit(&session.hold, &blob, blob.now.after(CLOSED_KEPT)).await? {
             Ok(())
         } else {
             Err(RegistryError::UploadRange { received: session.record.received })
@@ -388,7 +506,7 @@ impl Registry {
         if *declared == actual {
             return Ok(());
         }
-        self.metadata.upload_drop(&session.hold, self.dead_until(self.clock.now())).await?;
+        self.metadata.upload_drop(&session.hold, self.upload_end(self.clock.now())).await?;
         self.collector.wake();
         Err(RegistryError::DigestMismatch { declared: declared.clone(), actual })
     }
@@ -429,6 +547,18 @@ fn declared_length(range: Option<ChunkRange>, length: Option<u64>) -> Result<Opt
         Some(actual) if actual != declared => Err(RegistryError::SizeMismatch { declared, actual }),
         _ => Ok(Some(declared)),
     }
+}
+
+/// The same session, with its first bytes.
+fn begin_with(begin: NewUpload, first: Bytes) -> NewUpload {
+    if first.is_empty() {
+        return begin;
+    }
+    let hashed = Hasher::restore(&begin.hash_state).map(|mut hasher| {
+        hasher.update(&first);
+        hasher.save()
+    });
+    NewUpload { hash_state: hashed.unwrap_or_default(), tail: first, ..begin }
 }
 
 fn concat(tail: &Bytes, head: &[Bytes]) -> Bytes {

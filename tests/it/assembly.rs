@@ -33,7 +33,7 @@ async fn configured_leases_end_by_the_clock_that_was_given() {
     let (repo, bytes) = ("team/app".parse().expect("a name"), Bytes::from_static(b"leased"));
     let digest = Digest::of(Algorithm::Sha256, &bytes);
     let length = Some(bytes.len() as u64);
-    let body = PushBody { stream: stream::iter([Ok(bytes)]).boxed(), length };
+    let body = PushBody { stream: stream::iter([Ok(bytes)]).boxed(), length, awaits_continue: false };
     app.registry().push_blob(&repo, &digest, body).await.expect("it is taken");
 
     clock.advance(Duration::from_hours(23));

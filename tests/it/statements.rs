@@ -113,7 +113,7 @@ async fn statements_find_their_rows_by_index_on_postgres() {
         if reads_a_whole_table(name) || BY_SIZE.contains(&name) {
             continue;
         }
-        let parameters = (1..10).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
+        let parameters = (1..20).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
         let nulls = if parameters == 0 { String::new() } else { format!("({})", vec!["NULL"; parameters].join(",")) };
         // The texts are our own constants between fixed words.
         conn.execute(AssertSqlSafe(format!("PREPARE s{at} AS {sql}"))).await.expect(name);

@@ -90,7 +90,7 @@ impl Inbound {
                 futures_util::stream::empty().boxed()
             }
         };
-        PushBody { stream, length: self.length }
+        PushBody { stream, length: self.length, awaits_continue: self.awaits_continue }
     }
 
     /// Reads the whole body, which has `max` bytes at most.

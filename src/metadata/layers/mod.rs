@@ -23,7 +23,6 @@ macro_rules! decorate {
             blob_delete(repo: &RepoName, digest: &Digest, now: Timestamp) -> BlobDeleted;
             blob_put(repo: &RepoName, blob: &NewBlob) -> ();
             blob_damage(id: BlobId, key: &Key, now: Timestamp) -> ();
-            upload_create(repo: &RepoName, upload: &NewUpload) -> ();
             upload_find(repo: &RepoName, id: &UploadId, now: Timestamp) -> Option<UploadRecord>;
             upload_take(repo: &RepoName, id: &UploadId, take: &UploadTake, now: Timestamp) -> UploadTaken;
             upload_intend(hold: &UploadHold, key: &Key) -> bool;
@@ -32,8 +31,9 @@ macro_rules! decorate {
             upload_renew(hold: &UploadHold, expires_at: Timestamp) -> bool;
             upload_completing(hold: &UploadHold, digest: &Digest, received: u64, state: &DriverState) -> bool;
             upload_commit(hold: &UploadHold, blob: &NewBlob, keep_until: Timestamp) -> bool;
-            upload_drop(hold: &UploadHold, dead_until: Timestamp) -> bool;
-            upload_cancel(repo: &RepoName, id: &UploadId, now: Timestamp, dead_until: Timestamp) -> bool;
+            upload_put(repo: &RepoName, id: &UploadId, put: &UploadPut) -> bool;
+            upload_drop(hold: &UploadHold, end: UploadEnd) -> bool;
+            upload_cancel(repo: &RepoName, id: &UploadId, begin: Option<&NewUpload>, end: UploadEnd) -> bool;
             upload_expire(now: Timestamp, dead_until: Timestamp, limit: u32) -> u64;
             upload_count() -> u64;
             manifest_put(put: &ManifestPut<'_>) -> ManifestStored;
@@ -62,6 +62,7 @@ macro_rules! decorate {
             repository_ids(after: Option<&str>, limit: u32) -> Vec<(RepoName, i64)>;
             repository_usage(repositories: &[i64]) -> Vec<RepositoryUsage>;
             total_usage(repositories: Option<&[i64]>) -> TotalUsage;
+            session_key() -> [u8; 32];
             instance() -> Instance;
             copy_begin(of: &str) -> ();
             copy_serve(now: Timestamp) -> bool;

@@ -13,7 +13,7 @@ use sqlx::{FromRow, Row, TypeInfo as _, ValueRef as _};
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Batch, Cell, Instance, LoadOptions, Rows, TABLES, Table};
 use crate::metadata::logic::{Conn, FromSqlite, SqliteRow, SqliteValue, Value, values};
-use crate::metadata::rows::{expect_rows, texts};
+use crate::metadata::rows::{expect_rows, inconsistent, texts};
 use crate::metadata::sql::dump as sql;
 use crate::metadata::{MetadataError, Result};
 use crate::storage::Key;
@@ -195,6 +195,12 @@ pub(super) async fn instance<C: Conn>(conn: &mut C) -> Result<Instance> {
     let (id, copy_of, copied_at, served_at, empty) = row;
     let time = |micros: Option<i64>| micros.map(Timestamp::from_micros);
     Ok(Instance { id, copy_of, copied_at: time(copied_at), served_at: time(served_at), empty })
+}
+
+/// The secret that proves the names of upload sessions.
+pub(super) async fn session_key<C: Conn>(conn: &mut C) -> Result<[u8; 32]> {
+    let key: Vec<u8> = conn.scalar(&sql::SESSION_KEY, &[]).await?;
+    key.try_into().map_err(|_| inconsistent("instance", "session_key", "1", "it has not 32 bytes"))
 }
 
 /// Marks this database as a copy.

@@ -14,7 +14,8 @@ use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
     ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, RepositoryDeleted,
-    RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadHold, UploadId, UploadRecord, UploadTake, UploadTaken,
+    RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadEnd, UploadHold, UploadId, UploadPut, UploadRecord,
+    UploadTake, UploadTaken,
 };
 use crate::metadata::{MetadataStore, Result};
 use crate::oci::digest::Digest;
@@ -81,10 +82,6 @@ impl<D: Database> MetadataStore for D {
         work!(self.write, [key], |tx| blobs::damage(tx, id, &key, now))
     }
 
-    async fn upload_create(&self, repo: &RepoName, upload: &NewUpload) -> Result<()> {
-        work!(self.write_progress, [repo, upload], |tx| uploads::create(tx, &repo, &upload))
-    }
-
     async fn upload_find(&self, repo: &RepoName, id: &UploadId, now: Timestamp) -> Result<Option<UploadRecord>> {
         work!(self.read, [repo, id], |conn| uploads::find(conn, &repo, &id, now))
     }
@@ -96,6 +93,10 @@ impl<D: Database> MetadataStore for D {
         take: &UploadTake,
         now: Timestamp,
     ) -> Result<UploadTaken> {
+        if take.key.is_some() {
+            // An object must never be where no record of it is.
+            return work!(self.write, [repo, id, take], |tx| uploads::take(tx, &repo, &id, &take, now));
+        }
         work!(self.write_progress, [repo, id, take], |tx| uploads::take(tx, &repo, &id, &take, now))
     }
 
@@ -129,18 +130,23 @@ impl<D: Database> MetadataStore for D {
         work!(self.write, [hold, blob], |tx| uploads::commit(tx, &hold, &blob, keep_until))
     }
 
-    async fn upload_drop(&self, hold: &UploadHold, dead_until: Timestamp) -> Result<bool> {
-        work!(self.write, [hold], |tx| uploads::drop_held(tx, &hold, dead_until))
+    async fn upload_put(&self, repo: &RepoName, id: &UploadId, put: &UploadPut) -> Result<bool> {
+        work!(self.write, [repo, id, put], |tx| uploads::put(tx, &repo, &id, &put))
+    }
+
+    async fn upload_drop(&self, hold: &UploadHold, end: UploadEnd) -> Result<bool> {
+        work!(self.write, [hold], |tx| uploads::drop_held(tx, &hold, end))
     }
 
     async fn upload_cancel(
         &self,
         repo: &RepoName,
         id: &UploadId,
-        now: Timestamp,
-        dead_until: Timestamp,
+        begin: Option<&NewUpload>,
+        end: UploadEnd,
     ) -> Result<bool> {
-        work!(self.write, [repo, id], |tx| uploads::cancel(tx, &repo, &id, now, dead_until))
+        let begin = begin.cloned();
+        work!(self.write, [repo, id, begin], |tx| uploads::cancel(tx, &repo, &id, begin.as_ref(), end))
     }
 
     async fn upload_expire(&self, now: Timestamp, dead_until: Timestamp, limit: u32) -> Result<u64> {
@@ -298,6 +304,10 @@ impl<D: Database> MetadataStore for D {
         keep_until: Timestamp,
     ) -> Result<()> {
         work!(self.write, [digest, key], |tx| checks::restore(tx, &digest, size, &key, now, keep_until))
+    }
+
+    async fn session_key(&self) -> Result<[u8; 32]> {
+        work!(self.read, [], |conn| dump::session_key(conn))
     }
 
     async fn instance(&self) -> Result<Instance> {

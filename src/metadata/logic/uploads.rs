@@ -5,10 +5,10 @@ use bytes::{Bytes, BytesMut};
 use crate::clock::Timestamp;
 use crate::metadata::logic::{Conn, Value, blobs, collect, record, repositories, values};
 use crate::metadata::model::{
-    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadHold, UploadId, UploadRecord, UploadState, UploadTake,
-    UploadTaken,
+    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadEnd, UploadHold, UploadId, UploadPut, UploadRecord,
+    UploadState, UploadTake, UploadTaken,
 };
-use crate::metadata::rows::{UploadRow, expect_rows, inconsistent, signed, unsigned, upload_state};
+use crate::metadata::rows::{ENDED, UploadRow, expect_rows, inconsistent, parse_key, signed, unsigned, upload_state};
 use crate::metadata::sql::repositories::SHARE_OF_UPLOAD;
 use crate::metadata::sql::{Statement, uploads as sql};
 use crate::metadata::{MetadataError, Result};
@@ -19,22 +19,6 @@ use crate::storage::{DriverState, Key};
 /// Longest piece of kept bytes in a row: the database's client holds a statement in memory twice, beside the upload's own
 /// buffer.
 const TAIL_PIECE_BYTES: usize = 1 << 20;
-
-pub(super) async fn create<C: Conn>(tx: &mut C, repo: &RepoName, upload: &NewUpload) -> Result<()> {
-    let repo_id = repositories::ensure(tx, repo, upload.now).await?;
-    let state = DriverState::default().0;
-    let values = &[
-        upload.id.as_str().into(),
-        repo_id.into(),
-        state.as_slice().into(),
-        upload.hash_state.as_slice().into(),
-        Value::text_option(upload.principal.as_deref()),
-        upload.now.into(),
-        upload.expires_at.into(),
-    ];
-    tx.run(&sql::INSERT, values).await?;
-    Ok(())
-}
 
 pub(super) async fn find<C: Conn>(
     conn: &mut C,
@@ -63,17 +47,142 @@ pub(super) async fn take<C: Conn>(
     take: &UploadTake,
     now: Timestamp,
 ) -> Result<UploadTaken> {
-    let found = find_by(&sql::FIND_ALONE, tx, repo, id, now).await?;
+    let mut found = find_by(&sql::FIND_ALONE, tx, repo, id, now).await?;
+    if let (None, Some(begin)) = (&found, &take.begin) {
+        if take.offset.is_some_and(|offset| offset != 0) {
+            return Ok(UploadTaken::WrongOffset { received: 0 });
+        }
+        if let Some(record) = begin_taken(tx, repo, id, take, begin, now).await? {
+            return Ok(UploadTaken::Begun(Box::new(record)));
+        }
+        // Another writer was quicker, and is done by now.
+        found = find_by(&sql::FIND_ALONE, tx, repo, id, now).await?;
+    }
     let Some(mut record) = found else { return Ok(UploadTaken::Unknown) };
-    if let UploadState::Committed(digest) = record.state {
-        return Ok(UploadTaken::Committed(digest));
+    match record.state {
+        UploadState::Committed(digest) => return Ok(UploadTaken::Committed(digest)),
+        UploadState::Ended => return Ok(UploadTaken::Unknown),
+        UploadState::Open | UploadState::Completing(_) => {}
     }
     if take.offset.is_some_and(|offset| offset != record.received) {
         return Ok(UploadTaken::WrongOffset { received: record.received });
     }
-    record.epoch = tx.scalar(&sql::TAKE, values![id.as_str(), take.owner.as_str(), take.expires_at]).await?;
+    let key = Value::text_option(take.key.as_ref().map(Key::as_str));
+    let values = &[id.as_str().into(), take.owner.as_str().into(), take.expires_at.into(), key];
+    let (epoch, key): (i64, Option<String>) = tx.one(&sql::TAKE, values).await?;
+    record.epoch = epoch;
+    record.object_key = key.map(|key| parse_key("uploads", id.as_str(), &key)).transpose()?;
     record.tail = tail(tx, &record).await?;
     Ok(UploadTaken::Taken(Box::new(record)))
+}
+
+/// Writes a session down as its taker's. `None`: another writer was quicker.
+async fn begin_taken<C: Conn>(
+    tx: &mut C,
+    repo: &RepoName,
+    id: &UploadId,
+    take: &UploadTake,
+    begin: &NewUpload,
+    now: Timestamp,
+) -> Result<Option<UploadRecord>> {
+    let row =
+        NewRow { key: take.key.as_ref(), owner: Some(&take.owner), closed: None, now, expires_at: take.expires_at };
+    if insert(tx, repo, id, begin, &row).await?.is_none() {
+        return Ok(None);
+    }
+    if !begin.tail.is_empty() {
+        tx.run(&sql::TAIL_INSERT, values![id.as_str(), 0_i64, begin.tail.as_ref()]).await?;
+    }
+    Ok(Some(UploadRecord {
+        id: id.clone(),
+        object_key: take.key.clone(),
+        driver_state: DriverState::default(),
+        received: begin.tail.len() as u64,
+        hash_state: begin.hash_state.clone(),
+        epoch: 1,
+        principal: begin.principal.clone(),
+        state: UploadState::Open,
+        tail: begin.tail.clone(),
+    }))
+}
+
+/// What is new of a session besides [`NewUpload`].
+struct NewRow<'a> {
+    key: Option<&'a Key>,
+    owner: Option<&'a str>,
+    /// The digest and the size of the blob that it is already, or [`ENDED`] and zero.
+    closed: Option<(&'a str, u64)>,
+    now: Timestamp,
+    expires_at: Timestamp,
+}
+
+/// The id of the repository; `None`: the session is there already.
+async fn insert<C: Conn>(
+    tx: &mut C,
+    repo: &RepoName,
+    id: &UploadId,
+    begin: &NewUpload,
+    row: &NewRow<'_>,
+) -> Result<Option<i64>> {
+    let repo_id = repositories::ensure(tx, repo, row.now).await?;
+    let driver_state = DriverState::default().0;
+    let (state, digest, received) = match row.closed {
+        None => ("open", None, begin.tail.len() as u64),
+        Some((digest, size)) => ("committed", Some(digest), size),
+    };
+    let values = &[
+        id.as_str().into(),
+        repo_id.into(),
+        Value::text_option(row.key.map(Key::as_str)),
+        driver_state.as_slice().into(),
+        signed(received).into(),
+        begin.hash_state.as_slice().into(),
+        Value::text_option(row.owner),
+        Value::text_option(begin.principal.as_deref()),
+        state.into(),
+        Value::text_option(digest),
+        row.now.into(),
+        row.expires_at.into(),
+    ];
+    Ok((tx.run(&sql::INSERT, values).await? == 1).then_some(repo_id))
+}
+
+pub(super) async fn put<C: Conn>(tx: &mut C, repo: &RepoName, id: &UploadId, put: &UploadPut) -> Result<bool> {
+    let UploadPut { begin, blob, keep_until } = put;
+    let digest = blob.digest.to_string();
+    match (find_by(&sql::FIND, tx, repo, id, blob.now).await?, begin) {
+        (None, Some(begin)) => {
+            let closed = Some((digest.as_str(), blob.size));
+            let row = NewRow { key: None, owner: None, closed, now: blob.now, expires_at: *keep_until };
+            let Some(repo_id) = insert(tx, repo, id, begin, &row).await? else { return Ok(false) };
+            blobs::commit(tx, repo_id, blob).await?;
+            Ok(true)
+        }
+        (Some(found), _) if is_untouched(&found) => {
+            tx.run(&SHARE_OF_UPLOAD, values![id.as_str()]).await?;
+            // Looked at again, since somebody may have taken it in between.
+            let found = find_by(&sql::FIND_ALONE, tx, repo, id, blob.now).await?;
+            if !found.is_some_and(|found| is_untouched(&found)) {
+                return Ok(false);
+            }
+            blobs::put(tx, repo, blob).await?;
+            close(tx, id, &digest, blob.size, *keep_until).await?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn is_untouched(record: &UploadRecord) -> bool {
+    record.state == UploadState::Open && record.received == 0 && record.object_key.is_none()
+}
+
+/// Leaves of a session what answers a repeated request.
+async fn close<C: Conn>(tx: &mut C, id: &UploadId, digest: &str, size: u64, keep_until: Timestamp) -> Result<()> {
+    let state = DriverState::default().0;
+    let values = values![id.as_str(), digest, signed(size), keep_until, state.as_slice()];
+    let done = tx.run(&sql::COMMITTED, values).await?;
+    expect_rows(&sql::COMMITTED, 1, done)
 }
 
 /// The kept bytes of a session that is the caller's.
@@ -188,9 +297,11 @@ pub(super) async fn commit<C: Conn>(
     // The repository comes before the session: its end, which takes its sessions along, must not wait for this.
     tx.run(&SHARE_OF_UPLOAD, values![hold.id.as_str()]).await?;
     let Some((session, state)) = held(tx, hold).await? else { return Ok(false) };
-    if let UploadState::Committed(digest) = state {
+    match state {
         // The same commit again, after its answer was lost.
-        return Ok(digest == blob.digest);
+        UploadState::Committed(digest) => return Ok(digest == blob.digest),
+        UploadState::Ended => return Ok(false),
+        UploadState::Open | UploadState::Completing(_) => {}
     }
     blobs::commit(tx, session.repo_id, blob).await?;
     let committed = match &blob.location {
@@ -202,18 +313,15 @@ pub(super) async fn commit<C: Conn>(
         collect::doom(tx, unused, Some(&session.driver_state), received, blob.now).await?;
     }
     tx.run(&sql::TAIL_CLEAR, values![hold.id.as_str()]).await?;
-    let (digest, state) = (blob.digest.to_string(), DriverState::default().0);
-    let values = values![hold.id.as_str(), digest.as_str(), signed(blob.size), keep_until, state.as_slice()];
-    let done = tx.run(&sql::COMMITTED, values).await?;
-    expect_rows(&sql::COMMITTED, 1, done)?;
+    close(tx, &hold.id, &blob.digest.to_string(), blob.size, keep_until).await?;
     Ok(true)
 }
 
 /// Ends a session that is the caller's.
-pub(super) async fn drop_held<C: Conn>(tx: &mut C, hold: &UploadHold, dead_until: Timestamp) -> Result<bool> {
+pub(super) async fn drop_held<C: Conn>(tx: &mut C, hold: &UploadHold, end: UploadEnd) -> Result<bool> {
     match held(tx, hold).await? {
-        None | Some((_, UploadState::Committed(_))) => Ok(false),
-        Some(_) => end(tx, &[hold.id.as_str().to_owned()], dead_until).await.map(|()| true),
+        None | Some((_, UploadState::Committed(_) | UploadState::Ended)) => Ok(false),
+        Some(_) => end_for_good(tx, &hold.id, end).await.map(|()| true),
     }
 }
 
@@ -221,13 +329,29 @@ pub(super) async fn cancel<C: Conn>(
     tx: &mut C,
     repo: &RepoName,
     id: &UploadId,
-    now: Timestamp,
-    dead_until: Timestamp,
+    begin: Option<&NewUpload>,
+    end: UploadEnd,
 ) -> Result<bool> {
-    match find_by(&sql::FIND_ALONE, tx, repo, id, now).await? {
-        None | Some(UploadRecord { state: UploadState::Committed(_), .. }) => Ok(false),
-        Some(_) => end(tx, &[id.as_str().to_owned()], dead_until).await.map(|()| true),
+    let mut found = find_by(&sql::FIND_ALONE, tx, repo, id, end.now).await?;
+    if let (None, Some(begin)) = (&found, begin) {
+        let closed = Some((ENDED, 0));
+        let row = NewRow { key: None, owner: None, closed, now: end.now, expires_at: end.keep_until };
+        if insert(tx, repo, id, begin, &row).await?.is_some() {
+            return Ok(true);
+        }
+        found = find_by(&sql::FIND_ALONE, tx, repo, id, end.now).await?;
     }
+    match found.map(|record| record.state) {
+        None | Some(UploadState::Committed(_) | UploadState::Ended) => Ok(false),
+        Some(UploadState::Open | UploadState::Completing(_)) => end_for_good(tx, id, end).await.map(|()| true),
+    }
+}
+
+/// Ends a session, which is the caller's, and keeps its name, so that none begins under it again.
+async fn end_for_good<C: Conn>(tx: &mut C, id: &UploadId, end: UploadEnd) -> Result<()> {
+    tx.run(&sql::DOOM, values![[id.as_str().to_owned()].as_slice(), end.dead_until]).await?;
+    tx.run(&sql::TAIL_CLEAR, values![id.as_str()]).await?;
+    close(tx, id, ENDED, 0, end.keep_until).await
 }
 
 pub(super) async fn expire<C: Conn>(tx: &mut C, now: Timestamp, dead_until: Timestamp, limit: u32) -> Result<u64> {

@@ -113,17 +113,25 @@ pub struct NewBlob {
     pub replaced_until: Timestamp,
 }
 
-/// An upload session's public identifier: 16 random bytes, written as a lower-case hyphenated UUID.
+/// An upload session's public identifier: 16 bytes, written as a lower-case hyphenated UUID.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UploadId(String);
 
 impl UploadId {
-    /// From random bytes; version 4, variant 1 (RFC 9562, section 5.4).
+    /// From bytes of which six bits are given: version 8, whose meaning is its maker's own (RFC 9562, section 5.8).
     pub fn from_bytes(mut bytes: [u8; 16]) -> Self {
-        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[6] = (bytes[6] & 0x0f) | 0x80;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         let hex = hex::encode(bytes);
         Self(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    }
+
+    /// The bytes, as [`from_bytes`](Self::from_bytes) left them.
+    pub fn bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        // What was parsed has 32 hexadecimal digits.
+        let _ = hex::decode_to_slice(self.hex(), &mut bytes);
+        bytes
     }
 
     /// From a path; `None` when it is not a UUID in its usual form.
@@ -147,19 +155,15 @@ impl UploadId {
     }
 }
 
-/// A session about to begin.
+/// A session about to be written down, which happens when there is something to remember of it.
 #[derive(Clone, Debug)]
 pub struct NewUpload {
-    /// Its identifier.
-    pub id: UploadId,
-    /// Saved hasher at byte 0.
-    pub hash_state: Vec<u8>,
     /// Who began it.
     pub principal: Option<String>,
-    /// Now.
-    pub now: Timestamp,
-    /// When it ends unless something happens.
-    pub expires_at: Timestamp,
+    /// Its first bytes, perhaps none.
+    pub tail: Bytes,
+    /// Saved hasher behind them.
+    pub hash_state: Vec<u8>,
 }
 
 /// How far a session is.
@@ -171,6 +175,8 @@ pub enum UploadState {
     Completing(Digest),
     /// It became this blob; kept for a while so that a repeated PUT gets its 201 again.
     Committed(Digest),
+    /// It ended without a blob; kept for as long as a session could begin under its name.
+    Ended,
 }
 
 /// A session.
@@ -214,6 +220,10 @@ pub struct UploadTake {
     pub owner: String,
     /// New expiry.
     pub expires_at: Timestamp,
+    /// Where its object will be, unless that is decided; on record before the first byte goes there.
+    pub key: Option<Key>,
+    /// What it is when nothing of it is written down yet; `None`: then it is unknown.
+    pub begin: Option<NewUpload>,
 }
 
 /// The answer to [`UploadTake`].
@@ -221,6 +231,8 @@ pub struct UploadTake {
 pub enum UploadTaken {
     /// The session is the caller's, `epoch` already raised, the tail read.
     Taken(Box<UploadRecord>),
+    /// The same, and it begins with this, the bytes of [`NewUpload`] among it.
+    Begun(Box<UploadRecord>),
     /// The session stands elsewhere and was left as it was.
     WrongOffset {
         /// Bytes taken so far.
@@ -230,6 +242,28 @@ pub enum UploadTaken {
     Committed(Digest),
     /// There is no such session.
     Unknown,
+}
+
+/// A blob whose bytes all came with one request, as the end of a session that holds nothing yet.
+#[derive(Clone, Debug)]
+pub struct UploadPut {
+    /// What the session is when nothing of it is written down yet; `None`: then it is unknown.
+    pub begin: Option<NewUpload>,
+    /// The blob, without an object.
+    pub blob: NewBlob,
+    /// How long the session is kept as committed.
+    pub keep_until: Timestamp,
+}
+
+/// The end of a session without a blob.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadEnd {
+    /// Now.
+    pub now: Timestamp,
+    /// When its object may go.
+    pub dead_until: Timestamp,
+    /// How long its name is kept as that of one that ended.
+    pub keep_until: Timestamp,
 }
 
 /// Progress of a session.

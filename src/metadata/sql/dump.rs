@@ -7,6 +7,9 @@ super::statements! { "dump":
             AND NOT EXISTS (SELECT 1 FROM uploads) AND NOT EXISTS (SELECT 1 FROM object_deletions) AS empty \
         FROM instance";
 
+    /// The secret that proves the names of upload sessions.
+    SESSION_KEY = "SELECT session_key FROM instance WHERE one = 1";
+
     /// From here on it is another one's copy.
     COPY_BEGIN = "UPDATE instance SET copy_of = $1, copied_at = NULL, served_at = NULL \
         WHERE copy_of IS NULL AND id <> $1";

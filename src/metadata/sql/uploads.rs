@@ -1,10 +1,10 @@
 //! Upload sessions and the bytes that no object has yet.
 
 super::statements! { "uploads":
-    /// A new session.
-    INSERT = "INSERT INTO uploads (id, repo_id, driver_state, received, hash_state, epoch, principal, state, created_at, \
-            expires_at) \
-        VALUES ($1, $2, $3, 0, $4, 0, $5, 'open', $6, $7)";
+    /// A new session, which is its writer's; no row when somebody else was quicker.
+    INSERT = "INSERT INTO uploads (id, repo_id, object_key, driver_state, received, hash_state, epoch, owner, principal, \
+            state, digest, created_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING";
 
     /// A session of a repository that has not expired.
     FIND = "SELECT u.id, u.object_key, u.driver_state, u.received, u.hash_state, u.epoch, u.principal, u.state, u.digest \
@@ -17,8 +17,9 @@ super::statements! { "uploads":
         FROM uploads u JOIN repositories r ON r.id = u.repo_id \
         WHERE u.id = $1 AND r.path = $2 AND r.deleted_at IS NULL AND u.expires_at > $3", locking!(" FOR UPDATE OF u"));
 
-    /// Makes a session the caller's.
-    TAKE = "UPDATE uploads SET epoch = epoch + 1, owner = $2, expires_at = $3 WHERE id = $1 RETURNING epoch";
+    /// Makes a session the caller's, with a key where it has none.
+    TAKE = "UPDATE uploads SET epoch = epoch + 1, owner = $2, expires_at = $3, object_key = COALESCE(object_key, $4) \
+        WHERE id = $1 RETURNING epoch, object_key";
 
     /// The kept bytes.
     TAIL = "SELECT start, bytes FROM upload_tail WHERE upload_id = $1 ORDER BY start";
@@ -57,7 +58,7 @@ super::statements! { "uploads":
     HELD = concat!("SELECT repo_id, object_key, driver_state, received, state, digest FROM uploads \
         WHERE id = $1 AND epoch = $2", locking!(" FOR UPDATE"));
 
-    /// What is left of a session that became a blob. The key is the blob's from here on.
+    /// What is left of a session that is over. The key is the blob's from here on, or that of an object that must go.
     COMMITTED = "UPDATE uploads SET state = 'committed', digest = $2, received = $3, expires_at = $4, object_key = NULL, \
             driver_state = $5 \
         WHERE id = $1";

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use bonded::metadata::MetadataStore;
-use bonded::metadata::model::{BlobLocation, NewBlob, NewUpload, UploadHold, UploadId};
+use bonded::metadata::model::{BlobLocation, NewBlob, NewUpload, UploadId, UploadPut};
 use bonded::oci::digest::{Algorithm, Digest, Hasher};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -25,8 +25,8 @@ pub(crate) async fn make(store: &dyn MetadataStore, shape: Shape) -> Result<()> 
 
 async fn closed_session(store: &dyn MetadataStore) -> Result<()> {
     let id = next_upload();
-    store.upload_create(&large(), &new_upload(&id)).await?;
-    let committed = store.upload_commit(&UploadHold { id, epoch: 0 }, &inline_blob(b"empty"), LATER).await?;
+    let put = UploadPut { begin: Some(new_upload()), blob: inline_blob(b"empty"), keep_until: LATER };
+    let committed = store.upload_put(&large(), &id, &put).await?;
     anyhow::ensure!(committed, "a session that nobody took away");
     Ok(())
 }
@@ -40,9 +40,8 @@ pub(crate) fn next_upload() -> UploadId {
     UploadId::from_bytes(*bytes)
 }
 
-pub(crate) fn new_upload(id: &UploadId) -> NewUpload {
-    let hash_state = Hasher::new(Algorithm::Sha256).save();
-    NewUpload { id: id.clone(), hash_state, principal: None, now: NOW, expires_at: LATER }
+pub(crate) fn new_upload() -> NewUpload {
+    NewUpload { principal: None, tail: Bytes::new(), hash_state: Hasher::new(Algorithm::Sha256).save() }
 }
 
 /// A blob whose bytes are in its row.

@@ -95,7 +95,7 @@ pub(crate) async fn writes(store: &dyn MetadataStore, shape: Shape, repeat: u64,
         curve.time("blob HEAD (lease)", store.blob_lease(&large, &blob, lease)).await?.context("a blob")?;
         let mount = mount(blob, "growth/mounted".parse()?, Some(large.clone()));
         curve.time("mount", store.blob_mount(&mount)).await?.context("a mount")?;
-        curve.time("upload session (create, take, commit)", session(store, &large)).await?;
+        curve.time("upload session (take, commit)", session(store, &large)).await?;
         curve.time("tag DELETE", store.tag_delete(&large, &tag[0], &ImmutableTags::default(), NOW)).await?;
         curve.time("manifest DELETE", image.delete(store, &large)).await?;
     }
@@ -109,8 +109,8 @@ fn mount(digest: Digest, to: RepoName, from: Option<RepoName>) -> BlobMount {
 /// An upload of a few bytes, without its body.
 async fn session(store: &dyn MetadataStore, repo: &RepoName) -> Result<()> {
     let id = next_upload();
-    store.upload_create(repo, &new_upload(&id)).await?;
-    let take = UploadTake { offset: None, owner: "node".to_owned(), expires_at: LATER };
+    let begin = Some(new_upload());
+    let take = UploadTake { offset: None, owner: "node".to_owned(), expires_at: LATER, key: None, begin };
     store.upload_take(repo, &id, &take, NOW).await?;
     ensure!(store.upload_commit(&UploadHold { id, epoch: 1 }, &inline_blob(b"few"), LATER).await?, "a commit");
     Ok(())

@@ -195,9 +195,10 @@ impl<'a> Client<'a> {
     /// The closing PUT brings bytes and says where they belong; repeated, it says the same again.
     async fn put_last_chunk(&mut self) -> Attempt {
         let (layer, location, cut) = (self.layer(), self.session().await?, LAYER_BYTES / 2);
-        if !self.closing && self.offset(&location).await? < cut {
-            let range = format!("0-{}", cut - 1);
-            let patch = self.app.patch(&location).header("content-range", range).body(layer[..cut].to_vec());
+        let from = if self.closing { cut } else { self.offset(&location).await? };
+        if from < cut {
+            let range = format!("{from}-{}", cut - 1);
+            let patch = self.app.patch(&location).header("content-range", range).body(layer[from..cut].to_vec());
             let sent = send(patch, &[StatusCode::ACCEPTED]).await.map(drop);
             self.forget_if_unknown(sent)?;
         }

@@ -11,7 +11,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("metadata.repository_list", "a list"),
     ("metadata.repository_delete", "the command line"),
     ("metadata.blob_find", "a pull"),
-    ("metadata.blob_put", "no front end yet"),
     ("metadata.blob_damage", "a pull that finds damage"),
     ("metadata.manifest_find", "a pull"),
     ("metadata.tag_list", "a list"),

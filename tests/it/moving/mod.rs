@@ -10,11 +10,11 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
+use bonded::clock::{ManualClock, SystemEntropy, Timestamp};
 use bonded::metadata::MetadataStore;
 use bonded::metadata::dump::Cell;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
-use bonded::oci::digest::Digest;
+use bonded::oci::digest::{Algorithm, Digest};
 use bonded::oci::name::RepoName;
 use bonded::oci::reference::Reference;
 use bonded::registry::{FsckOptions, PutManifest, Registry, RegistryError, RegistryOptions};
@@ -60,7 +60,7 @@ impl Side {
         options.limits.disk_free_bytes_min = 0;
         let stores = Stores { metadata, storage, clock };
         let Stores { metadata, storage, clock } = stores.clone();
-        let registry = Registry::new(metadata, storage, clock, Arc::new(SeededEntropy::new(7)), options);
+        let registry = Registry::new(metadata, storage, clock, Arc::new(SystemEntropy), options);
         Self { stores, registry: Arc::new(registry), _place: place }
     }
 
@@ -104,7 +104,9 @@ impl Side {
         self.push_image("gone", "latest", &ImageBuilder::new().layer(&fixtures::bytes(50_000, 3))).await;
         self.registry.delete_repository(&name("gone"), bonded::registry::Purge::Later).await.expect("deleted");
         self.push("team/app", &fixtures::bytes(30_000, 4)).await;
-        self.registry.start_upload(&name("team/app"), bonded::oci::digest::Algorithm::Sha256).await.expect("a session");
+        let session = self.registry.start_upload(&name("team/app"), Algorithm::Sha256).await.expect("a session");
+        let few = whole(&fixtures::bytes(10, 5).into());
+        self.registry.append_upload(&name("team/app"), &session.id, None, few).await.expect("a few bytes");
         self.sweep().await;
     }
 

@@ -53,6 +53,8 @@ async fn every_refusal_has_its_body() {
         write!(page, "{name}: {}", answer.status().as_u16()).expect("a String takes any text");
         for header in ["allow", "content-range", "location", "range"] {
             if let Some(value) = maybe_header(&answer, header) {
+                // The name of a session differs from run to run: its proof is made with a key of the database.
+                let value = value.replace(upload.as_str(), "/v2/a/blobs/uploads/SESSION");
                 write!(page, "; {header}: {value}").expect("a String takes any text");
             }
         }

@@ -8,7 +8,7 @@ use bonded::oci::reference::Reference;
 use bonded::registry::{Purge, RegistryError};
 use bonded::storage::memory::MemoryStore;
 
-use super::{Fixture, broken, bytes, digest, repo};
+use super::{Fixture, broken, bytes, digest, repo, whole};
 
 #[tokio::test]
 async fn a_deleted_images_bytes_go_and_shared_ones_stay() {
@@ -149,7 +149,8 @@ async fn what_a_dead_session_stored_goes_with_or_without_driver_state() {
     let id = app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun").id;
     let broken_off = app.registry.append_upload(&repo, &id, None, broken(&bytes(11, 250_000))).await;
     assert!(broken_off.is_err(), "{broken_off:?}");
-    app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun, without a byte");
+    let id = app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun").id;
+    app.registry.append_upload(&repo, &id, None, whole(&bytes(1, 10))).await.expect("a few bytes, in no object");
     app.advance(Duration::from_hours(25));
     app.sweep().await;
     assert_eq!(app.objects().await, []);

@@ -166,16 +166,24 @@ pub(crate) fn bytes(seed: u8, len: usize) -> Bytes {
 /// A body that arrives whole, in pieces of 64 KiB.
 pub(crate) fn whole(data: &Bytes) -> PushBody {
     let pieces: Vec<_> = data.chunks(64 << 10).map(|piece| Ok(data.slice_ref(piece))).collect();
-    PushBody { stream: futures_util::stream::iter(pieces).boxed(), length: Some(data.len() as u64) }
+    PushBody {
+        stream: futures_util::stream::iter(pieces).boxed(),
+        length: Some(data.len() as u64),
+        awaits_continue: false,
+    }
 }
 
 /// A body that breaks off behind `data`.
 pub(crate) fn broken(data: &Bytes) -> PushBody {
     let end = futures_util::stream::once(std::future::ready(Err(BodyError::Broken)));
-    PushBody { stream: whole(data).stream.chain(end).boxed(), length: None }
+    PushBody { stream: whole(data).stream.chain(end).boxed(), length: None, awaits_continue: false }
 }
 
 /// A body that stalls behind `data` and never ends.
 pub(crate) fn stalled(data: &Bytes) -> PushBody {
-    PushBody { stream: whole(data).stream.chain(futures_util::stream::pending()).boxed(), length: None }
+    PushBody {
+        stream: whole(data).stream.chain(futures_util::stream::pending()).boxed(),
+        length: None,
+        awaits_continue: false,
+    }
 }

@@ -218,6 +218,7 @@ async fn sessions_that_ended_make_room_for_others() {
     let app = Fixture::with(Arc::new(MemoryStore::new()), |options| options.limits.sessions_max = 1).await;
     let repo = repo("a");
     let id = app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("begun").id;
+    app.registry.append_upload(&repo, &id, None, whole(&bytes(1, 10))).await.expect("there is something to remember");
     for _ in 0..2 {
         let refused = app.registry.start_upload(&repo, Algorithm::Sha256).await;
         assert!(matches!(refused, Err(RegistryError::TooManySessions { max: 1 })), "{refused:?}");

@@ -114,7 +114,7 @@ pub(crate) fn whole(data: &Bytes) -> PushBody {
 /// A body of unknown length, as docker sends it.
 pub(crate) fn chunked(data: &Bytes) -> PushBody {
     let pieces: Vec<_> = data.chunks(64 << 10).map(|piece| Ok(data.slice_ref(piece))).collect();
-    PushBody { stream: futures_util::stream::iter(pieces).boxed(), length: None }
+    PushBody { stream: futures_util::stream::iter(pieces).boxed(), length: None, awaits_continue: false }
 }
 
 /// A body that goes on as the test feeds it.
@@ -132,7 +132,7 @@ impl Feed {
             waiting.fetch_sub(1, Ordering::SeqCst);
             Some((piece, (receiver, waiting)))
         });
-        (Self { pieces, waiting }, PushBody { stream: stream.boxed(), length: None })
+        (Self { pieces, waiting }, PushBody { stream: stream.boxed(), length: None, awaits_continue: false })
     }
 
     pub(crate) fn give(&self, data: &Bytes) {

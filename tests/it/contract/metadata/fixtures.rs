@@ -3,8 +3,8 @@
 use bonded::clock::Timestamp;
 use bonded::metadata::model::{
     BlobEdge, BlobId, BlobLocation, BlobRecord, BlobRole, ChildEdge, HeadLease, ManifestDelete, ManifestDeleted,
-    ManifestPut, ManifestStored, NewBlob, NewManifest, NewUpload, Precondition, UploadHold, UploadId, UploadRecord,
-    UploadTake, UploadTaken,
+    ManifestPut, ManifestStored, NewBlob, NewManifest, NewUpload, Precondition, UploadEnd, UploadHold, UploadId,
+    UploadRecord, UploadTake, UploadTaken,
 };
 use bonded::metadata::{MetadataStore, Result};
 use bonded::oci::digest::{Algorithm, Digest, Hasher};
@@ -270,20 +270,34 @@ pub(super) async fn sweep(store: &dyn MetadataStore, now: i64) -> Vec<Key> {
     keys
 }
 
-pub(super) async fn begin(store: &dyn MetadataStore, name: &str, n: u8, now: i64) {
-    let upload = NewUpload {
-        id: upload_id(n),
-        hash_state: Hasher::new(Algorithm::Sha256).save(),
+/// A session that nothing is known of.
+pub(super) fn new_upload() -> NewUpload {
+    NewUpload {
         principal: Some("someone".to_owned()),
-        now: at(now),
-        expires_at: at(now + DAY),
-    };
-    store.upload_create(&repo(name), &upload).await.expect("a session");
+        tail: Bytes::new(),
+        hash_state: Hasher::new(Algorithm::Sha256).save(),
+    }
+}
+
+/// The wish to have a session from `now` on.
+pub(super) fn wish(offset: Option<u64>, now: i64) -> UploadTake {
+    UploadTake { offset, owner: "node".to_owned(), expires_at: at(now + DAY), key: None, begin: None }
+}
+
+/// An end whose name is kept for an hour.
+pub(super) fn ending(now: i64, dead_until: i64) -> UploadEnd {
+    UploadEnd { now: at(now), dead_until: at(dead_until), keep_until: at(now + 3600) }
+}
+
+/// Begins a session that nobody holds.
+pub(super) async fn begin(store: &dyn MetadataStore, name: &str, n: u8, now: i64) {
+    let take = UploadTake { begin: Some(new_upload()), ..wish(None, now) };
+    let begun = store.upload_take(&repo(name), &upload_id(n), &take, at(now)).await.expect("a take");
+    assert!(matches!(begun, UploadTaken::Begun(_)), "{begun:?}");
 }
 
 pub(super) async fn take(store: &dyn MetadataStore, name: &str, n: u8, offset: Option<u64>, now: i64) -> UploadTaken {
-    let take = UploadTake { offset, owner: "node".to_owned(), expires_at: at(now + DAY) };
-    store.upload_take(&repo(name), &upload_id(n), &take, at(now)).await.expect("a take")
+    store.upload_take(&repo(name), &upload_id(n), &wish(offset, now), at(now)).await.expect("a take")
 }
 
 /// Takes a session that can be taken.

@@ -59,6 +59,11 @@ macro_rules! contract {
                 dropping_and_cancelling_doom_the_key
                 a_session_without_key_leaves_nothing
                 expiry_ends_a_batch
+                a_session_begins_with_its_first_writer
+                a_key_can_come_with_the_take
+                a_session_can_be_one_request
+                one_request_ends_a_session_that_holds_nothing_only
+                a_name_that_ended_begins_no_session
             ],
             manifests: [
                 a_manifest_is_found_by_tag_and_digest

@@ -5,8 +5,8 @@ use bonded::metadata::model::{BlobDeleted, BlobMount, ManifestDeleted, ManifestS
 use futures_util::future::join_all;
 
 use super::fixtures::{
-    DAY, Image, SHORT, at, at_key, begin, blob_id, delete, digest, find, has, head, intended, key, new_blob, push_blob,
-    repo, sweep, tagged, take, taken, upload_id,
+    DAY, Image, SHORT, at, at_key, begin, blob_id, delete, digest, ending, find, has, head, intended, key, new_blob,
+    push_blob, repo, sweep, tagged, take, taken, upload_id,
 };
 
 pub(super) const STORED: ManifestStored = ManifestStored::Stored;
@@ -118,7 +118,7 @@ pub(super) async fn two_takers_of_one_session(store: &dyn MetadataStore) {
 
 pub(super) async fn a_cancelled_session_cannot_commit(store: &dyn MetadataStore) {
     let hold = intended(store, "r", 1, "b", 0).await;
-    assert!(store.upload_cancel(&repo("r"), &upload_id(1), at(1), at(50)).await.expect("an answer"));
+    assert!(store.upload_cancel(&repo("r"), &upload_id(1), None, ending(1, 50)).await.expect("an answer"));
     assert!(!store.upload_commit(&hold, &new_blob("b", 1), at(DAY)).await.expect("an answer"));
     assert_eq!(find(store, "r", "b").await, None);
     assert_eq!(sweep(store, 50).await, [key("b")]);

@@ -1,12 +1,15 @@
 //! Upload sessions: fencing, offsets, tails, completion and expiry.
 
 use bonded::metadata::MetadataStore;
-use bonded::metadata::model::{BlobLocation, Checkpoint, NewBlob, UploadHold, UploadState, UploadTaken};
+use bonded::metadata::model::{
+    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadHold, UploadPut, UploadState, UploadTake, UploadTaken,
+};
 use bonded::storage::DriverState;
 use bytes::Bytes;
 
 use super::fixtures::{
-    DAY, at, at_key, begin, digest, find, intended, key, new_blob, repo, sweep, take, taken, upload_id,
+    DAY, at, at_key, begin, digest, ending, find, intended, key, new_blob, new_upload, repo, sweep, take, taken,
+    upload_id, wish,
 };
 
 fn checkpoint(received: u64, tail_start: u64, tail_new: &'static [u8], now: i64) -> Checkpoint {
@@ -32,12 +35,12 @@ pub(super) async fn a_session_is_found_by_repository_and_id(store: &dyn Metadata
     begin(store, "r", 1, 0).await;
     begin(store, "other", 2, 0).await;
     let found = store.upload_find(&repo("r"), &upload_id(1), at(1)).await.expect("a look").expect("the session");
-    assert_eq!((found.received, found.epoch, found.state), (0, 0, UploadState::Open));
+    assert_eq!((found.received, found.epoch, found.state), (0, 1, UploadState::Open));
     assert_eq!((found.object_key, found.principal.as_deref()), (None, Some("someone")));
     assert_eq!(found.driver_state, DriverState::default());
     assert!(store.upload_find(&repo("other"), &upload_id(1), at(1)).await.expect("a look").is_none());
     assert!(matches!(take(store, "other", 1, None, 1).await, UploadTaken::Unknown));
-    assert!(!store.upload_cancel(&repo("other"), &upload_id(1), at(1), at(1)).await.expect("an answer"));
+    assert!(!store.upload_cancel(&repo("other"), &upload_id(1), None, ending(1, 1)).await.expect("an answer"));
 }
 
 pub(super) async fn taking_raises_the_epoch_and_fences_the_old_holder(store: &dyn MetadataStore) {
@@ -53,7 +56,7 @@ pub(super) async fn taking_raises_the_epoch_and_fences_the_old_holder(store: &dy
     let state = DriverState::default();
     assert!(!store.upload_completing(&old, &digest("b"), 10, &state).await.expect("an answer"));
     assert!(!commit(store, &old, &at_key("b", &key("object"), 3)).await);
-    assert!(!store.upload_drop(&old, at(3)).await.expect("an answer"));
+    assert!(!store.upload_drop(&old, ending(3, 3)).await.expect("an answer"));
     let untouched = store.upload_find(&repo("r"), &upload_id(1), at(4)).await.expect("a look").expect("the session");
     assert_eq!((untouched.received, untouched.epoch), (10, new.epoch));
     assert!(save(store, &new, checkpoint(20, 20, b"", 4)).await);
@@ -169,8 +172,8 @@ pub(super) async fn a_committed_session_answers_until_it_expires(store: &dyn Met
     let found = store.upload_find(&repo("r"), &upload_id(1), at(1)).await.expect("a look").expect("the session");
     assert_eq!((found.state, found.received), (UploadState::Committed(digest("b")), 1));
     assert!(!save(store, &hold, checkpoint(2, 2, b"", 1)).await);
-    assert!(!store.upload_cancel(&repo("r"), &upload_id(1), at(1), at(1)).await.expect("an answer"));
-    assert!(!store.upload_drop(&hold, at(1)).await.expect("an answer"));
+    assert!(!store.upload_cancel(&repo("r"), &upload_id(1), None, ending(1, 1)).await.expect("an answer"));
+    assert!(!store.upload_drop(&hold, ending(1, 1)).await.expect("an answer"));
     assert!(matches!(take(store, "r", 1, None, DAY).await, UploadTaken::Unknown));
     assert_eq!(store.upload_expire(at(DAY), at(DAY), 10).await.expect("a pass"), 1);
     assert!(store.deletion_claim(at(DAY), 10).await.expect("a claim").is_empty(), "the key is the blob's");
@@ -188,10 +191,10 @@ pub(super) async fn a_commit_with_an_unused_object_dooms_it(store: &dyn Metadata
 pub(super) async fn dropping_and_cancelling_doom_the_key(store: &dyn MetadataStore) {
     let hold = intended(store, "r", 1, "dropped", 0).await;
     assert!(save(store, &hold, checkpoint(10, 10, b"", 1)).await);
-    assert!(store.upload_drop(&hold, at(100)).await.expect("an answer"));
+    assert!(store.upload_drop(&hold, ending(1, 100)).await.expect("an answer"));
     intended(store, "r", 2, "cancelled", 0).await;
-    assert!(store.upload_cancel(&repo("r"), &upload_id(2), at(1), at(100)).await.expect("an answer"));
-    assert!(!store.upload_cancel(&repo("r"), &upload_id(2), at(1), at(100)).await.expect("an answer"));
+    assert!(store.upload_cancel(&repo("r"), &upload_id(2), None, ending(1, 100)).await.expect("an answer"));
+    assert!(!store.upload_cancel(&repo("r"), &upload_id(2), None, ending(1, 100)).await.expect("an answer"));
     assert!(matches!(take(store, "r", 1, None, 2).await, UploadTaken::Unknown));
     assert!(store.deletion_claim(at(99), 10).await.expect("a claim").is_empty(), "late writes may still come");
     let mut doomed = store.deletion_claim(at(100), 10).await.expect("a claim");
@@ -204,7 +207,7 @@ pub(super) async fn dropping_and_cancelling_doom_the_key(store: &dyn MetadataSto
 
 pub(super) async fn a_session_without_key_leaves_nothing(store: &dyn MetadataStore) {
     begin(store, "r", 1, 0).await;
-    assert!(store.upload_cancel(&repo("r"), &upload_id(1), at(1), at(1)).await.expect("an answer"));
+    assert!(store.upload_cancel(&repo("r"), &upload_id(1), None, ending(1, 1)).await.expect("an answer"));
     assert!(store.deletion_claim(at(1), 10).await.expect("a claim").is_empty());
 }
 
@@ -219,4 +222,87 @@ pub(super) async fn expiry_ends_a_batch(store: &dyn MetadataStore) {
     assert_eq!(store.deletion_claim(at(DAY + 19), 10).await.expect("a claim"), []);
     assert_eq!(store.deletion_claim(at(DAY + 20), 10).await.expect("a claim").len(), 3);
     assert!(store.upload_find(&repo("r"), &upload_id(4), at(DAY + 10)).await.expect("a look").is_some());
+}
+
+fn beginning(tail: &'static [u8]) -> UploadTake {
+    let begin = NewUpload { tail: Bytes::from_static(tail), hash_state: vec![7], ..new_upload() };
+    UploadTake { key: Some(key("object")), begin: Some(begin), ..wish(Some(0), 0) }
+}
+
+fn whole(text: &str, begin: Option<NewUpload>) -> UploadPut {
+    let location = BlobLocation::Inline(Bytes::copy_from_slice(text.as_bytes()));
+    UploadPut { begin, blob: NewBlob { location, ..new_blob(text, 1) }, keep_until: at(DAY) }
+}
+
+async fn put(store: &dyn MetadataStore, n: u8, put: &UploadPut) -> bool {
+    store.upload_put(&repo("r"), &upload_id(n), put).await.expect("an answer")
+}
+
+pub(super) async fn a_session_begins_with_its_first_writer(store: &dyn MetadataStore) {
+    let take = UploadTake { offset: Some(1), ..beginning(b"") };
+    let refused = store.upload_take(&repo("r"), &upload_id(1), &take, at(0)).await.expect("a take");
+    assert!(matches!(refused, UploadTaken::WrongOffset { received: 0 }), "{refused:?}");
+    assert!(store.upload_find(&repo("r"), &upload_id(1), at(0)).await.expect("a look").is_none(), "nothing is written");
+    let begun = store.upload_take(&repo("r"), &upload_id(1), &beginning(b"abc"), at(0)).await.expect("a take");
+    let UploadTaken::Begun(begun) = begun else { panic!("{begun:?}") };
+    assert_eq!((begun.epoch, begun.received, begun.tail.as_ref()), (1, 3, b"abc".as_slice()));
+    let found = store.upload_find(&repo("r"), &upload_id(1), at(1)).await.expect("a look").expect("the session");
+    assert_eq!((found.received, found.hash_state, found.object_key), (3, vec![7], Some(key("object"))));
+    // The second one finds what the first one left, and its key counts for nothing.
+    let other = UploadTake { offset: None, key: Some(key("another")), ..beginning(b"xyz") };
+    let taken = store.upload_take(&repo("r"), &upload_id(1), &other, at(1)).await.expect("a take");
+    let UploadTaken::Taken(taken) = taken else { panic!("{taken:?}") };
+    assert_eq!((taken.epoch, taken.tail.as_ref(), taken.object_key), (2, b"abc".as_slice(), Some(key("object"))));
+    assert!(!save(store, &UploadHold { id: upload_id(1), epoch: 1 }, checkpoint(9, 9, b"", 1)).await);
+}
+
+pub(super) async fn a_key_can_come_with_the_take(store: &dyn MetadataStore) {
+    begin(store, "r", 1, 0).await;
+    let take = UploadTake { key: Some(key("object")), ..wish(None, 1) };
+    let taken = store.upload_take(&repo("r"), &upload_id(1), &take, at(1)).await.expect("a take");
+    assert!(matches!(taken, UploadTaken::Taken(record) if record.object_key == Some(key("object"))));
+    assert_eq!(store.key_known(&[key("object")]).await.expect("a look"), [true]);
+}
+
+pub(super) async fn a_session_can_be_one_request(store: &dyn MetadataStore) {
+    assert!(!put(store, 1, &whole("b", None)).await, "nobody knows it");
+    assert!(put(store, 1, &whole("b", Some(new_upload()))).await);
+    let blob = find(store, "r", "b").await.expect("the blob");
+    assert_eq!(blob.location, BlobLocation::Inline(Bytes::from_static(b"b")));
+    let found = store.upload_find(&repo("r"), &upload_id(1), at(1)).await.expect("a look").expect("the session");
+    assert_eq!((found.state, found.received), (UploadState::Committed(digest("b")), 1));
+    assert!(!put(store, 1, &whole("c", Some(new_upload()))).await, "it is closed");
+    assert!(find(store, "r", "c").await.is_none());
+}
+
+pub(super) async fn one_request_ends_a_session_that_holds_nothing_only(store: &dyn MetadataStore) {
+    begin(store, "r", 1, 0).await;
+    assert!(put(store, 1, &whole("b", None)).await);
+    assert!(!save(store, &UploadHold { id: upload_id(1), epoch: 1 }, checkpoint(1, 0, b"x", 1)).await, "it is closed");
+    intended(store, "r", 2, "object", 0).await;
+    assert!(!put(store, 2, &whole("c", None)).await, "an object is on its way");
+    begin(store, "r", 3, 0).await;
+    let (hold, _) = taken(store, "r", 3, 1).await;
+    assert!(save(store, &hold, checkpoint(1, 0, b"x", 1)).await);
+    assert!(!put(store, 3, &whole("c", Some(new_upload()))).await, "it has bytes");
+    assert!(find(store, "r", "c").await.is_none());
+}
+
+pub(super) async fn a_name_that_ended_begins_no_session(store: &dyn MetadataStore) {
+    let begin = new_upload();
+    assert!(store.upload_cancel(&repo("r"), &upload_id(1), Some(&begin), ending(0, 0)).await.expect("an answer"));
+    assert!(!store.upload_cancel(&repo("r"), &upload_id(1), Some(&begin), ending(0, 0)).await.expect("an answer"));
+    let hold = intended(store, "r", 2, "object", 0).await;
+    assert!(store.upload_drop(&hold, ending(0, 0)).await.expect("an answer"));
+    for n in [1, 2] {
+        let taken = store.upload_take(&repo("r"), &upload_id(n), &beginning(b""), at(1)).await.expect("a take");
+        assert!(matches!(taken, UploadTaken::Unknown), "{taken:?}");
+        assert!(!put(store, n, &whole("b", Some(new_upload()))).await);
+        let found = store.upload_find(&repo("r"), &upload_id(n), at(1)).await.expect("a look");
+        assert!(matches!(found, Some(record) if record.state == UploadState::Ended));
+    }
+    assert_eq!(store.upload_count().await.expect("a number"), 0, "neither is open");
+    assert_eq!(store.deletion_claim(at(1), 10).await.expect("a claim").len(), 1, "the object goes once");
+    assert_eq!(store.upload_expire(at(3600), at(3600), 10).await.expect("a pass"), 2);
+    assert_eq!(store.deletion_claim(at(3600 + 60), 10).await.expect("a claim").len(), 1, "and no other");
 }

@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bonded::metadata::MetadataStore;
 use bonded::metadata::model::{
-    BlobMount, ManifestDelete, NewUpload, Precondition, UploadHold, UploadId, UploadState, UploadTake, UploadTaken,
+    BlobMount, ManifestDelete, Precondition, UploadHold, UploadId, UploadState, UploadTake, UploadTaken,
 };
 use bonded::metadata::postgres::PostgresStore;
-use bonded::oci::digest::{Algorithm, Hasher};
 use bonded::oci::glob::ImmutableTags;
 use bonded::storage::Key;
 use conformance::random::Random;
 use tokio::task::JoinSet;
 
 use super::nodes::Nodes;
-use crate::contract::metadata::fixtures::{DAY, Image, at, at_key, digest, find, head, key, repo, tagged};
+use crate::contract::metadata::fixtures::{
+    DAY, Image, at, at_key, digest, ending, find, head, key, new_upload, repo, tagged, wish,
+};
 
 const NODES: usize = 3;
 const WRITERS: u64 = 12;
@@ -94,17 +95,9 @@ impl Writer {
     /// Begins a session and ends it in one of the ways there are, unless somebody else does.
     async fn session(&self, place: &str, text: &str, now: i64) {
         let (name, id) = (repo(place), UploadId::from_bytes(self.random.bytes(16)[..].try_into().expect("16 bytes")));
-        let upload = NewUpload {
-            id: id.clone(),
-            hash_state: Hasher::new(Algorithm::Sha256).save(),
-            principal: None,
-            now: at(now),
-            expires_at: at(now + DAY),
-        };
-        self.store.upload_create(&name, &upload).await.expect("a session");
-        let take = UploadTake { offset: None, owner: String::new(), expires_at: at(now + DAY) };
+        let take = UploadTake { begin: Some(new_upload()), ..wish(None, now) };
         let taken = self.store.upload_take(&name, &id, &take, at(now)).await.expect("a take");
-        let UploadTaken::Taken(record) = taken else { return };
+        let UploadTaken::Begun(record) = taken else { return };
         assert_eq!(record.state, UploadState::Open);
         let (hold, object) = (UploadHold { id: id.clone(), epoch: record.epoch }, key(&self.random.word()));
         if !self.store.upload_intend(&hold, &object).await.expect("an intent") {
@@ -112,8 +105,8 @@ impl Writer {
         }
         OBJECTS.fetch_add(1, Ordering::SeqCst);
         match self.random.below(4) {
-            0 => drop(self.store.upload_cancel(&name, &id, at(now), at(now)).await.expect("an answer")),
-            1 => drop(self.store.upload_drop(&hold, at(now)).await.expect("an answer")),
+            0 => drop(self.store.upload_cancel(&name, &id, None, ending(now, now)).await.expect("an answer")),
+            1 => drop(self.store.upload_drop(&hold, ending(now, now)).await.expect("an answer")),
             _ => {
                 let blob = at_key(text, &object, now);
                 self.store.upload_commit(&hold, &blob, at(now + 1)).await.expect("an answer");

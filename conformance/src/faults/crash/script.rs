@@ -30,8 +30,12 @@ pub(super) enum Step {
     Post,
     /// Push a blob with POST and PUT.
     Put,
+    /// Push a blob that stays in its row with POST and PUT.
+    SmallPut,
     /// Push a large blob in chunks.
     Chunks,
+    /// Push a blob each chunk of which would stay in its row.
+    Growing,
     /// Push a blob whose PATCH pauses for this long.
     SlowPatch(Duration),
     /// Push a blob whose PUT pauses for this long.
@@ -73,11 +77,13 @@ pub(super) enum Step {
 }
 
 /// The steps in their order, those left out that only some points need.
-pub(super) const STEPS: [Step; 20] = [
+pub(super) const STEPS: [Step; 22] = [
     Step::Small,
     Step::Post,
     Step::Put,
+    Step::SmallPut,
     Step::Chunks,
+    Step::Growing,
     Step::OtherAlgorithm,
     Step::Twice,
     Step::Mount,
@@ -101,7 +107,9 @@ pub(super) struct Data {
     small: Blob,
     posted: Blob,
     put: Blob,
+    small_put: Blob,
     large: Blob,
+    growing: Blob,
     slow: Blob,
     other: Blob,
     cancelled: Blob,
@@ -143,7 +151,8 @@ impl Manifest {
 impl Data {
     /// With a large blob of so many bytes.
     pub(super) fn new(random: &Random, large: usize) -> Self {
-        let [small, posted, put, cancelled] = [900, 60_000, 61_000, 62_000].map(|size| Blob::random(random, size));
+        let sizes = [900, 60_000, 61_000, 62_000, 1_900, 9_000];
+        let [small, posted, put, cancelled, small_put, growing] = sizes.map(|size| Blob::random(random, size));
         let (large, slow) = (Blob::random(random, large), Blob::random(random, large));
         let other = Blob::new(Algorithm::Sha512, random.bytes(63_000));
         let before = Manifest::image(&small, &[&posted], None);
@@ -152,11 +161,27 @@ impl Data {
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [image.descriptor()]});
         let referrer = Manifest::image(&small, &[], Some(&image));
         let index = Manifest::new(INDEX, &index);
-        Self { small, posted, put, large, slow, other, cancelled, before, image, second, index, referrer }
+        Self {
+            small,
+            posted,
+            put,
+            small_put,
+            large,
+            growing,
+            slow,
+            other,
+            cancelled,
+            before,
+            image,
+            second,
+            index,
+            referrer,
+        }
     }
 
-    fn blobs(&self) -> [&Blob; 7] {
-        [&self.small, &self.posted, &self.put, &self.large, &self.slow, &self.other, &self.cancelled]
+    fn blobs(&self) -> [&Blob; 9] {
+        let Self { small, posted, put, small_put, large, growing, slow, other, cancelled, .. } = self;
+        [small, posted, put, small_put, large, growing, slow, other, cancelled]
     }
 
     /// In the order in which they can be deleted.
@@ -208,7 +233,9 @@ impl<'a> Script<'a> {
             Step::Post => self.post(wire, A, &data.posted).await,
             Step::Put | Step::Twice => self.put(wire, if step == Step::Put { A } else { B }, &data.put).await,
             Step::OtherAlgorithm => self.put(wire, A, &data.other).await,
+            Step::SmallPut => self.put(wire, A, &data.small_put).await,
             Step::Chunks => self.chunks(wire, &data.large).await,
+            Step::Growing => self.chunks(wire, &data.growing).await,
             Step::SlowPatch(pause) => self.slow_patch(wire, pause).await,
             Step::SlowPut(pause) => self.slow_put(wire, pause).await,
             Step::Mount => self.mount(wire).await,

@@ -178,6 +178,16 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
         limit: u32,
     ) -> Result<Vec<ReferrerRecord>>;
 
+    /// The descriptors (JSON) of all referrers of a digest in digest order, with commas between them. `None`: there are more
+    /// than `limit`, or the repository has a tag `unless`, and they have to be looked at one by one.
+    async fn referrers_text(
+        &self,
+        repo: &RepoName,
+        subject: &Digest,
+        unless: &Tag,
+        limit: u32,
+    ) -> Result<Option<String>>;
+
     // --- retention
 
     /// Manifests of a repository with a digest above `after`, in digest order, `limit` at most.

@@ -16,10 +16,11 @@ use crate::metadata::model::{Checkpoint, UploadHold};
 use crate::oci::digest::Hasher;
 use crate::registry::head::OpenedBody;
 use crate::registry::{BodyError, Registry, RegistryError, Result};
+use crate::storage::share::Seat;
 use crate::storage::{AppendError, AppendSource, DriverState};
 
-/// Bytes that are hashed in one go on a thread of their own; less is hashed where it is.
-const HASH_BATCH_BYTES: usize = 128 << 10;
+/// Most bytes that are hashed in one go on a thread of their own.
+pub(super) const HASH_BATCH_BYTES_MAX: usize = 256 << 10;
 
 /// Below this a hash costs less than handing it to another thread.
 const HASH_INLINE_BYTES: usize = 32 << 10;
@@ -83,7 +84,7 @@ impl<'a> Intake<'a> {
             head: body.head,
             body: body.stream,
             rest: Bytes::new(),
-            hash: HashPipe::new(hasher),
+            hash: HashPipe::new(hasher, registry.hash_batches.enter()),
             offset,
             kept,
             room_checked: offset,
@@ -302,6 +303,7 @@ async fn next_piece(
 struct HashPipe {
     /// The hasher, while no batch runs.
     hasher: Option<Hasher>,
+    seat: Seat,
     running: Option<JoinHandle<Hashed>>,
     batch: Vec<Item>,
     batch_bytes: usize,
@@ -320,13 +322,13 @@ struct Hashed {
 }
 
 impl HashPipe {
-    fn new(hasher: Hasher) -> Self {
-        Self { hasher: Some(hasher), running: None, batch: Vec::new(), batch_bytes: 0, marked: VecDeque::new() }
+    fn new(hasher: Hasher, seat: Seat) -> Self {
+        Self { hasher: Some(hasher), seat, running: None, batch: Vec::new(), batch_bytes: 0, marked: VecDeque::new() }
     }
 
     /// Waits until another batch may fill.
     async fn make_room(&mut self) -> Result<()> {
-        if self.batch_bytes >= HASH_BATCH_BYTES {
+        if self.batch_bytes >= self.seat.batch_bytes() {
             self.join().await?;
             self.start();
         }
@@ -336,7 +338,7 @@ impl HashPipe {
     fn push(&mut self, piece: Bytes) {
         self.batch_bytes += piece.len();
         self.batch.push(Item::Piece(piece));
-        if self.batch_bytes >= HASH_BATCH_BYTES && self.running.is_none() {
+        if self.batch_bytes >= self.seat.batch_bytes() && self.running.is_none() {
             self.start();
         }
     }
@@ -410,12 +412,13 @@ fn hash(mut hasher: Hasher, batch: Vec<Item>) -> Hashed {
 mod tests {
     use super::*;
     use crate::oci::digest::{Algorithm, Digest};
+    use crate::storage::share::Share;
 
     #[tokio::test]
     async fn a_state_is_the_one_at_its_mark_however_the_batches_fall() {
         let data: Vec<u8> = (0..3_000_000_u32).map(|i| u8::try_from(i % 251).expect("below 251")).collect();
         for piece in [1_000, 70_000, 300_000] {
-            let mut pipe = HashPipe::new(Hasher::new(Algorithm::Sha256));
+            let mut pipe = HashPipe::new(Hasher::new(Algorithm::Sha256), Share::up_to(HASH_BATCH_BYTES_MAX).enter());
             let mut offset = 0;
             for chunk in data.chunks(piece) {
                 pipe.make_room().await.expect("hashing");

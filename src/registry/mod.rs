@@ -10,7 +10,7 @@ mod intake;
 mod manifests;
 mod names;
 mod pulls;
-mod referrers;
+pub mod referrers;
 mod repositories;
 mod retain;
 pub mod retention;
@@ -18,6 +18,7 @@ mod uploads;
 mod usage;
 mod writers;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -31,7 +32,9 @@ use crate::oci::digest::Digest;
 use crate::oci::glob::{ImmutableTags, RepoGlobs};
 use crate::oci::name::Tag;
 use crate::oci::reference::Reference;
+use crate::registry::intake::HASH_BATCH_BYTES_MAX;
 use crate::storage::BlobStore;
+use crate::storage::share::Share;
 
 use collect::Collector;
 use names::SessionNames;
@@ -258,7 +261,16 @@ pub struct Registry {
     pulls: Pulls,
     /// Made when the first one is needed, from a key that the database has.
     session_names: OnceLock<SessionNames>,
+    /// Until when there is room without asking again, in microseconds since 1970.
+    room_until: AtomicI64,
+    hash_batches: Share,
 }
+
+/// How long an answer that there is ample room does.
+const ROOM_BELIEVED: Duration = Duration::from_secs(1);
+
+/// Above what must stay free: more than a disk takes in that time.
+const ROOM_AMPLE: u64 = 4 << 30;
 
 impl Registry {
     /// A registry over a fact store and a byte store.
@@ -270,8 +282,21 @@ impl Registry {
         options: RegistryOptions,
     ) -> Self {
         let (writers, collector, pulls) = (Writers::default(), Collector::default(), Pulls::default());
-        let session_names = OnceLock::new();
-        Self { metadata, storage, clock, entropy, options, writers, collector, pulls, session_names }
+        let (session_names, room_until) = (OnceLock::new(), AtomicI64::new(i64::MIN));
+        let hash_batches = Share::up_to(HASH_BATCH_BYTES_MAX);
+        Self {
+            metadata,
+            storage,
+            clock,
+            entropy,
+            options,
+            writers,
+            collector,
+            pulls,
+            session_names,
+            room_until,
+            hash_batches,
+        }
     }
 
     /// The present moment, as everything here is judged by.
@@ -299,12 +324,23 @@ impl Registry {
     }
 
     /// Refuses to take anything in while the disk has less room than `disk_free_bytes_min`.
+    ///
+    /// Each push comes here several times, and the question is a call on another thread. Where there is ample room, one
+    /// answer does for a second.
     async fn check_room(&self) -> Result<()> {
+        let now = self.clock.now();
+        let believed_until = Timestamp::from_micros(self.room_until.load(Ordering::Relaxed));
+        // A clock that was set back must not make an old answer stand for long.
+        if now < believed_until && now.until(believed_until) <= ROOM_BELIEVED {
+            return Ok(());
+        }
         let min = self.options.limits.disk_free_bytes_min;
         match self.storage.free_bytes().await? {
-            Some(free) if free < min => Err(RegistryError::DiskFull { free, min }),
-            _ => Ok(()),
+            Some(free) if free < min => return Err(RegistryError::DiskFull { free, min }),
+            Some(free) if free - min < ROOM_AMPLE => {}
+            _ => self.room_until.store(now.after(ROOM_BELIEVED).as_micros(), Ordering::Relaxed),
         }
+        Ok(())
     }
 }
 

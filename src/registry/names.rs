@@ -5,8 +5,12 @@
 //! in this repository, to this principal.
 //!
 //! ```text
-//! seconds since 1970 (4 bytes) | random (7 bytes, with version, variant and algorithm) | proof (5 bytes)
+//! seconds since 1970 (4 bytes) | 65,536ths of one (2 bytes) | random (5 bytes, with version, variant and algorithm) |
+//! proof (5 bytes)
 //! ```
+//!
+//! Names that were given one after the other so stand side by side in the index of the database, which writes few pages
+//! for many of them.
 //!
 //! The proof is the beginning of an HMAC-SHA-256 under a key that the database keeps. Whoever found one by trying could
 //! begin a session in a repository to which they may push anyway; it only tells a name that never was from one that is.
@@ -66,7 +70,7 @@ impl SessionNames {
         entropy: &dyn Entropy,
     ) -> UploadId {
         let mut bytes = entropy.bytes16();
-        bytes[..4].copy_from_slice(&seconds(now).to_be_bytes());
+        bytes[..6].copy_from_slice(&parts_of_seconds(now).to_be_bytes()[2..]);
         bytes[8] = match algorithm {
             Algorithm::Sha256 => bytes[8] & !LONG_BIT,
             Algorithm::Sha512 => bytes[8] | LONG_BIT,
@@ -112,6 +116,12 @@ fn seconds(now: Timestamp) -> u32 {
     u32::try_from(now.as_micros() / 1_000_000).unwrap_or(if now.as_micros() < 0 { 0 } else { u32::MAX })
 }
 
+/// The same in 65,536ths; 48 bits.
+fn parts_of_seconds(now: Timestamp) -> u64 {
+    let micros = u64::try_from(now.as_micros() % 1_000_000).unwrap_or_default();
+    (u64::from(seconds(now)) << 16) | ((micros << 16) / 1_000_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +131,18 @@ mod tests {
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn names_stand_in_the_order_in_which_they_were_given() {
+        let (names, here) = (SessionNames::new(&[7; 32]), "a/b".parse().expect("a name"));
+        let holder = Holder { repo: &here, principal: None };
+        let moments = [0, 16, 999_999, 1_000_000, 1_000_000_000_000, 1_795_246_580_999_984, 1_795_246_581_000_000];
+        let given = moments.map(|micros| {
+            let (now, entropy) = (Timestamp::from_micros(micros), SeededEntropy::new(micros.unsigned_abs()));
+            names.give(holder, Algorithm::Sha256, now, &entropy)
+        });
+        assert!(given.is_sorted_by(|one, next| one.as_str() < next.as_str()), "{given:?}");
     }
 
     #[test]

@@ -6,22 +6,38 @@ use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
 use crate::oci::reference::Reference;
 use crate::oci::referrers::{fallback_tag, index_entries};
-use crate::registry::{Page, PageRequest, Registry, Result, page_limit};
+use crate::registry::{PageRequest, Registry, Result, page_limit};
+
+/// A page of descriptors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReferrerPage {
+    /// As JSON, with commas between them.
+    pub descriptors: String,
+    /// Where the list goes on.
+    pub next: Option<String>,
+}
 
 impl Registry {
-    /// Descriptors (JSON) of the manifests whose subject is `subject`, in digest order. Nobody refers to it, or the
-    /// repository is not there: an empty page.
+    /// Descriptors of the manifests whose subject is `subject`, in digest order. Nobody refers to it, or the repository is
+    /// not there: an empty page.
     pub async fn list_referrers(
         &self,
         repo: &RepoName,
         subject: &Digest,
         artifact_type: Option<&str>,
         page: &PageRequest,
-    ) -> Result<Page<String>> {
+    ) -> Result<ReferrerPage> {
         let limits = &self.options.limits;
         let limit = page_limit(page, limits.referrer_page_max);
         if limit == 0 {
-            return Ok(Page { entries: Vec::new(), next: None });
+            return Ok(ReferrerPage::default());
+        }
+        if artifact_type.is_none() && page.last.is_none() {
+            // Nearly always these are all, few, and nobody left a list of his own: then one text says it.
+            let all = self.metadata.referrers_text(repo, subject, &fallback_tag(subject), limit).await?;
+            if let Some(descriptors) = all.filter(|all| all.len() <= limits.referrer_page_bytes_max) {
+                return Ok(ReferrerPage { descriptors, next: None });
+            }
         }
         let after = page.last.as_deref();
         let stored = self.metadata.referrer_list(repo, subject, artifact_type, after, limit + 1).await?;
@@ -40,7 +56,7 @@ impl Registry {
             last = Some(digest);
         }
         let next = if entries.len() < total { last } else { None };
-        Ok(Page { entries, next })
+        Ok(ReferrerPage { descriptors: entries.join(","), next })
     }
 
     /// What stands in the index under the fallback tag of `subject` (distribution-spec, "Referrers Tag Schema"), by digest.

@@ -11,6 +11,7 @@ pub mod memory;
 mod pace;
 pub mod read;
 pub mod s3;
+pub(crate) mod share;
 
 use std::fmt;
 use std::fs::File;

@@ -59,7 +59,7 @@ pub(super) async fn referrers(
     let reply = Reply::new(StatusCode::OK).maybe(LINK, next);
     let reply = reply.maybe(OCI_FILTERS_APPLIED, artifact_type.map(|_| "artifactType"));
     // Clients compare the media type exactly, so no parameter follows it.
-    Ok(reply.bytes(OCI_IMAGE_INDEX, Bytes::from(referrers_index(&listed.entries))))
+    Ok(reply.bytes(OCI_IMAGE_INDEX, Bytes::from(referrers_index(&listed.descriptors))))
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, Failure> {

@@ -44,6 +44,7 @@ macro_rules! decorate {
             referrer_list(
                 repo: &RepoName, subject: &Digest, artifact_type: Option<&str>, after: Option<&str>, limit: u32
             ) -> Vec<ReferrerRecord>;
+            referrers_text(repo: &RepoName, subject: &Digest, unless: &Tag, limit: u32) -> Option<String>;
             manifest_facts(repo: &RepoName, after: Option<&Digest>, limit: u32) -> Vec<ManifestFacts>;
             manifest_retire(retire: &ManifestRetire<'_>) -> ManifestsRetired;
             manifest_pulled(pulls: &[(i64, Timestamp)], stale: Timestamp) -> ();

@@ -49,15 +49,32 @@ pub(super) async fn referrers<C: Conn>(
         // No stored type has one, and Postgres would refuse the parameter.
         return Ok(Vec::new());
     }
-    let values = &[
+    let values = [
         repo.as_str().into(),
         Value::shown(subject),
-        Value::text_option(artifact_type),
         text_after(after).into(),
         limit.into(),
+        Value::text_option(artifact_type),
     ];
-    let rows: Vec<ReferrerRow> = conn.all(&sql::REFERRERS, values).await?;
+    let rows: Vec<ReferrerRow> = match artifact_type {
+        None => conn.all(&sql::REFERRERS, &values[..4]).await?,
+        Some(_) => conn.all(&sql::REFERRERS_OF_TYPE, &values).await?,
+    };
     records(rows)
+}
+
+/// The descriptors of all referrers with commas between them. `None`: there are more than `limit`, or there is the tag.
+pub(super) async fn referrers_text<C: Conn>(
+    conn: &mut C,
+    repo: &RepoName,
+    subject: &Digest,
+    unless: &Tag,
+    limit: u32,
+) -> Result<Option<String>> {
+    let limit = i64::from(limit);
+    let values = &[repo.as_str().into(), Value::shown(subject), unless.as_str().into(), limit.saturating_add(1).into()];
+    let (found, text, tagged): (i64, Option<String>, bool) = conn.one(&sql::REFERRERS_TEXT, values).await?;
+    Ok((found <= limit && !tagged).then(|| text.unwrap_or_default()))
 }
 
 /// A PUT that owns everything it needs.

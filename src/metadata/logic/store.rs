@@ -197,6 +197,18 @@ impl<D: Database> MetadataStore for D {
         })
     }
 
+    async fn referrers_text(
+        &self,
+        repo: &RepoName,
+        subject: &Digest,
+        unless: &Tag,
+        limit: u32,
+    ) -> Result<Option<String>> {
+        work!(self.read, [repo, subject, unless], |conn| {
+            manifests::referrers_text(conn, &repo, &subject, &unless, limit)
+        })
+    }
+
     async fn manifest_facts(&self, repo: &RepoName, after: Option<&Digest>, limit: u32) -> Result<Vec<ManifestFacts>> {
         let after = after.cloned();
         work!(self.read, [repo, after], |conn| retention::page(conn, &repo, after.as_ref(), limit))

@@ -27,11 +27,15 @@ pub(super) async fn list<C: Conn>(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Option<Vec<Tag>>> {
-    let names: Vec<String> = conn.column(&sql::LIST, values![repo.as_str(), text_after(after), limit]).await?;
-    if names.is_empty() && !conn.scalar::<bool>(&HAS_MANIFEST, values![repo.as_str()]).await? {
-        return Ok(None);
-    }
-    names.iter().map(|name| parse("tags", "name", format!("{repo}:{name}"), name)).collect::<Result<_>>().map(Some)
+    let names = conn.scalar::<Option<String>>(&sql::LIST, values![repo.as_str(), text_after(after), limit]).await?;
+    let Some(names) = names else {
+        let known = conn.scalar::<bool>(&HAS_MANIFEST, values![repo.as_str()]).await?;
+        return Ok(known.then(Vec::new));
+    };
+    let tag = |name: &str| parse("tags", "name", repo, name);
+    let mut tags = names.split(',').map(tag).collect::<Result<Vec<Tag>>>()?;
+    tags.sort_unstable();
+    Ok(Some(tags))
 }
 
 /// What these tags point to now, those that exist.

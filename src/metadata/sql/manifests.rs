@@ -73,9 +73,24 @@ super::statements! { "manifests":
 
     /// Referrers in digest order.
     REFERRERS = "SELECT m.digest, m.artifact_type, m.referrer FROM repositories r JOIN manifests m ON m.repo_id = r.id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND m.subject = $2 AND m.referrer IS NOT NULL \
-        AND (CAST($3 AS TEXT) IS NULL OR m.artifact_type = $3) AND m.digest > $4 \
-        ORDER BY m.digest LIMIT $5";
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND m.subject = $2 AND m.referrer IS NOT NULL AND m.digest > $3 \
+        ORDER BY m.digest LIMIT $4";
+
+    /// Those of one type.
+    REFERRERS_OF_TYPE = "SELECT m.digest, m.artifact_type, m.referrer \
+        FROM repositories r JOIN manifests m ON m.repo_id = r.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND m.subject = $2 AND m.artifact_type = $5 \
+        AND m.referrer IS NOT NULL AND m.digest > $3 \
+        ORDER BY m.digest LIMIT $4";
+
+    /// How many referrers there are, up to a limit, their descriptors as one text, and whether there is a tag.
+    REFERRERS_TEXT = concat!("SELECT COUNT(*) AS found, ",
+        either!("group_concat(l.referrer, ',' ORDER BY l.digest)", "string_agg(l.referrer, ',' ORDER BY l.digest)"),
+        " AS descriptors, EXISTS (SELECT 1 FROM repositories r JOIN tags t ON t.repo_id = r.id \
+            WHERE r.path = $1 AND r.deleted_at IS NULL AND t.name = $3) AS tagged \
+        FROM (SELECT m.digest, m.referrer FROM repositories r JOIN manifests m ON m.repo_id = r.id \
+            WHERE r.path = $1 AND r.deleted_at IS NULL AND m.subject = $2 AND m.referrer IS NOT NULL \
+            ORDER BY m.digest LIMIT $4) AS l");
 
     /// It has a tag now.
     MARK_TAGGED = "UPDATE manifests SET untagged_since = NULL WHERE id = $1 AND untagged_since IS NOT NULL";

@@ -49,6 +49,6 @@ super::statements! { "repositories":
     /// Its memberships.
     DELETE_MEMBERSHIPS = "DELETE FROM repo_blobs WHERE repo_id = $1 RETURNING blob_id";
 
-    /// Its sessions.
-    UPLOADS = concat!("SELECT id FROM uploads WHERE repo_id = $1 ORDER BY id", locking!(" FOR UPDATE"));
+    /// Its sessions that are not over.
+    UPLOADS = concat!("SELECT id FROM uploads WHERE repo_id = $1 AND state <> 'committed' ORDER BY id", locking!(" FOR UPDATE"));
 }

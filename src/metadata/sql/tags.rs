@@ -8,9 +8,10 @@ super::statements! { "tags":
     /// Tags of a manifest.
     OF_MANIFEST = "SELECT name FROM tags WHERE manifest_id = $1 AND repo_id = $2 ORDER BY name";
 
-    /// Tags in byte order.
-    LIST = "SELECT t.name FROM repositories r JOIN tags t ON t.repo_id = r.id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND t.name > $2 ORDER BY t.name LIMIT $3";
+    /// Tags as one text, with commas between them, which no tag has. SQLite promises no order here.
+    LIST = concat!("SELECT ", either!("group_concat(l.name, ',')", "string_agg(l.name, ',')"), " AS names \
+        FROM (SELECT t.name FROM repositories r JOIN tags t ON t.repo_id = r.id \
+            WHERE r.path = $1 AND r.deleted_at IS NULL AND t.name > $2 ORDER BY t.name LIMIT $3) AS l");
 
     /// Sets or moves a tag.
     SET = "INSERT INTO tags (repo_id, name, manifest_id, updated_at) VALUES ($1, $2, $3, $4) \

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 /// Bytes of a block: what every disk and file system in use takes at least.
 pub(super) const BLOCK_BYTES: usize = 4096;
 
-/// Buffers that are kept for the next writes; a few more than the threads that write at once on a machine of usual size.
-const SPARE_MAX: usize = 16;
+/// Buffers that are kept for the next writes.
+const SPARE_MAX: usize = 8;
 
 /// Buffers that nobody uses.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());

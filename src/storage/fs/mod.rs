@@ -29,8 +29,9 @@ use futures_util::stream::BoxStream;
 
 use crate::storage::fs::disk::{blocking, create, io_error, lost, make_shards, remove_all, sync_parent};
 use crate::storage::fs::turns::Turns;
-use crate::storage::fs::write::{BatchWriter, UploadFile};
+use crate::storage::fs::write::{BATCH_BYTES_MAX, BatchWriter, UploadFile};
 use crate::storage::pace::Pace;
+use crate::storage::share::Share;
 use crate::storage::{
     AppendError, AppendHint, AppendSource, Appended, BlobRead, BlobStore, DriverState, Key, ObjectInfo, ReadSource,
     StorageError,
@@ -73,6 +74,7 @@ pub struct FsStore {
     strict: bool,
     boot_id: String,
     turns: Turns,
+    batches: Share,
 }
 
 impl FsStore {
@@ -85,7 +87,7 @@ impl FsStore {
         let strict = durability == Durability::Strict;
         blocking(move || {
             make_shards(&root, strict).map_err(|error| store_error(&root, error))?;
-            Ok(Self { root, strict, boot_id, turns: Turns::default() })
+            Ok(Self { root, strict, boot_id, turns: Turns::default(), batches: Share::up_to(BATCH_BYTES_MAX) })
         })
         .await
     }
@@ -195,7 +197,7 @@ impl BlobStore for FsStore {
         source: &mut dyn AppendSource,
     ) -> Result<Appended, AppendError> {
         let file = self.with_upload(key, &state, stored, |file, path| Ok(file.with_blocks(path))).await?;
-        let mut writer = BatchWriter::new(file, stored);
+        let mut writer = BatchWriter::new(file, stored, self.batches.enter());
         writer.push(tail).await?;
         let mut pace = Pace::from(writer.offset());
         while let Some(piece) = source.next(writer.room()).await {

@@ -15,10 +15,11 @@ use tokio::task::JoinHandle;
 use crate::storage::fs::aligned::{Aligned, BLOCK_BYTES};
 use crate::storage::fs::disk::{io_error, joined, lost};
 use crate::storage::fs::turns::Turn;
+use crate::storage::share::Seat;
 use crate::storage::{Key, StorageError};
 
-/// Bytes of a batch. An upload holds two, so a hundred uploads hold 25 MiB.
-const BATCH_BYTES: usize = 128 << 10;
+/// Most bytes of a batch. An upload holds two of them.
+pub(super) const BATCH_BYTES_MAX: usize = 512 << 10;
 
 /// Pieces of a batch: what Linux takes in one call (`UIO_MAXIOV`).
 const BATCH_PIECES: usize = 1024;
@@ -123,6 +124,7 @@ fn cut(pieces: &[Bytes], len: usize) -> (Vec<Bytes>, Vec<Bytes>) {
 #[derive(Debug)]
 pub(super) struct BatchWriter {
     file: Arc<UploadFile>,
+    seat: Seat,
     /// End of the last piece.
     offset: u64,
     batch: Vec<Bytes>,
@@ -132,8 +134,8 @@ pub(super) struct BatchWriter {
 
 impl BatchWriter {
     /// A writer that goes on at byte `offset`.
-    pub(super) fn new(file: UploadFile, offset: u64) -> Self {
-        Self { file: Arc::new(file), offset, batch: Vec::new(), batch_bytes: 0, running: None }
+    pub(super) fn new(file: UploadFile, offset: u64, seat: Seat) -> Self {
+        Self { file: Arc::new(file), seat, offset, batch: Vec::new(), batch_bytes: 0, running: None }
     }
 
     /// End of the last piece.
@@ -143,7 +145,7 @@ impl BatchWriter {
 
     /// Bytes that the batch still takes; more than zero.
     pub(super) fn room(&self) -> usize {
-        BATCH_BYTES.saturating_sub(self.batch_bytes).max(1)
+        self.seat.batch_bytes().saturating_sub(self.batch_bytes).max(1)
     }
 
     /// Takes a piece; waits for the batch before the last one when this fills a batch.
@@ -153,7 +155,7 @@ impl BatchWriter {
         if !piece.is_empty() {
             self.batch.push(piece);
         }
-        if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_PIECES {
+        if self.batch_bytes >= self.seat.batch_bytes() || self.batch.len() >= BATCH_PIECES {
             // A piece of a block waits for the rest of it.
             let piece = usize::try_from(self.offset % BLOCK_BYTES as u64).unwrap_or(0);
             self.flush(piece.min(self.batch_bytes)).await?;

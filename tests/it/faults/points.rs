@@ -15,6 +15,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("metadata.manifest_find", "a pull"),
     ("metadata.tag_list", "a list"),
     ("metadata.referrer_list", "a list"),
+    ("metadata.referrers_text", "a list"),
     ("metadata.deletion_retry", "a store that refuses to remove"),
     ("metadata.upload_tail", "an upload that let go of its buffer"),
     ("metadata.blob_scan", "a check"),

@@ -79,7 +79,7 @@ async fn the_database_of_the_last_version_is_brought_up_to_date_with_everything_
     let subject = "sha256:6a2966d375acd73842d1649a9ccc6bc4e03fad4bd05bb5ebb32b21a39ca080bc".parse().expect("a digest");
     let referrers =
         registry.list_referrers(&name("team/app"), &subject, None, &PageRequest::default()).await.expect("a page");
-    assert_eq!(referrers.entries.len(), 1);
+    assert_eq!(referrers.descriptors.matches("\"digest\"").count(), 1, "{referrers:?}");
     assert_eq!(pull(registry, "team/app", &digest(&large())).await, large());
     assert_eq!(pull(registry, "team/app", &digest(b"a layer from before\n")).await, b"a layer from before\n");
     let gone = registry.open_blob(&name("gone"), &digest(&large())).await;

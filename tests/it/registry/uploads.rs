@@ -228,3 +228,31 @@ async fn sessions_that_ended_make_room_for_others() {
     app.sweep().await;
     app.registry.start_upload(&repo, Algorithm::Sha256).await.expect("there is room again");
 }
+
+/// The answer that there is plenty does for a second, any other one for nothing.
+#[tokio::test]
+async fn a_disk_that_fills_up_is_noticed() {
+    const MIN: u64 = 1 << 30;
+    let store = Arc::new(MemoryStore::new());
+    let app =
+        Fixture::with(Arc::<MemoryStore>::clone(&store), |options| options.limits.disk_free_bytes_min = MIN).await;
+    let repo = repo("a");
+    let push = async |n| {
+        let data = bytes(n, 10);
+        app.registry.push_blob(&repo, &digest(&data), whole(&data)).await
+    };
+    let full = |pushed| matches!(pushed, Err(RegistryError::DiskFull { free, min: MIN }) if free == MIN - 1);
+
+    store.set_free_bytes(Some(MIN));
+    push(1).await.expect("just enough");
+    store.set_free_bytes(Some(MIN - 1));
+    assert!(full(push(2).await), "no answer but plenty is believed");
+
+    store.set_free_bytes(Some(1 << 50));
+    push(3).await.expect("plenty");
+    store.set_free_bytes(Some(MIN - 1));
+    push(4).await.expect("there was plenty at this very moment");
+    app.clock.advance(Duration::from_secs(1));
+    assert!(full(push(5).await));
+    app.read(&repo, &digest(&bytes(4, 10))).await;
+}

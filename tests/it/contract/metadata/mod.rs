@@ -96,6 +96,7 @@ macro_rules! contract {
             referrers: [
                 referrers_come_in_digest_order_and_pages
                 referrers_are_filtered_by_type
+                few_referrers_are_one_text
                 a_referrer_may_come_before_its_subject
                 referrers_of_a_deleted_subject_go_later
                 a_returning_subject_keeps_its_referrers

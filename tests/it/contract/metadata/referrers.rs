@@ -3,7 +3,7 @@
 use bonded::metadata::MetadataStore;
 use bonded::metadata::model::ManifestDeleted;
 
-use super::fixtures::{DAY, Image, delete, digest, has, key, repo, sweep};
+use super::fixtures::{DAY, Image, delete, digest, has, key, repo, sweep, tag};
 
 async fn list(
     store: &dyn MetadataStore,
@@ -43,6 +43,26 @@ pub(super) async fn referrers_are_filtered_by_type(store: &dyn MetadataStore) {
     let sboms = list(store, "s", Some("application/sbom"), None, 10).await;
     assert_eq!(sboms, [digest("sbom").to_string()]);
     assert!(list(store, "s", Some("application/none"), None, 10).await.is_empty());
+}
+
+pub(super) async fn few_referrers_are_one_text(store: &dyn MetadataStore) {
+    let (here, subject) = (repo("r"), digest("s"));
+    let text = async |unless: &str, limit: u32| {
+        store.referrers_text(&here, &subject, &tag(unless), limit).await.expect("a text")
+    };
+    assert_eq!(text("t", 1).await.as_deref(), Some(""), "no repository");
+    let mut all = Vec::new();
+    for name in ["a", "b", "c"] {
+        Image::new(name).subject("s").push(store, "r", 0).await;
+        all.push((digest(name).to_string(), format!(r#"{{"name":"{name}"}}"#)));
+    }
+    Image::new("d").subject("another").tag("t").push(store, "r", 0).await;
+    Image::new("e").subject("s").push(store, "other", 0).await;
+    all.sort();
+    let descriptors: Vec<String> = all.into_iter().map(|(_, descriptor)| descriptor).collect();
+    assert_eq!(text("none", 3).await, Some(descriptors.join(",")));
+    assert_eq!(text("none", 2).await, None, "there are more");
+    assert_eq!(text("t", 3).await, None, "there is the tag");
 }
 
 pub(super) async fn a_referrer_may_come_before_its_subject(store: &dyn MetadataStore) {

@@ -46,7 +46,7 @@ const NEVER: &[(&str, &str)] = &[
          AND (EXISTS (SELECT 1 FROM repo_blobs x WHERE x.repo_id = r.id) \
          OR EXISTS (SELECT 1 FROM manifests x WHERE x.repo_id = r.id) \
          OR EXISTS (SELECT 1 FROM tags x WHERE x.repo_id = r.id) \
-         OR EXISTS (SELECT 1 FROM uploads x WHERE x.repo_id = r.id))",
+         OR EXISTS (SELECT 1 FROM uploads x WHERE x.repo_id = r.id AND x.state <> 'committed'))",
     ),
     (
         "a tagged manifest that counts as untagged",

@@ -4,6 +4,7 @@
 //! - Every write goes through the `writer`; other processes (the command line) take turns by `BEGIN IMMEDIATE`.
 //! - Reads are one statement each, or do not mind a write between two.
 
+mod checkpoints;
 mod conn;
 mod readers;
 mod schema;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metadata::logic::Database;
 use crate::metadata::{MetadataError, Result};
+use checkpoints::Checkpoints;
 use conn::SqliteConn;
 use readers::{Reader, Readers};
 use writer::{Fate, Writer};
@@ -29,12 +31,15 @@ pub use schema::MIGRATIONS;
 /// Page cache of the writer in KiB; SQLite takes negative numbers as KiB.
 const WRITER_CACHE: &str = "-2048";
 
+/// Page cache of the connection that moves pages, which goes around it.
+const CHECKPOINT_CACHE: &str = "-64";
+
 /// Largest write-ahead log that is kept between checkpoints, in bytes.
 const JOURNAL_BYTES_MAX: &str = "67108864";
 
-/// Pages in the write-ahead log (4 KiB each) from which on a COMMIT moves them into the database: eight times SQLite's
-/// own number, since a page that changes often is then moved once for eight times, and nobody waits for it meanwhile.
-const CHECKPOINT_PAGES: &str = "8000";
+/// Pages in the write-ahead log (4 KiB each, 64 MB in all) from which on a COMMIT moves those into the database that are
+/// not there yet, and the log begins anew. Most of the work is done by then, beside the writer.
+const CHECKPOINT_PAGES: &str = "16000";
 
 /// How to open a database.
 #[derive(Clone, Debug)]
@@ -94,7 +99,9 @@ impl SqliteStore {
         ];
         let conn = SqliteConn::open(options, &settings)?;
         let conn = if options.synchronous_full { conn.with_choice() } else { conn };
-        Ok(Self { readers: Readers::new(options), writer: Writer::start(conn, options.write_queue_max) })
+        let checkpoints = Checkpoints::start(SqliteConn::open(options, &[("cache_size", CHECKPOINT_CACHE)])?);
+        let writer = Writer::start(conn, options.write_queue_max, checkpoints);
+        Ok(Self { readers: Readers::new(options), writer })
     }
 
     /// Cancelled when the writing task has died; the process is of no use any more and must end.

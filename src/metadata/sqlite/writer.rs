@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::metadata::sqlite::checkpoints::Checkpoints;
 use crate::metadata::sqlite::conn::SqliteConn;
 use crate::metadata::{MetadataError, Result};
 
@@ -40,10 +41,10 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the task on its connection.
-    pub(super) fn start(conn: SqliteConn, queue_max: usize) -> Self {
+    pub(super) fn start(conn: SqliteConn, queue_max: usize, checkpoints: Checkpoints) -> Self {
         let (queue, calls) = mpsc::channel(queue_max.max(1));
         let (closing, died, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let work = write_all(conn, calls, closing.clone(), died.clone().drop_guard());
+        let work = write_all(conn, calls, closing.clone(), died.clone().drop_guard(), checkpoints);
         // Nothing in it waits but for calls, so the thread is all it needs.
         let runtime = Handle::current();
         tasks.spawn_blocking(move || runtime.block_on(work));
@@ -87,6 +88,7 @@ async fn write_all(
     mut calls: mpsc::Receiver<Box<dyn Call>>,
     closing: CancellationToken,
     alive: DropGuard,
+    mut checkpoints: Checkpoints,
 ) {
     // One that was taken off the queue for another kind of transaction.
     let mut held_over = None;
@@ -101,7 +103,10 @@ async fn write_all(
         };
         let Some(first) = next else { break };
         match write_group(&mut conn, first, &mut calls).await {
-            Ok(next) => held_over = next,
+            Ok(next) => {
+                held_over = next;
+                checkpoints.count();
+            }
             Err(error) => {
                 tracing::error!(%error, "the database's writing task ends");
                 return;
@@ -109,6 +114,7 @@ async fn write_all(
         }
     }
     alive.disarm();
+    checkpoints.close();
     if let Err(error) = conn.command("PRAGMA wal_checkpoint(TRUNCATE)") {
         tracing::warn!(%error, "the write-ahead log stays; the next start reads it");
     }
@@ -271,7 +277,7 @@ mod tests {
         let conn = SqliteConn::in_memory();
         conn.command("PRAGMA foreign_keys = ON").expect("a setting");
         conn.command("CREATE TABLE numbers (n INTEGER PRIMARY KEY)").expect("a table");
-        Writer::start(conn.with_choice(), queue_max)
+        Writer::start(conn.with_choice(), queue_max, Checkpoints::start(SqliteConn::in_memory()))
     }
 
     async fn insert(writer: &Writer, n: i64) -> Result<()> {

@@ -57,6 +57,25 @@ pub(crate) trait Conn: Send {
         async move { Self::record(rows.await?.into_iter().next().ok_or(sqlx::Error::RowNotFound)?) }
     }
 
+    /// Runs a statement that only reads, and gives every row. A connection may give them again until somebody commits.
+    fn rows_again<'c>(
+        &'c mut self,
+        statement: &Statement,
+        values: &[Value<'_>],
+    ) -> BoxFuture<'c, Result<Vec<Self::Row>>> {
+        self.rows(statement, values)
+    }
+
+    /// [`one`](Self::one) by way of [`rows_again`](Self::rows_again).
+    fn one_again<R: Record>(
+        &mut self,
+        statement: &Statement,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<R>> + Send {
+        let rows = self.rows_again(statement, values);
+        async move { Self::record(rows.await?.into_iter().next().ok_or(sqlx::Error::RowNotFound)?) }
+    }
+
     /// The column of every row that a statement of one column gives.
     fn column<T>(&mut self, statement: &Statement, values: &[Value<'_>]) -> impl Future<Output = Result<Vec<T>>> + Send
     where

@@ -73,7 +73,7 @@ pub(super) async fn referrers_text<C: Conn>(
 ) -> Result<Option<String>> {
     let limit = i64::from(limit);
     let values = &[repo.as_str().into(), Value::shown(subject), unless.as_str().into(), limit.saturating_add(1).into()];
-    let (found, text, tagged): (i64, Option<String>, bool) = conn.one(&sql::REFERRERS_TEXT, values).await?;
+    let (found, text, tagged): (i64, Option<String>, bool) = conn.one_again(&sql::REFERRERS_TEXT, values).await?;
     Ok((found <= limit && !tagged).then(|| text.unwrap_or_default()))
 }
 

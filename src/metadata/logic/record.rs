@@ -12,13 +12,23 @@ use sqlx::postgres::PgRow;
 use crate::metadata::{MetadataError, Result};
 
 /// A row of SQLite.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SqliteRow {
     pub(crate) names: Arc<[String]>,
     pub(crate) values: Vec<SqliteValue>,
 }
 
 impl SqliteRow {
+    /// Bytes that its texts and blobs take.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = |value: &SqliteValue| match value {
+            SqliteValue::Text(text) => text.len(),
+            SqliteValue::Blob(blob) => blob.len(),
+            SqliteValue::Null | SqliteValue::Integer(_) | SqliteValue::Real(_) => 0,
+        };
+        self.values.iter().map(bytes).sum()
+    }
+
     /// Takes the value of a column out.
     pub(crate) fn take<T: FromValue>(&mut self, name: &str) -> Result<T> {
         let place = self.names.iter().position(|known| known == name);

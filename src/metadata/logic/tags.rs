@@ -27,7 +27,8 @@ pub(super) async fn list<C: Conn>(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Option<Vec<Tag>>> {
-    let names = conn.scalar::<Option<String>>(&sql::LIST, values![repo.as_str(), text_after(after), limit]).await?;
+    let values = values![repo.as_str(), text_after(after), limit];
+    let (names,): (Option<String>,) = conn.one_again(&sql::LIST, values).await?;
     let Some(names) = names else {
         let known = conn.scalar::<bool>(&HAS_MANIFEST, values![repo.as_str()]).await?;
         return Ok(known.then(Vec::new));

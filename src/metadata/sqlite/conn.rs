@@ -17,6 +17,7 @@ use crate::metadata::logic::{Conn, Record, SqliteRow, Value};
 use crate::metadata::rows::json;
 use crate::metadata::sql::Statement;
 use crate::metadata::sqlite::SqliteOptions;
+use crate::metadata::sqlite::kept::Kept;
 
 /// Prepared statements that a connection keeps: all there are.
 const STATEMENTS_CACHED: usize = 256;
@@ -29,6 +30,8 @@ pub(crate) struct SqliteConn {
     names: HashMap<&'static str, Arc<[String]>>,
     /// Whether a COMMIT waits for the disk; `None`: that was decided once for all.
     synchronous: Option<bool>,
+    /// Rows that it may give again; `None`: it keeps none.
+    kept: Option<Kept>,
 }
 
 impl SqliteConn {
@@ -46,12 +49,18 @@ impl SqliteConn {
 
     fn of(conn: Connection) -> Self {
         conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-        Self { conn, names: HashMap::new(), synchronous: None }
+        Self { conn, names: HashMap::new(), synchronous: None, kept: None }
     }
 
     /// Runs a statement that has no parameters and gives nothing worth reading.
     pub(super) fn command(&self, sql: &'static str) -> rusqlite::Result<()> {
         drain(self.conn.prepare_cached(sql)?.raw_query())
+    }
+
+    /// From now on it keeps rows that are asked for again. It must not write: it would not notice that.
+    pub(super) fn with_memory(mut self) -> Self {
+        self.kept = Some(Kept::default());
+        self
     }
 
     /// From now on [`wait_for_disk`](Self::wait_for_disk) decides for each transaction.
@@ -96,6 +105,22 @@ impl SqliteConn {
         Ok(found)
     }
 
+    fn query_again(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<SqliteRow>> {
+        let question = (sql, format!("{values:?}"));
+        if let Some(kept) = &mut self.kept {
+            // Asked before the rows are read: what somebody commits in between makes them look older than they are.
+            let version = self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+            if let Some(rows) = kept.find(version, &question) {
+                return Ok(rows);
+            }
+        }
+        let rows = self.query(sql, values)?;
+        if let Some(kept) = &mut self.kept {
+            kept.keep(question, &rows);
+        }
+        Ok(rows)
+    }
+
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
         let mut statement = self.conn.prepare_cached(sql)?;
         bind(&mut statement, values)?;
@@ -119,6 +144,14 @@ impl Conn for SqliteConn {
     fn rows<'c>(&'c mut self, statement: &Statement, values: &[Value<'_>]) -> BoxFuture<'c, Result<Vec<SqliteRow>>> {
         let rows = if statement.sqlite.is_empty() { Ok(Vec::new()) } else { self.query(statement.sqlite, values) };
         Box::pin(ready(rows))
+    }
+
+    fn rows_again<'c>(
+        &'c mut self,
+        statement: &Statement,
+        values: &[Value<'_>],
+    ) -> BoxFuture<'c, Result<Vec<SqliteRow>>> {
+        Box::pin(ready(self.query_again(statement.sqlite, values)))
     }
 
     fn run<'c>(&'c mut self, statement: &Statement, values: &[Value<'_>]) -> BoxFuture<'c, Result<u64>> {

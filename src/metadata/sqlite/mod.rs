@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod conn;
+mod kept;
 mod readers;
 mod schema;
 mod writer;

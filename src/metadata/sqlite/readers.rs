@@ -49,7 +49,7 @@ impl Readers {
         let idle = self.idle().pop();
         let conn = match idle {
             Some(conn) => conn,
-            None => SqliteConn::open(&self.0.options, &[("cache_size", CACHE), ("query_only", "ON")])?,
+            None => SqliteConn::open(&self.0.options, &[("cache_size", CACHE), ("query_only", "ON")])?.with_memory(),
         };
         Ok(Reader { conn: Some(conn), readers: self.clone(), _permit: permit })
     }

@@ -88,6 +88,7 @@ macro_rules! contract {
                 tags_come_in_byte_order_and_pages
                 tags_of_a_repository_without_manifests_are_unknown
                 a_page_may_start_after_any_text
+                lists_say_what_was_committed_last
                 a_tag_moves
                 an_immutable_tag_stays
                 deleting_a_tag_leaves_the_manifest

@@ -6,7 +6,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
-use super::fixtures::{Image, delete, digest, find, has, push_blob, sweep};
+use super::fixtures::{Image, delete, digest, find, has, push_blob, repo, sweep};
 
 struct Opened {
     _folder: TempDir,
@@ -61,6 +61,22 @@ async fn a_second_process_reads_and_writes_beside_the_server() {
     }
     command.close().await;
     push_blob(&server, "r", "afterwards", 0).await;
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_list_shows_what_another_process_committed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = SqliteOptions::new(folder.path().join("bonded.db"));
+    let server = SqliteStore::open(&options).await.expect("a store");
+    let command = SqliteStore::open(&SqliteOptions { create: false, ..options }).await.expect("a store");
+    for n in 1..5 {
+        Image::new(&format!("m{n}")).tag(&format!("t{n}")).push(&command, "r", 0).await;
+        for _ in 0..2 {
+            assert_eq!(server.tag_list(&repo("r"), None, 9).await.expect("a list").expect("tags").len(), n);
+        }
+    }
+    command.close().await;
     server.close().await;
 }
 

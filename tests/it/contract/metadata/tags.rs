@@ -92,3 +92,28 @@ pub(super) async fn a_page_may_start_after_any_text(store: &dyn MetadataStore) {
         assert_eq!(referrers.expect("a list").len(), found, "{artifact_type:?}");
     }
 }
+
+/// Each list is asked for twice, so that one that was remembered would be given.
+pub(super) async fn lists_say_what_was_committed_last(store: &dyn MetadataStore) {
+    let subject = digest("first");
+    let here = repo("r");
+    let both = async || {
+        let referrers = store.referrers_text(&here, &subject, &tag("none"), 9).await.expect("a text");
+        (list(store, "r", None, 9).await, referrers)
+    };
+    let check = async |tags: Option<&[&str]>, referrers: &str| {
+        let tags = tags.map(|tags| tags.iter().map(ToString::to_string).collect());
+        for _ in 0..2 {
+            assert_eq!(both().await, (tags.clone(), Some(referrers.to_owned())));
+        }
+    };
+    check(None, "").await;
+    Image::new("first").tag("a").push(store, "r", 0).await;
+    check(Some(&["a"]), "").await;
+    Image::new("second").subject("first").tag("b").push(store, "r", 0).await;
+    check(Some(&["a", "b"]), r#"{"name":"second"}"#).await;
+    assert!(matches!(delete_tag(store, "r", "a", &[]).await, TagDeleted::Deleted));
+    check(Some(&["b"]), r#"{"name":"second"}"#).await;
+    delete(store, "r", "second", 0).await;
+    check(Some(&[]), "").await;
+}

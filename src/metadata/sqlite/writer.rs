@@ -1,8 +1,8 @@
 //! The one task that writes.
 //!
 //! - It owns one connection and a thread, since a COMMIT waits for the disk. Calls come over a bounded queue; those that wait are made one transaction.
-//! - Each call but the first is a savepoint of its own: a call that fails leaves nothing and does not touch the others.
-//!   When the first one fails, there is nothing yet to be kept from it.
+//! - A call that fails leaves nothing and does not touch the others: when one of a transaction fails, each of them gets one
+//!   of its own. That is rare, while a savepoint for each would make SQLite keep a copy of every page that it changes.
 //! - A call is answered after COMMIT, and runs to its end whether or not somebody still waits for the answer.
 //! - A call says whether its effect may be lost when the power goes; a transaction of nothing else does not wait for the
 //!   disk. The next one that does takes everything before it along.
@@ -59,10 +59,10 @@ impl Writer {
     pub(super) async fn call<T, F>(&self, fate: Fate, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + 'static,
+        F: for<'c> Fn(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let call = Box::new(Waiting { fate, work: Some(Box::new(work)), result: None, reply });
+        let call = Box::new(Waiting { fate, work: Box::new(work), result: None, reply });
         self.queue.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => unavailable("too many writes wait"),
             mpsc::error::TrySendError::Closed(_) => unavailable("it does not take writes any more"),
@@ -132,59 +132,71 @@ async fn write_group(
     calls: &mut mpsc::Receiver<Box<dyn Call>>,
 ) -> Result<Option<Box<dyn Call>>> {
     let fate = first.fate();
-    if let Err(error) = conn.wait_for_disk(fate == Fate::Kept).and_then(|()| conn.command("BEGIN IMMEDIATE")) {
-        let failure = Failure::of(&error.into());
-        first.answer(Some(&failure));
-        return if failure.passing { Ok(None) } else { Err(failure.to_error()) };
+    if let Err(failure) = begin(conn, fate) {
+        return refuse(first, &failure).map(|()| None);
     }
-    let mut first = first;
-    if first.run(conn).await.is_err() {
-        return abandon(conn, vec![first], None).map(|()| None);
-    }
-    let mut group = vec![first];
-    let (mut next, mut held_over) = (calls.try_recv().ok(), None);
+    let (mut group, mut next, mut held_over) = (Vec::new(), Some(first), None);
     while let Some(mut call) = next {
         if fate == Fate::MayBeLost && call.fate() == Fate::Kept {
             held_over = Some(call);
             break;
         }
-        let ran = run_saved(conn, call.as_mut()).await;
+        let ran = call.run(conn).await;
         group.push(call);
-        if let Err(failure) = ran {
-            return abandon(conn, group, Some(&failure)).map(|()| None);
+        if ran.is_err() {
+            return write_apart(conn, group).await.map(|()| None);
         }
         next = if group.len() < GROUP_CALLS_MAX { calls.try_recv().ok() } else { None };
     }
-    if let Err(error) = conn.command("COMMIT") {
-        return abandon(conn, group, Some(&Failure::of(&error.into()))).map(|()| held_over);
+    let committed = conn.command("COMMIT").map_err(|error| Failure::of(&error.into()));
+    if committed.is_err() {
+        roll_back(conn)?;
     }
     for call in group {
-        call.answer(None);
+        call.answer(committed.as_ref().err());
     }
     Ok(held_over)
 }
 
-/// One call in its savepoint. An error means that the transaction is lost, not that the call failed.
-async fn run_saved(conn: &mut SqliteConn, call: &mut dyn Call) -> std::result::Result<(), Failure> {
-    let lost = |error: rusqlite::Error| Failure::of(&error.into());
-    conn.command("SAVEPOINT one_call").map_err(lost)?;
-    if let Err(failure) = call.run(conn).await {
-        // SQLite ends the whole transaction by itself on some errors (a full disk); then there is no savepoint left,
-        // and what ended it is the reason for everybody in it.
-        conn.command("ROLLBACK TO one_call").map_err(|_| failure)?;
+/// Begins anew after one call of a transaction failed: each in a transaction of its own.
+async fn write_apart(conn: &mut SqliteConn, group: Vec<Box<dyn Call>>) -> Result<()> {
+    roll_back(conn)?;
+    let alone = group.len() == 1;
+    for mut call in group {
+        if alone {
+            // It is the one that failed.
+            call.answer(None);
+            continue;
+        }
+        if let Err(failure) = begin(conn, call.fate()) {
+            refuse(call, &failure)?;
+            continue;
+        }
+        let ran = call.run(conn).await;
+        let written = ran.and_then(|()| conn.command("COMMIT").map_err(|error| Failure::of(&error.into())));
+        if written.is_err() {
+            roll_back(conn)?;
+        }
+        call.answer(written.as_ref().err());
     }
-    conn.command("RELEASE one_call").map_err(lost)?;
     Ok(())
 }
 
-/// Ends a transaction that cannot be committed and tells everybody in it; without a `failure`, what each knows itself.
-fn abandon(conn: &SqliteConn, group: Vec<Box<dyn Call>>, failure: Option<&Failure>) -> Result<()> {
-    let rolled_back = conn.command("ROLLBACK");
-    for call in group {
-        call.answer(failure);
-    }
-    match rolled_back {
-        // A database error here says that there is no transaction any more, which is what was wanted.
+fn begin(conn: &mut SqliteConn, fate: Fate) -> std::result::Result<(), Failure> {
+    let begun = conn.wait_for_disk(fate == Fate::Kept).and_then(|()| conn.command("BEGIN IMMEDIATE"));
+    begun.map_err(|error| Failure::of(&error.into()))
+}
+
+/// Answers a call for which no transaction could begin. An error means that none ever will.
+fn refuse(call: Box<dyn Call>, failure: &Failure) -> Result<()> {
+    call.answer(Some(failure));
+    if failure.passing { Ok(()) } else { Err(failure.to_error()) }
+}
+
+fn roll_back(conn: &SqliteConn) -> Result<()> {
+    match conn.command("ROLLBACK") {
+        // SQLite ends the whole transaction by itself on some errors (a full disk). That there is none any more is what
+        // was wanted.
         Ok(()) | Err(rusqlite::Error::SqliteFailure(..)) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -224,18 +236,18 @@ trait Call: Send {
     /// What may become of it.
     fn fate(&self) -> Fate;
 
-    /// Does the work and keeps its result; an error means that it must leave nothing.
+    /// Does the work, perhaps once more, and keeps its result; an error means that it must leave nothing.
     fn run<'c>(&'c mut self, conn: &'c mut SqliteConn) -> BoxFuture<'c, std::result::Result<(), Failure>>;
 
     /// Tells whoever waits: the kept result, or that the group failed.
     fn answer(self: Box<Self>, failure: Option<&Failure>);
 }
 
-type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send>;
+type Work<T> = Box<dyn for<'c> Fn(&'c mut SqliteConn) -> BoxFuture<'c, Result<T>> + Send + Sync>;
 
 struct Waiting<T> {
     fate: Fate,
-    work: Option<Work<T>>,
+    work: Work<T>,
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
@@ -247,8 +259,7 @@ impl<T: Send> Call for Waiting<T> {
 
     fn run<'c>(&'c mut self, conn: &'c mut SqliteConn) -> BoxFuture<'c, std::result::Result<(), Failure>> {
         Box::pin(async move {
-            let Some(work) = self.work.take() else { return Ok(()) };
-            let result = self.result.insert(work(conn).await);
+            let result = self.result.insert((self.work)(conn).await);
             result.as_ref().map(drop).map_err(Failure::of)
         })
     }
@@ -297,13 +308,15 @@ mod tests {
     async fn behind_a_call<T>(writer: &Writer, fate: Fate, calls: impl Future<Output = T>) -> T {
         let (entered, inside) = oneshot::channel();
         let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let once = std::sync::Mutex::new(Some((entered, held)));
         let first = writer.call(fate, move |_| {
-            Box::pin(async move {
+            // It may be run again when another one of its transaction fails.
+            if let Some((entered, held)) = once.lock().expect("nobody panics").take() {
                 entered.send(()).expect("the test waits");
                 // Blocks the task's thread until the other end is dropped.
                 held.recv().expect_err("nothing is sent");
-                Ok(())
-            })
+            }
+            Box::pin(std::future::ready(Ok(())))
         });
         let others = async {
             inside.await.expect("the call is run");
@@ -315,7 +328,8 @@ mod tests {
     #[tokio::test]
     async fn a_failed_call_does_not_touch_its_neighbours() {
         let writer = writer(16);
-        let (one, again, two) = tokio::join!(insert(&writer, 1), insert(&writer, 1), insert(&writer, 2));
+        let all = async { tokio::join!(insert(&writer, 1), insert(&writer, 1), insert(&writer, 2)) };
+        let (one, again, two) = behind_a_call(&writer, Fate::Kept, all).await;
         assert!(one.is_ok() && two.is_ok());
         assert!(matches!(again, Err(MetadataError::Driver(_))), "{again:?}");
         assert_eq!(numbers(&writer).await, [1, 2]);

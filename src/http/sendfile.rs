@@ -35,8 +35,12 @@ const COLD_PIECE_BYTES: usize = 1 << 20;
 const START_STEP_BYTES: usize = 64;
 const START_BYTES_MAX: usize = 64 << 10;
 
-/// Distance in bytes between the places where a file is asked whether it is in the page cache.
-const PROBE_BYTES: usize = 128 << 10;
+/// Distance in bytes between the places where a file is asked whether it is in the page cache. What was read once was read
+/// ahead in larger steps.
+const PROBE_BYTES: usize = 512 << 10;
+
+/// Bytes read in one call into the page cache.
+const WARM_BYTES: usize = 128 << 10;
 
 /// What placeholders are slices of. The kernel gives it no pages as long as nobody touches it.
 static PLACEHOLDER: LazyLock<Bytes> = LazyLock::new(|| vec![0; PIECE_BYTES + START_BYTES_MAX].into());
@@ -204,7 +208,7 @@ fn is_cached(file: &File, piece: &Range<u64>) -> bool {
 
 /// Reads a piece into the page cache. Blocks.
 fn warm(file: &File, piece: Range<u64>) -> io::Result<()> {
-    let mut scratch = vec![0; PROBE_BYTES];
+    let mut scratch = vec![0; WARM_BYTES];
     let mut at = piece.start;
     while at < piece.end {
         let len = scratch.len().min(usize::try_from(piece.end - at).unwrap_or(usize::MAX));

@@ -58,6 +58,7 @@ struct Plan {
     calls: HashMap<Operation, u64>,
     planned: Vec<Planned>,
     random: Option<Random>,
+    free_bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -98,6 +99,11 @@ impl Faulty {
     /// Which calls fail follows from `seed` and the order of calls.
     pub fn fail_randomly(&self, seed: u64, rate: u8) {
         self.plan().random = (rate > 0).then(|| Random { entropy: SeededEntropy::new(seed), rate });
+    }
+
+    /// Says from now on that so many bytes are free; `None`: what the store says.
+    pub fn set_free_bytes(&self, free: Option<u64>) {
+        self.plan().free_bytes = free;
     }
 
     /// How often an operation was called.
@@ -323,7 +329,8 @@ impl BlobStore for Faulty {
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
-        self.run(Operation::FreeBytes, self.inner.free_bytes()).await
+        let free = self.run(Operation::FreeBytes, self.inner.free_bytes()).await?;
+        Ok(self.plan().free_bytes.or(free))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bonded::oci::digest::{Algorithm, Digest};
 use bonded::registry::{ChunkRange, RegistryError};
+use bonded::storage::layers::Faulty;
 use bonded::storage::memory::MemoryStore;
 use bytes::Bytes;
 
@@ -233,9 +234,8 @@ async fn sessions_that_ended_make_room_for_others() {
 #[tokio::test]
 async fn a_disk_that_fills_up_is_noticed() {
     const MIN: u64 = 1 << 30;
-    let store = Arc::new(MemoryStore::new());
-    let app =
-        Fixture::with(Arc::<MemoryStore>::clone(&store), |options| options.limits.disk_free_bytes_min = MIN).await;
+    let store = Arc::new(Faulty::new(Arc::new(MemoryStore::new())));
+    let app = Fixture::with(Arc::<Faulty>::clone(&store), |options| options.limits.disk_free_bytes_min = MIN).await;
     let repo = repo("a");
     let push = async |n| {
         let data = bytes(n, 10);

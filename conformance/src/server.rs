@@ -73,10 +73,10 @@ impl Server {
         self.folder.path().join(DATA)
     }
 
-    /// The folder in which the bytes of blobs end up: the data folder, or the bucket.
+    /// The folder in which the bytes of blobs end up, and nothing of the database, whose log grows with each commit.
     pub(crate) fn bytes_folder(&self) -> PathBuf {
         match &self.stores {
-            Stores::Folder => self.data(),
+            Stores::Folder => self.data().join("blobs"),
             Stores::Shared(stores) => stores.bucket_folder(),
         }
     }

@@ -66,16 +66,21 @@ async fn read_head(
             return Extent::Long;
         }
     }
-    let mut pieces = head.iter().flatten();
-    match (pieces.next(), pieces.next()) {
-        (None, _) => Extent::Whole(Bytes::new()),
-        (Some(only), None) => Extent::Whole(only.clone()),
-        _ => {
-            let mut whole = BytesMut::new();
-            head.iter().flatten().for_each(|piece| whole.extend_from_slice(piece));
-            Extent::Whole(whole.freeze())
-        }
+    let pieces: Vec<Bytes> = head.iter().flatten().cloned().collect();
+    Extent::Whole(concat(&Bytes::new(), &pieces))
+}
+
+/// A tail and the pieces behind it as one; a single piece is not copied.
+pub(super) fn concat(tail: &Bytes, pieces: &[Bytes]) -> Bytes {
+    if let (true, [only]) = (tail.is_empty(), pieces) {
+        return only.clone();
     }
+    let mut all = BytesMut::with_capacity(tail.len() + pieces.iter().map(Bytes::len).sum::<usize>());
+    all.extend_from_slice(tail);
+    for piece in pieces {
+        all.extend_from_slice(piece);
+    }
+    all.freeze()
 }
 
 #[cfg(test)]

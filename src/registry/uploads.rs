@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::metadata::model::{
@@ -15,7 +15,7 @@ use crate::metadata::model::{
 use crate::oci::digest::{Algorithm, Digest, Hasher};
 use crate::oci::name::RepoName;
 use crate::registry::error::RETRY_AFTER;
-use crate::registry::head::{Extent, OpenedBody};
+use crate::registry::head::{Extent, OpenedBody, concat};
 use crate::registry::intake::{Intake, Progress};
 use crate::registry::names::{Holder, SessionNames};
 use crate::registry::writers::Turn;
@@ -51,6 +51,16 @@ impl Session {
     /// The fencing number, as the storage driver wants it.
     fn writer(&self) -> u64 {
         u64::try_from(self.hold.epoch).unwrap_or(0)
+    }
+
+    /// Does some work until a newer writer of this process wants the session. That one must not wait for a store that is
+    /// slow to answer a client who may have gone long ago: while a body is not read to its end, nobody notices that.
+    async fn unless_fenced<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.turn.stop().cancelled() => Err(RegistryError::UploadRange { received: self.record.received }),
+        }
     }
 }
 
@@ -152,7 +162,7 @@ impl Registry {
         }
         let hint = AppendHint { remaining: declared, closing: false, writer: session.writer() };
         let mut intake = self.intake(&session, Progress::Kept, body);
-        let stored = self.store_unless_fenced(&session, hint, None, &mut intake).await;
+        let stored = session.unless_fenced(self.store_body(&session, hint, None, &mut intake)).await;
         if intake.is_fenced() {
             return Err(RegistryError::UploadRange { received: start });
         }
@@ -226,7 +236,7 @@ impl Registry {
         let start = session.record.received;
         let hint = AppendHint { remaining: declared, closing: true, writer: session.writer() };
         let mut intake = self.intake(&session, Progress::AllOrNothing, body);
-        let stored = self.store_unless_fenced(&session, hint, Some(digest), &mut intake).await;
+        let stored = session.unless_fenced(self.store_body(&session, hint, Some(digest), &mut intake)).await;
         if intake.is_fenced() {
             return Err(RegistryError::UploadRange { received: start });
         }
@@ -362,25 +372,6 @@ impl Registry {
     fn intake(&self, session: &Session, progress: Progress, body: OpenedBody) -> Intake<'_> {
         let at = (session.record.received, session.hasher.clone());
         Intake::new(self, session.hold.clone(), progress, session.turn.stop().clone(), body, at)
-    }
-
-    /// Brings a body to the store, until a newer writer of this process wants the session. That one must not wait for a
-    /// store that is slow to answer a client who may have gone long ago: while a body is not read to its end, nobody
-    /// notices that.
-    async fn store_unless_fenced(
-        &self,
-        session: &Session,
-        hint: AppendHint,
-        declared: Option<&Digest>,
-        intake: &mut Intake<'_>,
-    ) -> Result<Stored> {
-        tokio::select! {
-            biased;
-            stored = self.store_body(session, hint, declared, intake) => stored,
-            () = session.turn.stop().cancelled() => {
-                Err(RegistryError::UploadRange { received: session.record.received })
-            }
-        }
     }
 
     /// Brings a body to the store. The first few KiB of a session go nowhere yet: a small blob stays in its row.
@@ -559,16 +550,4 @@ fn begin_with(begin: NewUpload, first: Bytes) -> NewUpload {
         hasher.save()
     });
     NewUpload { hash_state: hashed.unwrap_or_default(), tail: first, ..begin }
-}
-
-fn concat(tail: &Bytes, head: &[Bytes]) -> Bytes {
-    if let (true, [only]) = (tail.is_empty(), head) {
-        return only.clone();
-    }
-    let mut all = BytesMut::with_capacity(tail.len() + head.iter().map(Bytes::len).sum::<usize>());
-    all.extend_from_slice(tail);
-    for piece in head {
-        all.extend_from_slice(piece);
-    }
-    all.freeze()
 }

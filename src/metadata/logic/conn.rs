@@ -27,6 +27,11 @@ pub(crate) trait Conn: Send {
     /// Reads a row.
     fn record<R: Record>(row: Self::Row) -> Result<R>;
 
+    /// The one record of what a statement gave; it is an error when there is none.
+    fn sole<R: Record>(rows: Vec<Self::Row>) -> Result<R> {
+        Self::record(rows.into_iter().next().ok_or(sqlx::Error::RowNotFound)?)
+    }
+
     /// Every record that a statement gives.
     fn all<R: Record>(
         &mut self,
@@ -54,7 +59,7 @@ pub(crate) trait Conn: Send {
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<R>> + Send {
         let rows = self.rows(statement, values);
-        async move { Self::record(rows.await?.into_iter().next().ok_or(sqlx::Error::RowNotFound)?) }
+        async move { Self::sole(rows.await?) }
     }
 
     /// Runs a statement that only reads, and gives every row. A connection may give them again until somebody commits.
@@ -73,7 +78,7 @@ pub(crate) trait Conn: Send {
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<R>> + Send {
         let rows = self.rows_again(statement, values);
-        async move { Self::record(rows.await?.into_iter().next().ok_or(sqlx::Error::RowNotFound)?) }
+        async move { Self::sole(rows.await?) }
     }
 
     /// The column of every row that a statement of one column gives.

@@ -95,7 +95,7 @@ impl SqliteStore {
             ("cache_size", WRITER_CACHE),
             ("journal_size_limit", JOURNAL_BYTES_MAX),
             ("wal_autocheckpoint", CHECKPOINT_PAGES),
-            // What a savepoint would put back is a few pages; a file for them would be made and removed each time.
+            // What a statement that fails would put back is a few pages; they need no file.
             ("temp_store", "MEMORY"),
         ];
         let conn = SqliteConn::open(options, &settings)?;

@@ -141,11 +141,16 @@ async fn write_group(
             held_over = Some(call);
             break;
         }
-        let ran = call.run(conn).await;
-        group.push(call);
-        if ran.is_err() {
+        if call.run(conn).await.is_err() {
+            roll_back(conn)?;
+            if group.is_empty() {
+                call.answer(None);
+                return Ok(None);
+            }
+            group.push(call);
             return write_apart(conn, group).await.map(|()| None);
         }
+        group.push(call);
         next = if group.len() < GROUP_CALLS_MAX { calls.try_recv().ok() } else { None };
     }
     let committed = conn.command("COMMIT").map_err(|error| Failure::of(&error.into()));
@@ -160,14 +165,7 @@ async fn write_group(
 
 /// Begins anew after one call of a transaction failed: each in a transaction of its own.
 async fn write_apart(conn: &mut SqliteConn, group: Vec<Box<dyn Call>>) -> Result<()> {
-    roll_back(conn)?;
-    let alone = group.len() == 1;
     for mut call in group {
-        if alone {
-            // It is the one that failed.
-            call.answer(None);
-            continue;
-        }
         if let Err(failure) = begin(conn, call.fate()) {
             refuse(call, &failure)?;
             continue;

@@ -7,23 +7,19 @@ use tokio::sync::oneshot;
 
 use super::*;
 
-/// Blocks the only blocking thread before it gives its one piece, and then gives nothing more.
-struct Blocking {
-    gate: Option<mpsc::Receiver<()>>,
-    hung: Option<oneshot::Sender<()>>,
+/// Where the pieces of an append come from.
+#[async_trait]
+trait Pieces: Send {
+    async fn next(&mut self, limit: usize) -> Option<Bytes>;
 }
 
+/// A source to which nothing else matters than its pieces.
+struct Source<P>(P);
+
 #[async_trait]
-impl AppendSource for Blocking {
+impl<P: Pieces> AppendSource for Source<P> {
     async fn next(&mut self, limit: usize) -> Option<Bytes> {
-        if let Some(gate) = self.gate.take() {
-            tokio::task::spawn_blocking(move || gate.recv());
-            return Some(vec![7; limit].into());
-        }
-        if let Some(hung) = self.hung.take() {
-            hung.send(()).expect("the test waits for it");
-        }
-        std::future::pending().await
+        self.0.next(limit).await
     }
 
     fn mark(&mut self, _offset: u64) {}
@@ -41,6 +37,26 @@ impl AppendSource for Blocking {
     }
 }
 
+/// Blocks the only blocking thread before it gives its one piece, and then gives nothing more.
+struct Blocking {
+    gate: Option<mpsc::Receiver<()>>,
+    hung: Option<oneshot::Sender<()>>,
+}
+
+#[async_trait]
+impl Pieces for Blocking {
+    async fn next(&mut self, limit: usize) -> Option<Bytes> {
+        if let Some(gate) = self.gate.take() {
+            tokio::task::spawn_blocking(move || gate.recv());
+            return Some(vec![7; limit].into());
+        }
+        if let Some(hung) = self.hung.take() {
+            hung.send(()).expect("the test waits for it");
+        }
+        std::future::pending().await
+    }
+}
+
 #[test]
 fn a_write_that_nobody_waits_for_holds_the_turn_until_it_ends() {
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().expect("a runtime");
@@ -54,7 +70,7 @@ fn a_write_that_nobody_waits_for_holds_the_turn_until_it_ends() {
 
         let (open_gate, gate) = mpsc::channel();
         let (hung, has_hung) = oneshot::channel();
-        let mut source = Blocking { gate: Some(gate), hung: Some(hung) };
+        let mut source = Source(Blocking { gate: Some(gate), hung: Some(hung) });
         tokio::select! {
             _ = store.append(&key, state.clone(), 0, Bytes::new(), AppendHint::default(), &mut source) => {}
             result = has_hung => result.expect("the source hangs"),
@@ -75,24 +91,10 @@ struct Odd {
 }
 
 #[async_trait]
-impl AppendSource for Odd {
+impl Pieces for Odd {
     async fn next(&mut self, limit: usize) -> Option<Bytes> {
         let len = self.piece.min(limit).min(self.bytes.len());
         (len > 0).then(|| self.bytes.split_to(len))
-    }
-
-    fn mark(&mut self, _offset: u64) {}
-
-    async fn checkpoint(&mut self, _offset: u64, _state: &DriverState) -> Result<(), AppendError> {
-        Ok(())
-    }
-
-    async fn stage(&mut self, _stored: u64, _state: &DriverState, _tail: Bytes) -> Result<bool, AppendError> {
-        Ok(true)
-    }
-
-    async fn staged(&mut self) -> Result<Bytes, AppendError> {
-        Ok(Bytes::new())
     }
 }
 
@@ -112,7 +114,7 @@ async fn blocks_and_pieces_of_blocks_make_one_file() {
         let (mut state, mut stored) = (store.begin(&key).await.expect("begin"), 0);
         while stored < all.len() as u64 {
             let from = usize::try_from(stored).expect("a small number");
-            let mut source = Odd { bytes: all.slice(from..all.len().min(from + step)), piece };
+            let mut source = Source(Odd { bytes: all.slice(from..all.len().min(from + step)), piece });
             let appended = store.append(&key, state, stored, Bytes::new(), AppendHint::default(), &mut source);
             let appended = appended.await.expect("appended");
             assert_eq!(appended.stored, (from + step).min(all.len()) as u64);

@@ -41,12 +41,18 @@ async fn facts_outlive_the_process() {
     assert!(has(&store, "r", "m").await);
 }
 
-#[tokio::test]
-async fn a_second_process_reads_and_writes_beside_the_server() {
+/// A server's store, and that of a command beside it.
+async fn server_and_command() -> (TempDir, SqliteStore, SqliteStore) {
     let folder = tempfile::tempdir().expect("a folder");
     let options = SqliteOptions::new(folder.path().join("bonded.db"));
     let server = SqliteStore::open(&options).await.expect("a store");
     let command = SqliteStore::open(&SqliteOptions { create: false, ..options }).await.expect("a store");
+    (folder, server, command)
+}
+
+#[tokio::test]
+async fn a_second_process_reads_and_writes_beside_the_server() {
+    let (_folder, server, command) = server_and_command().await;
     let writes = (0..20).map(|n| {
         let (server, command) = (&server, &command);
         async move {
@@ -66,10 +72,7 @@ async fn a_second_process_reads_and_writes_beside_the_server() {
 
 #[tokio::test]
 async fn a_list_shows_what_another_process_committed() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let options = SqliteOptions::new(folder.path().join("bonded.db"));
-    let server = SqliteStore::open(&options).await.expect("a store");
-    let command = SqliteStore::open(&SqliteOptions { create: false, ..options }).await.expect("a store");
+    let (_folder, server, command) = server_and_command().await;
     for n in 1..5 {
         Image::new(&format!("m{n}")).tag(&format!("t{n}")).push(&command, "r", 0).await;
         for _ in 0..2 {

@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// A moment: microseconds since 1970-01-01 UTC, as both databases hold it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -34,6 +37,13 @@ impl Timestamp {
     /// How long before `later` this is; zero when it is not before.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_micros(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
+    }
+
+    /// The date and time in UTC, to the second (RFC 3339); 1970 for what no calendar has.
+    pub fn to_rfc3339(self) -> String {
+        let moment = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1_000_000));
+        let moment = moment.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        moment.format(&Rfc3339).unwrap_or_default()
     }
 
     /// The same moment for the standard library.
@@ -126,5 +136,22 @@ impl Entropy for SeededEntropy {
             half.copy_from_slice(&(word ^ (word >> 31)).to_le_bytes());
         }
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_246_580, "2026-11-21T07:36:20Z"),
+            (i64::MAX / 1_000_000, "1970-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(Timestamp::from_micros(seconds * 1_000_000).to_rfc3339(), text);
+        }
     }
 }

@@ -43,7 +43,9 @@
 //! - [`config`]: file, environment and flags; [`app`]: the parts put together; [`cli`]: the verbs of `bonded`.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Chaos(ChaosArgs),
     /// Measures registries side by side.
     Bench(Box<BenchArgs>),
+    /// Measures what it costs the server to know who asks.
+    Authorized(AuthorizedArgs),
     /// Starts Postgres, an S3 server, nodes and a proxy before them, and keeps them until Ctrl-C.
     Topology(TopologyArgs),
 }
@@ -90,6 +92,26 @@ pub(crate) struct MemoryArgs {
     /// Largest resident memory in MB of the idle server, before the uploads and after them.
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(crate) idle_mb: u64,
+}
+
+/// How much to ask, and what it may cost.
+#[derive(Args, Clone)]
+pub(crate) struct AuthorizedArgs {
+    /// The server binary [default: `bonded` beside this program].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) server: Option<PathBuf>,
+    /// Requests a round.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(crate) requests: u32,
+    /// How many rounds; in each, both servers have their turn.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) rounds: u32,
+    /// Connections at once.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) connections: u32,
+    /// How much more processor time a request may take, in percent.
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    pub(crate) percent_max: f64,
 }
 
 /// What to start.

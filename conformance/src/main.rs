@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => runtime.block_on(runner::run(&args, environment)),
         Some(Command::Chaos(args)) => runtime.block_on(faults::chaos::run(&args, &environment)),
         Some(Command::Bench(args)) => runtime.block_on(bench::run(&args, &environment)),
+        Some(Command::Authorized(args)) => runtime.block_on(bench::authorized::run(&args, &environment)),
         Some(Command::Topology(args)) => runtime.block_on(topology::run(&args, &environment)),
         Some(Command::Memory(args)) => runtime.block_on(faults::memory::measure(&args, &environment)),
     };

@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use conformance::servers::free_port;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Duration, Instant, sleep};
@@ -148,17 +149,28 @@ impl Server {
 
     /// Runs `fsck --rehash` on the stores; fails with its findings.
     pub(crate) async fn fsck(&self) -> Result<()> {
+        self.command(&["fsck", "--rehash"], "").await.map(drop)
+    }
+
+    /// Runs a command of the binary on the stores, with this on its standard input, and gives what it printed; fails with
+    /// all of that when the command does.
+    pub(crate) async fn command(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut command = Command::new(&self.binary);
         for name in &self.hidden {
             command.env_remove(name);
         }
-        command.args(["fsck", "--rehash", "--data", DATA, "--config", CONFIG]).current_dir(self.folder.path());
-        let output = command.output().await?;
+        command.args(arguments).args(["--data", DATA, "--config", CONFIG]).current_dir(self.folder.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).await?;
+        }
+        let output = child.wait_with_output().await?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
         }
         let text = [output.stdout, output.stderr].concat();
-        bail!("fsck --rehash ended with {}: {}", output.status, String::from_utf8_lossy(&text));
+        bail!("{} ended with {}: {}", arguments.join(" "), output.status, String::from_utf8_lossy(&text));
     }
 
     /// Resident memory in kB now and at its highest (`VmRSS` and `VmHWM` of proc(5)).

@@ -5,8 +5,10 @@
 
 mod clock;
 mod faults;
+mod first_admin;
 mod folder;
 mod greeting;
+mod secret;
 mod serve;
 mod stores;
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::{Auth, AuthError};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy, Timestamp};
 use crate::config::Config;
 use crate::http::Metrics;
@@ -80,9 +83,47 @@ pub enum AppError {
     /// The database cannot say whether it is whole.
     #[error("the database does not answer: {}", telemetry::chain(.0))]
     Instance(#[source] MetadataError),
+    /// The secret cannot be read or made.
+    #[error("{path}: the secret cannot be used: {why}")]
+    Secret {
+        /// Its file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The first account cannot be made.
+    #[error("{path}: the password of the first account cannot be used: {why}")]
+    AdminPassword {
+        /// Its file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There are accounts, and no secret under which their tokens could be signed.
+    #[error(
+        "there are accounts, so `auth.secret_file` must name a file of 32 bytes or more, the same on every node; make one \
+         with `openssl rand -base64 48 > secret`"
+    )]
+    SecretMissing,
+    /// Everybody could push from other machines.
+    #[error(
+        "{0} can be reached from other machines, where everybody could push; make an account with `bonded user add NAME \
+         --admin --password-stdin` first, listen on 127.0.0.1, or set `insecure_anonymous = true` if that is what you want"
+    )]
+    Open(SocketAddr),
+    /// The accounts cannot be read.
+    #[error("the accounts cannot be read: {}", telemetry::chain(.0))]
+    Accounts(#[source] AuthError),
     /// The check after an unclean stop failed.
     #[error("the blobs cannot be read again after the unclean stop: {}", telemetry::chain(.0))]
     Recheck(#[source] RegistryError),
+}
+
+impl AppError {
+    /// Whether nothing was ever served here.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Database { source: MetadataError::Absent, .. })
+    }
 }
 
 /// Puts the parts together.
@@ -98,6 +139,7 @@ pub struct AppBuilder {
 pub struct App {
     config: Config,
     registry: Arc<Registry>,
+    auth: Arc<Auth>,
     stores: transfer::Stores,
     metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
@@ -167,12 +209,25 @@ impl AppBuilder {
         let Self { config, clock, entropy } = self;
         let metrics = Arc::new(Metrics::default());
         let opened = Stores::open(&config, migrate, clock).await?.measured(&metrics).with_trap();
-        let Stores { metadata, storage, clock, database_clock, writer_died } = opened;
+        let Stores { metadata, accounts, storage, clock, database_clock, writer_died } = opened;
         let stores = transfer::Stores { metadata, storage, clock };
-        let options = registry_options(&config, entropy.as_ref());
+        let registry_options = registry_options(&config, entropy.as_ref());
         let transfer::Stores { metadata, storage, clock } = stores.clone();
-        let registry = Arc::new(Registry::new(metadata, storage, clock, Arc::clone(&entropy), options));
-        Ok(App { config, registry, stores, metrics, entropy, database_clock, writer_died, folder: None })
+        let options = secret::auth_options(&config, migrate, entropy.as_ref())?;
+        let auth = Auth::open(accounts, Arc::clone(&clock), Arc::clone(&entropy), options).await;
+        let auth = auth.map_err(AppError::Accounts)?;
+        let registry = Arc::new(Registry::new(metadata, storage, clock, Arc::clone(&entropy), registry_options));
+        Ok(App {
+            config,
+            registry,
+            auth: Arc::new(auth),
+            stores,
+            metrics,
+            entropy,
+            database_clock,
+            writer_died,
+            folder: None,
+        })
     }
 }
 
@@ -192,6 +247,11 @@ impl App {
     /// The rules.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// Who may do what.
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
     }
 
     /// The stores below them, for moving everything at once.

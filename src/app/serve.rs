@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +18,16 @@ use tokio_util::task::TaskTracker;
 
 use super::clock::SyncClock;
 use super::{App, AppError, DataFolder, greeting};
-use crate::frontends::{oci, ops};
+use crate::config::{Config, Registration};
+use crate::frontends::api::{self, Api};
+use crate::frontends::oci::{self, Gate};
+use crate::frontends::ops;
 use crate::http::middleware::{Envelope, HostGuard, envelope};
+use crate::http::origin::Origins;
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::TlsReloader;
 use crate::http::{ClockDoubt, Draining, Services};
-use crate::jobs::{self, ReloadTls, Sweep};
+use crate::jobs::{self, ReloadTls, Sweep, WatchAccess};
 
 /// An app that has its sockets.
 #[derive(Debug)]
@@ -54,6 +59,8 @@ impl App {
     /// # Errors
     /// [`AppError::Listen`], [`AppError::Tls`].
     pub async fn bind(self) -> Result<Bound, AppError> {
+        self.make_first_admin().await?;
+        self.check_open()?;
         let tls = match self.config.tls.clone() {
             Some(files) => Some(Arc::new(TlsReloader::open(files.cert, files.key)?)),
             None => None,
@@ -64,6 +71,23 @@ impl App {
             None => None,
         };
         Ok(Bound { app: self, listener, listens, metrics_listener, tls })
+    }
+}
+
+impl App {
+    /// Refuses what would let strangers in, and what could not let anybody in.
+    fn check_open(&self) -> Result<(), AppError> {
+        let Config { listen, insecure_anonymous, .. } = &self.config;
+        if *insecure_anonymous {
+            return Ok(());
+        }
+        if !self.auth.has_accounts() && !listen.ip().to_canonical().is_loopback() {
+            return Err(AppError::Open(*listen));
+        }
+        if self.auth.has_accounts() && !self.auth.has_secret() {
+            return Err(AppError::SecretMissing);
+        }
+        Ok(())
     }
 }
 
@@ -131,10 +155,28 @@ impl Bound {
 
 impl App {
     fn router(&self, services: &Services) -> Router {
-        let registry = Arc::clone(&services.registry);
+        let (registry, gate) = (Arc::clone(&services.registry), self.gate());
+        let api = Api {
+            registry: Arc::clone(&registry),
+            auth: Arc::clone(&self.auth),
+            origins: gate.origins.clone(),
+            registration_open: self.config.registration == Registration::Open,
+        };
+        let jwks = Arc::clone(&self.auth);
         ops::routes(services, self.config.metrics_listen.is_none())
-            .fallback(move |request: Request| oci::handle(Arc::clone(&registry), request))
+            .merge(api::routes(api))
+            .route("/.well-known/jwks.json", get(move || std::future::ready(api::jwks(&jwks))))
+            .fallback(move |request: Request| oci::handle(Arc::clone(&registry), gate.clone(), request))
             .layer(from_fn_with_state(self.envelope(services), envelope))
+    }
+
+    fn gate(&self) -> Gate {
+        let origins = Origins {
+            public_url: self.config.public_url.as_ref().map(|public| Arc::from(public.url.as_str())),
+            tls: self.config.tls.is_some(),
+            trusted_proxies: Arc::from(self.config.trusted_proxies.as_slice()),
+        };
+        Gate { auth: Arc::clone(&self.auth), origins }
     }
 
     fn envelope(&self, services: &Services) -> Envelope {
@@ -142,7 +184,8 @@ impl App {
         Envelope {
             metrics: Arc::clone(&services.metrics),
             entropy: Arc::clone(&self.entropy),
-            guard: (!self.config.insecure_anonymous).then_some(HostGuard { public_host }),
+            guard: (!self.config.insecure_anonymous)
+                .then(|| HostGuard { public_host, auth: Some(Arc::clone(&self.auth)) }),
         }
     }
 
@@ -174,6 +217,7 @@ fn start_jobs(
     tls: Option<&Arc<TlsReloader>>,
 ) {
     jobs::start(workers, ended.clone(), Sweep::new(Arc::clone(&app.registry)));
+    jobs::start(workers, ended.clone(), WatchAccess::new(Arc::clone(&app.auth)));
     if let Some(clock) = &app.database_clock {
         jobs::start(workers, ended.clone(), SyncClock::new(Arc::clone(clock), services.clock_doubt.clone()));
     }

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::http::Metrics;
 use crate::metadata::MetadataStore;
+use crate::metadata::accounts::AccountStore;
 use crate::metadata::postgres::{PostgresClock, PostgresOptions, PostgresStore};
 use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
 use crate::storage::BlobStore;
@@ -22,6 +23,8 @@ use crate::storage::s3::{S3Options, S3Store};
 pub struct Stores {
     /// The facts.
     pub metadata: Arc<dyn MetadataStore>,
+    /// The accounts, in the same database.
+    pub accounts: Arc<dyn AccountStore>,
     /// The bytes.
     pub storage: Arc<dyn BlobStore>,
     /// What leases and expiry go by: the machine's time, or the database's where many nodes share one.
@@ -42,7 +45,9 @@ impl Stores {
             let store = open_sqlite(config, migrate).await?;
             let storage = open_storage(config).await?;
             let writer_died = store.writer_died();
-            return Ok(Self { metadata: Arc::new(store), storage, clock: machine, database_clock: None, writer_died });
+            let store = Arc::new(store);
+            let accounts = Arc::<SqliteStore>::clone(&store);
+            return Ok(Self { metadata: store, accounts, storage, clock: machine, database_clock: None, writer_died });
         };
         let options = PostgresOptions {
             migrate,
@@ -54,7 +59,8 @@ impl Stores {
         let clock = Arc::new(PostgresClock::new(Arc::clone(&store), machine).await.map_err(fault)?);
         let storage = open_storage(config).await?;
         let database_clock = Some(Arc::clone(&clock));
-        Ok(Self { metadata: store, storage, clock, database_clock, writer_died: CancellationToken::new() })
+        let accounts = Arc::<PostgresStore>::clone(&store);
+        Ok(Self { metadata: store, accounts, storage, clock, database_clock, writer_died: CancellationToken::new() })
     }
 
     /// The same stores, with the times of their operations among the metrics.

@@ -8,12 +8,17 @@ mod config;
 mod du;
 mod fsck;
 mod gc;
+mod namespace;
 mod output;
 mod progress;
 mod reference;
 mod repo;
+mod robot;
 mod serve;
 mod store;
+mod team;
+mod token;
+mod user;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -24,7 +29,8 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::app::AppBuilder;
+use crate::app::{App, AppBuilder, AppError};
+use crate::auth::Auth;
 use crate::config::{Config, Loaded, Sources};
 use crate::registry::{Registry, RegistryError};
 use crate::telemetry;
@@ -70,6 +76,23 @@ enum Verb {
     /// Moves everything to other stores, or takes over those of another registry.
     #[command(subcommand)]
     Store(store::StoreVerb),
+    /// Makes, changes and ends accounts of people, beside a running server if there is one.
+    ///
+    /// The first account closes a registry that was open to everybody on this machine.
+    #[command(subcommand)]
+    User(user::UserVerb),
+    /// Makes and ends accounts of machines, which have tokens and no password.
+    #[command(subcommand)]
+    Robot(robot::RobotVerb),
+    /// Makes teams, and says who is in them.
+    #[command(subcommand)]
+    Team(team::TeamVerb),
+    /// Makes namespaces, and says who may do what in them.
+    #[command(subcommand, name = "ns")]
+    Namespace(namespace::NamespaceVerb),
+    /// Makes and ends API tokens.
+    #[command(subcommand)]
+    Token(token::TokenVerb),
     /// Writes the reference pages.
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
@@ -109,6 +132,11 @@ pub fn run() -> ExitCode {
         Verb::Repo(verb) => repo::run(&verb),
         Verb::Backup(verb) => backup::run(&verb),
         Verb::Store(verb) => store::run(&verb),
+        Verb::User(verb) => user::run(verb),
+        Verb::Robot(verb) => robot::run(&verb),
+        Verb::Team(verb) => team::run(&verb),
+        Verb::Namespace(verb) => namespace::run(&verb),
+        Verb::Token(verb) => token::run(&verb),
         Verb::Reference(args) => reference::run(&args),
         #[cfg(feature = "faults")]
         Verb::Points => Ok(points()),
@@ -164,6 +192,37 @@ fn with_registry(
         let app = AppBuilder::new(config).open_beside().await.map_err(Failure::usage)?;
         work(app.registry()).await.map(|()| ExitCode::SUCCESS)
     })
+}
+
+/// Works on the accounts of the configured stores, beside servers that may be running.
+fn with_auth(config: Config, work: impl AsyncFnOnce(&Auth) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(async { work_on_accounts(AppBuilder::new(config).open_beside().await, work).await })
+}
+
+/// The same, and makes the stores where nothing was ever served: a server beyond loopback starts only with an account.
+fn with_first_auth(config: Config, work: impl AsyncFnOnce(&Auth) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(async {
+        let app = match AppBuilder::new(config.clone()).open_beside().await {
+            Err(error) if error.is_absent() => AppBuilder::new(config).open().await,
+            opened => opened,
+        };
+        work_on_accounts(app, work).await
+    })
+}
+
+async fn work_on_accounts(
+    app: Result<App, AppError>,
+    work: impl AsyncFnOnce(&Auth) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let app = app.map_err(Failure::usage)?;
+    let done = work(app.auth()).await;
+    app.close().await;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// An argument that is parsed with a sentence of its own when it is wrong.
+fn parsed<T: std::str::FromStr<Err: Display>>(what: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error| Failure::usage(format!("`{text}` is not {what}: {error}")))
 }
 
 fn failed(error: &RegistryError) -> Failure {

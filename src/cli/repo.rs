@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-use super::{DataArgs, Failure, failed, print, with_registry};
+use super::team::done;
+use super::{DataArgs, Failure, failed, parsed, print, with_auth, with_registry};
 use crate::config::Size;
+use crate::metadata::model::accounts::Actor;
 use crate::oci::name::RepoName;
 use crate::registry::{PageRequest, Purge, Registry, RegistryError};
 
@@ -24,18 +26,44 @@ pub(super) enum RepoVerb {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Lets anybody pull from a repository, whatever its namespace says.
+    Publish(RepoArgs),
+    /// Lets only members of its namespace pull from a repository, whatever the namespace says.
+    Hide(RepoArgs),
+    /// Makes a repository public or private as its namespace is.
+    Inherit(RepoArgs),
+}
+
+/// Which repository.
+#[derive(Debug, Args)]
+pub(super) struct RepoArgs {
+    /// The repository, such as `team/app`.
+    name: String,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 /// Does it.
 pub(super) fn run(verb: &RepoVerb) -> Result<ExitCode, Failure> {
     match verb {
         RepoVerb::Ls { data } => with_registry(data.load()?.config, async |registry| list(registry).await),
+        RepoVerb::Publish(args) => set_public(args, Some(true), "is public"),
+        RepoVerb::Hide(args) => set_public(args, Some(false), "is private"),
+        RepoVerb::Inherit(args) => set_public(args, None, "is public or private as its namespace is"),
         RepoVerb::Rm { name, data } => {
-            let repo: RepoName =
-                name.parse().map_err(|error| Failure::usage(format!("`{name}` is not a repository: {error}")))?;
+            let repo: RepoName = parsed("a repository", name)?;
             with_registry(data.load()?.config, async |registry| remove(registry, &repo).await)
         }
     }
+}
+
+fn set_public(args: &RepoArgs, public: Option<bool>, what: &str) -> Result<ExitCode, Failure> {
+    let repo: RepoName = parsed("a repository", &args.name)?;
+    with_auth(args.data.load()?.config, async |auth| {
+        let set = auth.accounts().repository_public(&repo, public, auth.now(), &Actor::command_line()).await;
+        let known = set.map_err(Failure::failed)?;
+        done(known, &format!("{repo} {what}"), format!("there is no repository `{repo}`"))
+    })
 }
 
 async fn list(registry: &Registry) -> Result<(), Failure> {

@@ -146,6 +146,8 @@ mod tests {
     #[test]
     fn every_key_says_what_it_means_and_what_it_is_by_default() {
         let without_default = [
+            "auth.secret_file",
+            "admin_password_file",
             "database",
             "public_url",
             "metrics_listen",
@@ -185,6 +187,6 @@ mod tests {
     #[test]
     fn every_section_is_described() {
         let names: Vec<String> = sections().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["gc", "limits", "log", "retention", "shutdown", "storage.s3", "tls", "uploads"]);
+        assert_eq!(names, ["auth", "gc", "limits", "log", "retention", "shutdown", "storage.s3", "tls", "uploads"]);
     }
 }

@@ -14,13 +14,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::oci::glob::{ImmutableTags, RepoGlobs};
 use crate::registry::{Limits, RegistryOptions};
 use crate::storage::s3::S3Options;
 
 pub use keys::{Key, Kind, keys, schema, sections};
 pub use load::{Loaded, Origin, Sources};
-pub use settings::{Durability, LogFormat, Settings};
+pub use settings::{Durability, LogFormat, Registration, Settings};
 pub use units::{DatabaseUrl, Size, Span, SpanOrNever, UnitError};
 
 /// What the operator decided, checked.
@@ -40,6 +42,14 @@ pub struct Config {
     pub durability: Durability,
     /// How clients see this registry.
     pub public_url: Option<PublicUrl>,
+    /// Proxies whose forwarded headers count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The file of the one secret.
+    pub secret_file: Option<PathBuf>,
+    /// The file with the password of the first account.
+    pub admin_password_file: Option<PathBuf>,
+    /// Who may make accounts.
+    pub registration: Registration,
     /// Whether everybody may come from anywhere.
     pub insecure_anonymous: bool,
     /// Where to serve metrics and health, when not at `listen`.
@@ -107,7 +117,7 @@ const DEPTH_BOUNDS: (usize, usize) = (16, 127);
 impl Settings {
     /// Gives every value its type.
     fn validate(&self) -> Result<Config, Fault> {
-        let listen = self.listen_address()?;
+        let listen = address("listen", &self.listen)?;
         let metrics_listen = self.metrics_listen.as_deref().map(|text| address("metrics_listen", text)).transpose()?;
         Ok(Config {
             listen,
@@ -117,6 +127,19 @@ impl Settings {
             s3: self.s3()?,
             durability: self.durability,
             public_url: self.public_url.as_deref().map(public_url).transpose()?,
+            trusted_proxies: self.trusted_proxies()?,
+            secret_file: self
+                .auth
+                .secret_file
+                .as_deref()
+                .map(|path| some_path("auth.secret_file", path))
+                .transpose()?,
+            admin_password_file: self
+                .admin_password_file
+                .as_deref()
+                .map(|path| some_path("admin_password_file", path))
+                .transpose()?,
+            registration: self.auth.registration,
             insecure_anonymous: self.insecure_anonymous,
             metrics_listen,
             tls: self.tls()?,
@@ -129,18 +152,14 @@ impl Settings {
         })
     }
 
-    fn listen_address(&self) -> Result<SocketAddr, Fault> {
-        let listen = address("listen", &self.listen)?;
-        if listen.ip().to_canonical().is_loopback() || self.insecure_anonymous {
-            return Ok(listen);
-        }
-        Err(Fault::new(
-            "listen",
-            format!(
-                "{listen} can be reached from other machines, where everybody could push; listen on 127.0.0.1, or set \
-                 `insecure_anonymous = true` if that is what you want"
-            ),
-        ))
+    fn trusted_proxies(&self) -> Result<Vec<IpNet>, Fault> {
+        let network = |text: &String| {
+            let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
+            text.parse().ok().or(address.ok()).ok_or_else(|| {
+                Fault::new("trusted_proxies", format!("`{text}` is not a network such as 10.0.0.0/8, nor an address"))
+            })
+        };
+        self.trusted_proxies.iter().map(network).collect()
     }
 
     fn database(&self) -> Result<Option<DatabaseUrl>, Fault> {

@@ -37,11 +37,19 @@ pub struct Settings {
     pub sparse: Vec<String>,
     /// Tags that cannot be moved or deleted once set: `repo-glob[:tag-glob]`, the tag part `*` when absent.
     pub immutable_tags: Vec<String>,
+    /// Networks of proxies whose `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` count, such as
+    /// `10.0.0.0/8`. From anybody else these headers are not looked at.
+    pub trusted_proxies: Vec<String>,
     /// Lets everybody who reaches `listen` push and pull, wherever they come from.
     pub insecure_anonymous: bool,
+    /// File with the password of the first account, `admin`, which is made at the first start. Once there are accounts it is
+    /// not read.
+    pub admin_password_file: Option<PathBuf>,
     /// Address and port for `/metrics` and `/health`, when they should not be on `listen`. They name no repository and may stand on any
     /// address.
     pub metrics_listen: Option<String>,
+    /// Who may do what, once there are accounts.
+    pub auth: AuthSettings,
     /// HTTPS. Both files are read again when they change.
     pub tls: TlsSettings,
     /// Where the bytes are.
@@ -68,6 +76,28 @@ pub enum Durability {
     Strict,
     /// With the operating system before the answer.
     Relaxed,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthSettings {
+    /// File of the secret (32 bytes or more, the same on every node) that seals the keys which sign tokens. A server on
+    /// loopback with SQLite makes one in the data folder.
+    pub secret_file: Option<PathBuf>,
+    /// Whether anybody may make himself an account at `/api/v1/auth/register`.
+    pub registration: Registration,
+}
+
+/// Who may make accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Only those who may do everything.
+    #[default]
+    Closed,
+    /// Everybody.
+    Open,
 }
 
 /// `[tls]`.
@@ -196,7 +226,10 @@ impl Default for Settings {
             public_url: None,
             sparse: Vec::new(),
             immutable_tags: Vec::new(),
+            trusted_proxies: Vec::new(),
             insecure_anonymous: false,
+            admin_password_file: None,
+            auth: AuthSettings::default(),
             metrics_listen: None,
             tls: TlsSettings::default(),
             storage: StorageSettings::default(),

@@ -1,20 +1,16 @@
-//! What an operator asks: health, metrics, and the deletion of a whole repository.
-//!
-//! Who may call: health and metrics, everybody who reaches the listener. `/api/v1`: everybody too, for as long as the
-//! server has no accounts; such a server listens on loopback unless its operator said otherwise.
+//! What an operator asks: health and metrics. Everybody who reaches the listener may call; they name no repository.
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{delete, get};
+use axum::routing::get;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::http::Services;
-use crate::oci::name::RepoName;
-use crate::registry::{Purge, RegistryError};
+use crate::registry::RegistryError;
 
 /// Media type of [`crate::http::Metrics::render`].
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,10 +21,7 @@ pub fn routes(services: &Services, with_metrics: bool) -> Router {
         .route("/", get(root))
         .route("/health", get(ready))
         .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/api/v1/repositories/{*name}", delete(delete_repository))
-        .route("/api/v1", axum::routing::any(api_unknown))
-        .route("/api/v1/{*path}", axum::routing::any(api_unknown));
+        .route("/health/ready", get(ready));
     let router = if with_metrics { router.route("/metrics", get(metrics)) } else { router };
     router.with_state(services.clone())
 }
@@ -76,30 +69,6 @@ async fn metrics(State(services): State<Services>) -> Response {
         }
         Err(error) => failure(&error),
     }
-}
-
-/// `DELETE /api/v1/repositories/{name}`: 202, as the deletes of the distribution API; `?purge=wait` waits for the bytes.
-async fn delete_repository(
-    State(services): State<Services>,
-    Path(name): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let Ok(repo) = name.parse::<RepoName>() else {
-        return problem(StatusCode::BAD_REQUEST, &format!("`{name}` is not a repository name"));
-    };
-    let purge = match query.as_deref() {
-        None | Some("") => Purge::Later,
-        Some("purge=wait") => Purge::Wait,
-        Some(_) => return problem(StatusCode::BAD_REQUEST, "the only parameter here is purge=wait"),
-    };
-    match services.registry.delete_repository(&repo, purge).await {
-        Ok(()) => answer(StatusCode::ACCEPTED, "application/json", json!({"deleted": repo.as_str()}).to_string()),
-        Err(error) => failure(&error),
-    }
-}
-
-async fn api_unknown() -> Response {
-    problem(StatusCode::NOT_FOUND, "there is no such resource in /api/v1")
 }
 
 fn failure(error: &RegistryError) -> Response {

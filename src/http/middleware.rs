@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::auth::Auth;
 use crate::clock::Entropy;
 use crate::http::metrics::Metrics;
 use crate::oci::error::{Condition, ErrorBody};
@@ -41,7 +42,7 @@ pub struct Envelope {
 /// Wraps a request: identifier, guard, log line, metrics. Use with `axum::middleware::from_fn_with_state`.
 pub async fn envelope(
     axum::extract::State(envelope): axum::extract::State<Envelope>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
@@ -50,6 +51,7 @@ pub async fn envelope(
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let (route, repo) = describe(&method, &uri);
     let span = tracing::info_span!("request", request.id = %id.to_str().unwrap_or_default());
+    request.headers_mut().insert(X_REQUEST_ID, id.clone());
     let allowed = envelope.guard.as_ref().is_none_or(|guard| guard.allows(request.headers(), &uri));
     let mut response = if allowed {
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
@@ -79,10 +81,15 @@ pub async fn envelope(
 pub struct HostGuard {
     /// Host of `public_url`.
     pub public_host: Option<String>,
+    /// The rule ends with the first account.
+    pub auth: Option<Arc<Auth>>,
 }
 
 impl HostGuard {
     fn allows(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        if self.auth.as_ref().is_some_and(|auth| auth.has_accounts()) {
+            return true;
+        }
         let from_header = headers.get(HOST).and_then(|value| value.to_str().ok());
         let Some(authority) = uri.authority().map(http::uri::Authority::as_str).or(from_header) else { return false };
         // Neither a second Host nor user information has a place here (RFC 9112 section 3.2, RFC 9110 section 4.2.4);
@@ -186,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_guard_knows_this_machine_and_the_public_host() {
-        let guard = HostGuard { public_host: Some("registry.example.com".to_owned()) };
+        let guard = HostGuard { public_host: Some("registry.example.com".to_owned()), auth: None };
         let allows = |host: &str| {
             let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(host).expect("a header"))]);
             guard.allows(&headers, &Uri::from_static("/v2/"))

@@ -1,7 +1,9 @@
 //! Serving HTTP: connections, TLS, a graceful end, and what every request passes through. Knows no dialect.
 
+pub mod credentials;
 pub mod metrics;
 pub mod middleware;
+pub mod origin;
 mod patient;
 pub mod sendfile;
 pub mod server;

@@ -1,5 +1,6 @@
 //! Work that runs beside the requests: each job waits for a hint or its interval, runs, and backs off when it fails.
 
+mod access;
 mod sweep;
 mod tls;
 
@@ -12,6 +13,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use access::WatchAccess;
 pub use sweep::Sweep;
 pub use tls::ReloadTls;
 

@@ -31,6 +31,9 @@ pub enum MetadataError {
         /// How many it changed.
         actual: u64,
     },
+    /// There is no database yet, and it may not be made.
+    #[error("there is no database yet; `bonded serve` makes it")]
+    Absent,
     /// The database's schema is newer than this program.
     #[error("the database was made by a newer version of bonded (its schema is {found}, this program knows {known})")]
     Newer {

@@ -6,6 +6,7 @@
 //! `sql` has the statements in both dialects, `logic` the transactions, written once; a driver only opens a database and
 //! runs them.
 
+pub mod accounts;
 pub mod dump;
 pub mod error;
 pub mod layers;

@@ -11,13 +11,14 @@ pub(crate) type BuiltIn = (i64, &'static str, &'static str);
 /// Whether a database with this newest migration has to be migrated; `apply` tells whether that may be done.
 ///
 /// # Errors
-/// [`MetadataError::Newer`] for a database of a newer program, [`MetadataError::Unavailable`] for an old one that may not
-/// be migrated.
+/// [`MetadataError::Newer`] for a database of a newer program, [`MetadataError::Unavailable`] for an old one and
+/// [`MetadataError::Absent`] for an empty one that may not be migrated.
 pub(crate) fn judge(migrations: &[BuiltIn], found: Option<i64>, apply: bool) -> Result<bool> {
     let known = newest(migrations);
     match found {
         Some(found) if found > known => Err(MetadataError::Newer { found, known }),
         Some(found) if found == known && !apply => Ok(false),
+        None if !apply => Err(MetadataError::Absent),
         _ if !apply => {
             Err(MetadataError::Unavailable("the database's schema is old and must be migrated first".to_owned()))
         }

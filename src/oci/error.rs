@@ -47,6 +47,8 @@ macro_rules! conditions {
 }
 
 conditions! {
+    AccessDenied DENIED 403 "access denied"
+        "The account is known, and may not do this here. An owner of the namespace can give it a role.";
     BlobDamaged BLOB_UNKNOWN 503 "blob damaged"
         "The blob is known, but its bytes are missing or wrong. Pushing it again heals it.";
     BlobTooLarge SIZE_INVALID 413 "blob too large"
@@ -103,12 +105,16 @@ conditions! {
         "A rule of `immutable_tags` covers the tag, so it cannot be moved or deleted.";
     TagInvalid MANIFEST_INVALID 400 "tag invalid"
         "The tag to be set breaks the grammar of the specification.";
+    TooManyLogins TOOMANYREQUESTS 429 "too many logins at once"
+        "More passwords are waiting to be checked than the registry checks at once. Use tokens, which cost nothing to check.";
     TooManyRanges UNSUPPORTED 400 "too many ranges"
         "The `Range` header names more ranges than the registry's limit. Ask for fewer at a time.";
     TooManySessions TOOMANYREQUESTS 429 "too many upload sessions"
         "As many upload sessions are open as `limits.sessions_max` allows. Finish or cancel some; `Retry-After` says when to try again.";
     TooManyTags UNSUPPORTED 414 "too many tags"
         "The request has more `tag` parameters than the registry's limit.";
+    Unauthorized UNAUTHORIZED 401 "authentication required"
+        "The request has no credentials, wrong ones, or a token that does not say enough. `WWW-Authenticate` says where to get one.";
     UploadRange BLOB_UPLOAD_INVALID 416 "chunk out of order"
         "The chunk does not begin where the session stands, or another writer took the session. `Range` tells where it stands; the session is unharmed.";
     UploadUnknown BLOB_UPLOAD_UNKNOWN 404 "upload session unknown"

@@ -33,6 +33,13 @@ impl RepoName {
     }
 }
 
+impl RepoName {
+    /// A name that breaks the grammar, so that nothing can ever be under it: where somebody looks who may not look.
+    pub(crate) fn nowhere() -> Self {
+        Self("-".to_owned())
+    }
+}
+
 impl FromStr for RepoName {
     type Err = NameError;
 

@@ -271,6 +271,21 @@ impl Route {
         }
     }
 
+    /// The same question about a repository that cannot be there.
+    #[must_use]
+    pub fn leading_nowhere(mut self) -> Self {
+        match &mut self {
+            Self::Base | Self::Catalog { .. } => {}
+            Self::Blob { repo, .. }
+            | Self::UploadStart { repo, .. }
+            | Self::Upload { repo, .. }
+            | Self::Manifest { repo, .. }
+            | Self::Tags { repo, .. }
+            | Self::Referrers { repo, .. } => *repo = RepoName::nowhere(),
+        }
+        self
+    }
+
     /// The repository it is about.
     pub fn repo(&self) -> Option<&RepoName> {
         match self {

@@ -47,6 +47,7 @@ pub use collect::CollectorStats;
 pub use error::RegistryError;
 pub use fsck::FsckOptions;
 pub use garbage::Candidate;
+pub use names::Holder;
 
 /// Shorthand for this layer's results.
 pub type Result<T> = std::result::Result<T, RegistryError>;

@@ -43,13 +43,19 @@ impl std::fmt::Debug for SessionNames {
     }
 }
 
-/// To whom a name is given.
+/// To whom a session belongs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Holder<'a> {
+pub struct Holder<'a> {
     /// Where.
-    pub(super) repo: &'a RepoName,
+    pub repo: &'a RepoName,
     /// Who; `None`: nobody in particular.
-    pub(super) principal: Option<&'a str>,
+    pub principal: Option<&'a str>,
+}
+
+impl<'a> From<&'a RepoName> for Holder<'a> {
+    fn from(repo: &'a RepoName) -> Self {
+        Self { repo, principal: None }
+    }
 }
 
 impl SessionNames {

@@ -76,13 +76,13 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::DiskFull`], [`RegistryError::TooManySessions`].
-    pub async fn start_upload(&self, repo: &RepoName, algorithm: Algorithm) -> Result<UploadStatus> {
+    pub async fn start_upload(&self, holder: impl Into<Holder<'_>>, algorithm: Algorithm) -> Result<UploadStatus> {
         self.check_room().await?;
         let max = self.options.limits.sessions_max;
         if !self.collector.count_session(max) {
             return Err(RegistryError::TooManySessions { max });
         }
-        let holder = Holder { repo, principal: None };
+        let holder = holder.into();
         let id = self.session_names().await?.give(holder, algorithm, self.clock.now(), self.entropy.as_ref());
         Ok(UploadStatus { id, received: 0 })
     }
@@ -104,7 +104,7 @@ impl Registry {
             return Ok(self.metadata.blob_put(repo, &self.inline_blob(digest, bytes)).await?);
         }
         let status = self.start_upload(repo, digest.algorithm()).await?;
-        let result = self.finish(repo, &status.id, None, digest, (declared, body)).await;
+        let result = self.finish(repo.into(), &status.id, None, digest, (declared, body)).await;
         if result.is_err() {
             // The client never learned this session's name, so nobody can continue it.
             self.cancel_upload(repo, &status.id).await.ok();
@@ -125,20 +125,21 @@ impl Registry {
     /// as it was; [`RegistryError::SizeMismatch`]; [`RegistryError::BodyBroken`] after keeping what came.
     pub async fn append_upload(
         &self,
-        repo: &RepoName,
+        holder: impl Into<Holder<'_>>,
         id: &UploadId,
         range: Option<ChunkRange>,
         body: PushBody,
     ) -> Result<UploadStatus> {
-        match self.append(repo, id, range, body).await {
-            Err(RegistryError::UploadRange { .. }) => Err(self.fenced(repo, id).await),
+        let holder = holder.into();
+        match self.append(holder, id, range, body).await {
+            Err(RegistryError::UploadRange { .. }) => Err(self.fenced(holder, id).await),
             other => other,
         }
     }
 
     async fn append(
         &self,
-        repo: &RepoName,
+        holder: Holder<'_>,
         id: &UploadId,
         range: Option<ChunkRange>,
         body: PushBody,
@@ -151,7 +152,7 @@ impl Registry {
             _ => Bytes::new(),
         };
         let key = (body.extent == Extent::Long).then(|| Key::opaque(&self.object_id()));
-        let session = self.take_session(repo, id, Wish { range, key, first }).await?;
+        let session = self.take_session(holder, id, Wish { range, key, first }).await?;
         let start = session.record.received;
         if session.begun && start > 0 {
             return Ok(UploadStatus { id: id.clone(), received: start });
@@ -175,7 +176,7 @@ impl Registry {
         }
         let outcome = intake.outcome();
         if !self.record_progress(&session, stored, &mut intake).await? {
-            return Err(self.fenced(repo, id).await);
+            return Err(self.fenced(holder, id).await);
         }
         outcome?;
         match declared {
@@ -191,23 +192,23 @@ impl Registry {
     /// [`RegistryError::DigestMismatch`], which ends the session.
     pub async fn finish_upload(
         &self,
-        repo: &RepoName,
+        holder: impl Into<Holder<'_>>,
         id: &UploadId,
         range: Option<ChunkRange>,
         digest: &Digest,
         body: PushBody,
     ) -> Result<()> {
-        let declared = declared_length(range, body.length)?;
+        let (holder, declared) = (holder.into(), declared_length(range, body.length)?);
         let body = OpenedBody::open(body, self.options.limits.inline_bytes_max).await;
-        match self.finish(repo, id, range, digest, (declared, body)).await {
-            Err(RegistryError::UploadRange { .. }) => Err(self.fenced(repo, id).await),
+        match self.finish(holder, id, range, digest, (declared, body)).await {
+            Err(RegistryError::UploadRange { .. }) => Err(self.fenced(holder, id).await),
             other => other,
         }
     }
 
     async fn finish(
         &self,
-        repo: &RepoName,
+        holder: Holder<'_>,
         id: &UploadId,
         range: Option<ChunkRange>,
         digest: &Digest,
@@ -216,13 +217,13 @@ impl Registry {
         if let Extent::Whole(bytes) = &body.extent
             && range.is_none_or(|range| range.start == 0)
             && declared.is_none_or(|declared| declared == bytes.len() as u64)
-            && self.put_whole(repo, id, digest, bytes).await?
+            && self.put_whole(holder, id, digest, bytes).await?
         {
             return Ok(());
         }
         let key = (body.extent == Extent::Long).then(|| Key::declared(digest, &self.object_id()));
-        let session = match self.take_session(repo, id, Wish { range, key, first: Bytes::new() }).await {
-            Err(RegistryError::UploadUnknown) if self.is_committed(repo, id, digest).await? => return Ok(()),
+        let session = match self.take_session(holder, id, Wish { range, key, first: Bytes::new() }).await {
+            Err(RegistryError::UploadUnknown) if self.is_committed(holder.repo, id, digest).await? => return Ok(()),
             other => other?,
         };
         if let UploadState::Completing(begun) = &session.record.state
@@ -252,7 +253,7 @@ impl Registry {
     }
 
     /// Closes a session that holds nothing yet with all its bytes. `false`: it is not so, or they are the wrong ones.
-    async fn put_whole(&self, repo: &RepoName, id: &UploadId, digest: &Digest, bytes: &Bytes) -> Result<bool> {
+    async fn put_whole(&self, holder: Holder<'_>, id: &UploadId, digest: &Digest, bytes: &Bytes) -> Result<bool> {
         if Digest::of(digest.algorithm(), bytes) != *digest {
             return Ok(false);
         }
@@ -261,21 +262,23 @@ impl Registry {
         }
         let blob = self.inline_blob(digest, bytes);
         let keep_until = blob.now.after(CLOSED_KEPT);
-        let put = UploadPut { begin: self.unwritten(repo, id, blob.now).await?, blob, keep_until };
-        Ok(self.metadata.upload_put(repo, id, &put).await?)
+        let put = UploadPut { begin: self.unwritten(holder, id, blob.now).await?, blob, keep_until };
+        Ok(self.metadata.upload_put(holder.repo, id, &put).await?)
     }
 
     /// How far a session is (end-13).
     ///
     /// # Errors
     /// [`RegistryError::UploadUnknown`].
-    pub async fn upload_status(&self, repo: &RepoName, id: &UploadId) -> Result<UploadStatus> {
-        let now = self.clock.now();
-        match self.metadata.upload_find(repo, id, now).await? {
-            Some(UploadRecord { state: UploadState::Open | UploadState::Completing(_), received, .. }) => {
-                Ok(UploadStatus { id: id.clone(), received })
+    pub async fn upload_status(&self, holder: impl Into<Holder<'_>>, id: &UploadId) -> Result<UploadStatus> {
+        let (holder, now) = (holder.into(), self.clock.now());
+        match self.metadata.upload_find(holder.repo, id, now).await? {
+            Some(UploadRecord {
+                state: UploadState::Open | UploadState::Completing(_), received, principal, ..
+            }) if principal.as_deref() == holder.principal => Ok(UploadStatus { id: id.clone(), received }),
+            None if self.unwritten(holder, id, now).await?.is_some() => {
+                Ok(UploadStatus { id: id.clone(), received: 0 })
             }
-            None if self.unwritten(repo, id, now).await?.is_some() => Ok(UploadStatus { id: id.clone(), received: 0 }),
             _ => Err(RegistryError::UploadUnknown),
         }
     }
@@ -284,10 +287,15 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::UploadUnknown`].
-    pub async fn cancel_upload(&self, repo: &RepoName, id: &UploadId) -> Result<()> {
-        let now = self.clock.now();
-        let begin = self.unwritten(repo, id, now).await?;
-        if !self.metadata.upload_cancel(repo, id, begin.as_ref(), self.upload_end(now)).await? {
+    pub async fn cancel_upload(&self, holder: impl Into<Holder<'_>>, id: &UploadId) -> Result<()> {
+        let (holder, now) = (holder.into(), self.clock.now());
+        let begin = self.unwritten(holder, id, now).await?;
+        if begin.is_none() {
+            // Its name is too old to say whose it is, or it is somebody else's.
+            let found = self.metadata.upload_find(holder.repo, id, now).await?;
+            found.filter(|found| found.principal.as_deref() == holder.principal).ok_or(RegistryError::UploadUnknown)?;
+        }
+        if !self.metadata.upload_cancel(holder.repo, id, begin.as_ref(), self.upload_end(now)).await? {
             return Err(RegistryError::UploadUnknown);
         }
         self.writers.evict(id).await;
@@ -298,11 +306,11 @@ impl Registry {
     /// What a session is of which nothing is written down yet; `None`: none can begin under this name.
     ///
     /// Whether something is written down is for the database to say.
-    async fn unwritten(&self, repo: &RepoName, id: &UploadId, now: Timestamp) -> Result<Option<NewUpload>> {
+    async fn unwritten(&self, holder: Holder<'_>, id: &UploadId, now: Timestamp) -> Result<Option<NewUpload>> {
         let lifetime = self.options.upload_ttl.min(CLOSED_KEPT);
-        let judged = self.session_names().await?.judge(id, Holder { repo, principal: None }, now, lifetime);
+        let judged = self.session_names().await?.judge(id, holder, now, lifetime);
         Ok(judged.map(|algorithm| NewUpload {
-            principal: None,
+            principal: holder.principal.map(str::to_owned),
             tail: Bytes::new(),
             hash_state: Hasher::new(algorithm).save(),
         }))
@@ -343,9 +351,9 @@ impl Registry {
     }
 
     /// Takes a session from whoever has it, or begins it, and waits until a local writer has let go.
-    async fn take_session(&self, repo: &RepoName, id: &UploadId, wish: Wish) -> Result<Session> {
+    async fn take_session(&self, holder: Holder<'_>, id: &UploadId, wish: Wish) -> Result<Session> {
         let now = self.clock.now();
-        let begin = self.unwritten(repo, id, now).await?.map(|begin| begin_with(begin, wish.first));
+        let begin = self.unwritten(holder, id, now).await?.map(|begin| begin_with(begin, wish.first));
         let take = UploadTake {
             offset: wish.range.map(|range| range.start),
             owner: self.options.node.clone(),
@@ -353,13 +361,16 @@ impl Registry {
             key: wish.key,
             begin,
         };
-        let (record, begun) = match self.metadata.upload_take(repo, id, &take, now).await? {
+        let (record, begun) = match self.metadata.upload_take(holder.repo, id, &take, now).await? {
             UploadTaken::Taken(record) => (*record, false),
             UploadTaken::Begun(record) => (*record, true),
             UploadTaken::WrongOffset { received } => return Err(RegistryError::UploadRange { received }),
             // A repeated PUT is told apart by its caller; for everybody else the session is closed.
             UploadTaken::Committed(_) | UploadTaken::Unknown => return Err(RegistryError::UploadUnknown),
         };
+        if record.principal.as_deref() != holder.principal {
+            return Err(RegistryError::UploadUnknown);
+        }
         let hold = UploadHold { id: id.clone(), epoch: record.epoch };
         let Some(turn) = self.writers.enter(&hold).await else {
             return Err(RegistryError::UploadRange { received: record.received });
@@ -522,8 +533,8 @@ impl Registry {
     }
 
     /// The answer to a writer that is out of place or whose session another one took: where it stands now, unless it ended.
-    async fn fenced(&self, repo: &RepoName, id: &UploadId) -> RegistryError {
-        match self.upload_status(repo, id).await {
+    async fn fenced(&self, holder: Holder<'_>, id: &UploadId) -> RegistryError {
+        match self.upload_status(holder, id).await {
             Ok(status) => RegistryError::UploadRange { received: status.received },
             Err(error) => error,
         }

@@ -4,8 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
+use bonded::auth::seal::Secret;
+use bonded::auth::{Auth, AuthOptions};
+use bonded::clock::{Clock, ManualClock, SeededEntropy, Timestamp};
 use bonded::frontends;
+use bonded::frontends::api::Api;
+use bonded::frontends::oci::Gate;
+use bonded::http::origin::Origins;
 use bonded::metadata;
 use bonded::oci::glob::RepoGlobs;
 use bonded::registry::{Limits, Registry, RegistryOptions};
@@ -25,6 +30,7 @@ const START_MICROS: i64 = 1_793_491_200_000_000;
 #[derive(Default)]
 pub(crate) struct TestAppBuilder {
     options: RegistryOptions,
+    registration_open: bool,
     storage: Option<Arc<dyn BlobStore>>,
 }
 
@@ -44,6 +50,12 @@ impl TestAppBuilder {
     /// Repositories in which a manifest may name content that is not there.
     pub(crate) fn sparse(mut self, globs: &[&str]) -> Self {
         self.options.sparse = RepoGlobs::parse(globs).expect("valid globs");
+        self
+    }
+
+    /// Lets everybody make himself an account.
+    pub(crate) fn registration_open(mut self) -> Self {
+        self.registration_open = true;
         self
     }
 
@@ -89,22 +101,39 @@ impl TestAppBuilder {
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let server = serve(listener, Arc::clone(&registry));
+        let options = AuthOptions {
+            service: "bonded.test".to_owned(),
+            secret: Some(Secret::new(&[b's'; 32]).expect("a secret")),
+            open: false,
+        };
+        let times: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+        let auth = Auth::open(stores.accounts, times, Arc::new(SeededEntropy::new(1_000 + node)), options).await;
+        let auth = Arc::new(auth.expect("accounts"));
+        let gate = Gate { auth: Arc::clone(&auth), origins: Origins::default() };
+        let api = Api {
+            registry: Arc::clone(&registry),
+            auth: Arc::clone(&auth),
+            origins: Origins::default(),
+            registration_open: self.registration_open,
+        };
+        let server = serve(listener, api, gate);
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client without options");
         let (clock, place) = (Arc::clone(clock), Arc::clone(place));
-        TestApp { address, clock, place, registry, metadata_faults, storage_faults, client, server }
+        TestApp { address, clock, place, registry, auth, metadata_faults, storage_faults, client, server }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the handle is kept and ended by the test")]
-fn serve(listener: TcpListener, registry: Arc<Registry>) -> JoinHandle<()> {
-    let handler = move |request: Request| frontends::oci::handle(Arc::clone(&registry), request);
-    let router = axum::Router::new().fallback(handler);
-    tokio::spawn(async move { axum::serve(listener, router).await.expect("the listener stays open") })
+fn serve(listener: TcpListener, api: Api, gate: Gate) -> JoinHandle<()> {
+    let registry = Arc::clone(&api.registry);
+    let handler = move |request: Request| frontends::oci::handle(Arc::clone(&registry), gate.clone(), request);
+    let router = frontends::api::routes(api).fallback(handler);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await.expect("the listener stays open") })
 }
 
 /// A running registry; it ends when dropped.
@@ -117,6 +146,8 @@ pub(crate) struct TestApp {
     pub(crate) place: Arc<Place>,
     /// Its rules.
     pub(crate) registry: Arc<Registry>,
+    /// Who may do what.
+    pub(crate) auth: Arc<Auth>,
     /// Makes its facts fail.
     pub(crate) metadata_faults: Arc<metadata::layers::Faulty>,
     /// Makes its bytes fail.

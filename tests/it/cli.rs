@@ -39,7 +39,7 @@ async fn output(mut command: Command) -> Output {
 
 /// Insists on exit code 2 and one sentence, and gives the sentence.
 #[track_caller]
-fn refusal(output: &Output) -> String {
+pub(crate) fn refusal(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).expect("UTF-8");
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -81,6 +81,11 @@ impl Served {
         Self { child, folder, greeting }
     }
 
+    /// Starts another one on the folder of one that has ended.
+    pub(crate) async fn again(self, arguments: &[&str]) -> Self {
+        Self::start_in(self.folder, arguments).await
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -114,12 +119,12 @@ impl Served {
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client without options")
 }
 
 /// Asks again and again until something holds.
-async fn until(holds: impl AsyncFn() -> bool) {
+pub(crate) async fn until(holds: impl AsyncFn() -> bool) {
     let asking = async {
         while !holds().await {
             tokio::task::yield_now().await;

@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod access;
 mod app;
 mod assembly;
 mod cli;
@@ -7,6 +8,7 @@ mod compose;
 mod contract;
 mod docs;
 mod faults;
+mod first_start;
 mod fixtures;
 mod http;
 mod layering;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bonded::metadata::MetadataStore;
+use bonded::metadata::accounts::AccountStore;
+use bonded::metadata::postgres::PostgresStore;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::storage::BlobStore;
 use bonded::storage::fs::{Durability, FsOptions, FsStore};
@@ -32,6 +34,7 @@ pub(crate) enum Place {
 /// One node's connections to a place.
 pub(crate) struct Stores {
     pub(crate) metadata: Arc<dyn MetadataStore>,
+    pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) storage: Arc<dyn BlobStore>,
 }
 
@@ -58,15 +61,18 @@ impl Place {
             Self::Local(folder) => {
                 let path = folder.path().join("bonded.db");
                 let options = SqliteOptions { synchronous_full: false, ..SqliteOptions::new(path) };
-                let metadata = SqliteStore::open(&options).await.expect("a new database");
+                let database = Arc::new(SqliteStore::open(&options).await.expect("a new database"));
+                let accounts = Arc::<SqliteStore>::clone(&database);
                 let (root, boot_id) = (folder.path().to_owned(), "test".to_owned());
                 let options = FsOptions { root, durability: Durability::Relaxed, boot_id };
                 let storage = FsStore::open(options).await.expect("a new store");
-                Stores { metadata: Arc::new(metadata), storage: Arc::new(storage) }
+                Stores { metadata: database, accounts, storage: Arc::new(storage) }
             }
             Self::Shared { database, bucket } => {
                 let storage = S3Store::open(s3_options(bucket)).await.expect("a bucket");
-                Stores { metadata: Arc::new(database.open().await), storage: Arc::new(storage) }
+                let database = Arc::new(database.open().await);
+                let accounts = Arc::<PostgresStore>::clone(&database);
+                Stores { metadata: database, accounts, storage: Arc::new(storage) }
             }
         }
     }

@@ -1,7 +1,9 @@
 // Drives a registry through oras-go: an artifact with a file, a signature that refers to it, tags, referrers, pulls by
 // tag and by digest, a copy to another repository, deletes.
 //
-// Usage: oras-go HOST REPOSITORY OTHER-REPOSITORY
+// Usage: oras-go exercise HOST REPOSITORY OTHER-REPOSITORY
+//
+// The other commands log in and out, push and pull, with credentials in a file as oras keeps them.
 package main
 
 import (
@@ -19,6 +21,7 @@ import (
 	"oras.land/oras-go/v2/content/file"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
 const (
@@ -28,16 +31,27 @@ const (
 )
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: oras-go HOST REPOSITORY OTHER-REPOSITORY")
-		os.Exit(2)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := run(ctx, os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := command(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+func command(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 4 && args[0] == "exercise":
+		return run(ctx, args[1], args[2], args[3])
+	case len(args) == 5 && args[0] == "login":
+		return login(ctx, args[1], args[2], auth.Credential{Username: args[3], Password: args[4]})
+	case len(args) == 3 && args[0] == "logout":
+		return logout(ctx, args[1], args[2])
+	case len(args) == 4 && (args[0] == "push" || args[0] == "pull"):
+		return transfer(ctx, args[0], args[1], args[2], args[3])
+	}
+	return errors.New("usage: oras-go exercise HOST REPOSITORY OTHER-REPOSITORY | login CONFIG HOST USER PASSWORD | " +
+		"logout CONFIG HOST | push CONFIG HOST REPOSITORY | pull CONFIG HOST REPOSITORY")
 }
 
 func run(ctx context.Context, host, name, other string) error {

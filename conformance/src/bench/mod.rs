@@ -6,6 +6,7 @@
 //! are not kept, and hashes are continued instead of computed.
 
 pub(crate) mod args;
+pub(crate) mod authorized;
 mod client;
 mod cold;
 mod crowd;

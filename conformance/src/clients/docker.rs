@@ -17,13 +17,18 @@ use crate::server::terminate;
 const START_MAX: Duration = Duration::from_mins(1);
 
 pub(crate) async fn run(context: &Context) -> Result<()> {
+    with_daemon(context, async |docker| exercise(context, docker).await).await
+}
+
+/// Does some work with a daemon that runs only for it.
+pub(super) async fn with_daemon(context: &Context, work: impl AsyncFnOnce(&Tool) -> Result<()>) -> Result<()> {
     let docker = Tool::find(context, "docker")?;
     let daemon = context.tool("dockerd")?;
     let socket = format!("unix://{}", docker.path("docker.sock"));
     let docker = docker.with(&["--host", &socket]);
     let mut daemon = start(&docker, Command::new(daemon), &socket)?;
     let result = match wait_until_ready(&docker, &mut daemon).await {
-        Ok(()) => exercise(context, &docker).await,
+        Ok(()) => work(&docker).await,
         Err(error) => Err(error),
     };
     terminate(&mut daemon).await?;

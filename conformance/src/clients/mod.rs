@@ -5,6 +5,7 @@
 
 mod crane;
 mod docker;
+mod login;
 mod oras;
 mod podman;
 mod regctl;
@@ -26,7 +27,7 @@ const GROUP: &str = "clients";
 
 /// The clients that the command line names.
 pub(crate) fn selected(names: &str) -> Result<Vec<Scenario>> {
-    let all = vec![
+    let mut all = vec![
         scenario(GROUP, "docker", docker::run),
         scenario(GROUP, "podman", podman::run),
         scenario(GROUP, "skopeo", skopeo::run),
@@ -34,6 +35,7 @@ pub(crate) fn selected(names: &str) -> Result<Vec<Scenario>> {
         scenario(GROUP, "regctl", regctl::run),
         scenario(GROUP, "oras-go", oras::run),
     ];
+    all.extend(login::all());
     match names {
         "all" => Ok(all),
         "none" => Ok(Vec::new()),

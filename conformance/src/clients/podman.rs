@@ -6,11 +6,16 @@ use super::{Tool, delete_by_wire, digest_of};
 use crate::content::tar;
 use crate::runner::Context;
 
-pub(crate) async fn run(context: &Context) -> Result<()> {
+/// The program with storage of its own.
+pub(super) fn prepare(context: &Context) -> Result<Tool> {
     let podman = Tool::find(context, "podman")?;
     let (root, run) = (podman.path("root"), podman.path("run"));
     let podman = podman.with(&["--root", &root, "--runroot", &run, "--storage-driver", "vfs"]);
-    let podman = podman.with(&["--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+    Ok(podman.with(&["--cgroup-manager", "cgroupfs", "--events-backend", "none"]))
+}
+
+pub(crate) async fn run(context: &Context) -> Result<()> {
+    let podman = prepare(context)?;
     let host = context.wire.authority();
     let (repo, copy) = (context.repo("podman"), context.repo("podman-copy"));
     let (name, copied) = (format!("{host}/{repo}:v1"), format!("{host}/{copy}:v1"));

@@ -16,6 +16,7 @@ use super::Exchange;
 use super::conditions::{self, Ranged, Wanted};
 use super::ranges::{self, BLOB_MEDIA_TYPE};
 use super::reply::{Answer, CACHE_FOR_EVER, DOCKER_CONTENT_DIGEST, Reply, http_date};
+use crate::access::Action;
 use crate::metadata::model::BlobRecord;
 use crate::oci::digest::Digest;
 use crate::oci::etag::etag;
@@ -50,8 +51,8 @@ pub(super) async fn get(exchange: &Exchange, repo: &RepoName, digest: &Digest) -
 
 /// `HEAD /v2/<name>/blobs/<digest>`. A `Range` is not looked at (RFC 9110, section 14.2: only GET has one).
 pub(super) async fn head(exchange: &Exchange, repo: &RepoName, digest: &Digest) -> Answer {
-    // Everybody may push in this open mode, so every caller may come to rely on the answer.
-    let may_push = true;
+    // Whoever may push comes to rely on the answer.
+    let may_push = exchange.may(Action::Push, repo).await?;
     let record = exchange.registry.stat_blob(repo, digest, may_push).await?;
     if let Some(answer) = conditions::judge(&exchange.headers, digest)? {
         return Ok(answer);

@@ -50,6 +50,12 @@ impl Failure {
         Self::from(condition).with_header(CONTENT_RANGE, content_range_unsatisfied(size))
     }
 
+    /// A failure on this side, for the log.
+    pub(super) fn internal(error: &(dyn Error + 'static)) -> Self {
+        tracing::error!(error = %chain(error), "a request failed");
+        Self::from(Condition::Internal)
+    }
+
     /// The row of the error table.
     #[cfg(test)]
     pub(super) fn condition(&self) -> Condition {
@@ -130,10 +136,7 @@ impl From<RegistryError> for Failure {
             RegistryError::Busy { retry_after } => {
                 plain(Condition::Busy).with_header(RETRY_AFTER, seconds(retry_after))
             }
-            RegistryError::Internal(source) => {
-                tracing::error!(error = %chain(source.as_ref()), "a request failed");
-                Self::from(Condition::Internal)
-            }
+            RegistryError::Internal(source) => Self::internal(source.as_ref()),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: every answer below `/v2`, refusals too, names the API version; nothing is compressed or converted; an
 //! answer to HEAD has the headers of GET and no body.
 
+mod access;
 mod blobs;
 mod body;
 mod conditions;
@@ -11,6 +12,7 @@ mod lists;
 mod manifests;
 mod ranges;
 mod reply;
+mod token;
 mod uploads;
 
 use std::sync::Arc;
@@ -23,26 +25,41 @@ use http::header::{CONNECTION, EXPECT, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
+pub use self::access::Gate;
 use self::body::{Inbound, Settled};
 use self::failure::Failure;
 use self::reply::{Answer, DOCKER_API_VERSION, JSON_MEDIA_TYPE, Reply};
+use crate::access::Action;
+use crate::auth::Identity;
 use crate::http::sendfile::FileQueue;
 use crate::metadata::model::UploadId;
 use crate::oci::error::Condition;
+use crate::oci::name::RepoName;
 use crate::oci::route::{BlobAction, ManifestAction, Route, UploadAction};
-use crate::registry::{Purge, Registry, RegistryError};
+use crate::registry::{Holder, Purge, Registry, RegistryError};
 
 /// Answers a request for any path below `/v2`.
-pub async fn handle(registry: Arc<Registry>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let Parts { method, uri, version, headers, mut extensions, .. } = parts;
+pub async fn handle(registry: Arc<Registry>, gate: Gate, request: Request) -> Response {
+    if request.uri().path() == TOKEN_PATH {
+        return token::handle(&gate, request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let (method, version) = (parts.method.clone(), parts.version);
     let awaits_continue =
-        headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let inbound = Inbound::new(body, registry.limits().body_idle_max, awaits_continue);
-    let exchange = Exchange { registry, headers, inbound, files: extensions.remove() };
-    let answer = match Route::parse(&method, uri.path(), uri.query()) {
+    let files = parts.extensions.remove();
+    let admitted = admit(&gate, &parts).await;
+    let headers = std::mem::take(&mut parts.headers);
+    let (route, identity) = match admitted {
+        Ok((route, identity)) => (Ok(route), identity),
+        Err(failure) => (Err(failure), Identity::Unidentified),
+    };
+    let principal = identity.id().map(|id| id.0.to_string());
+    let exchange = Exchange { registry, gate, identity, principal, headers, inbound, files };
+    let answer = match route {
         Ok(route) => dispatch_in_time(&exchange, route).await,
-        Err(error) => Err(error.into()),
+        Err(failure) => Err(failure),
     };
     let mut response = answer.unwrap_or_else(Failure::into_response);
     if method == Method::HEAD {
@@ -57,13 +74,51 @@ pub async fn handle(registry: Arc<Registry>, request: Request) -> Response {
     response
 }
 
+/// Where the token service is.
+const TOKEN_PATH: &str = "/v2/token";
+
+/// What a request asks for and who sends it, if he may.
+async fn admit(gate: &Gate, parts: &Parts) -> Result<(Route, Identity), Failure> {
+    let route = Route::parse(&parts.method, parts.uri.path(), parts.uri.query());
+    // Sessions are their principals' alone, so a token that has expired leads to no others.
+    let goes_on = matches!(
+        &route,
+        Ok(Route::Upload { action: UploadAction::Append | UploadAction::Finish { .. } | UploadAction::Cancel, .. })
+    );
+    let identity = gate.identify(parts, goes_on).await?;
+    match route {
+        Ok(route) => Ok((gate.admit(parts, &identity, route).await?, identity)),
+        Err(error) => {
+            gate.require_identity(parts, &identity)?;
+            Err(error.into())
+        }
+    }
+}
+
 /// A request, apart from its route.
 struct Exchange {
     registry: Arc<Registry>,
+    gate: Gate,
+    identity: Identity,
+    /// Whose sessions it begins: the number of an account.
+    principal: Option<String>,
     headers: HeaderMap,
     inbound: Inbound,
     /// Where files may be announced that the kernel sends.
     files: Option<FileQueue>,
+}
+
+impl Exchange {
+    /// To whom a session of this request belongs.
+    fn holder<'a>(&'a self, repo: &'a RepoName) -> Holder<'a> {
+        Holder { repo, principal: self.principal.as_deref() }
+    }
+
+    /// Whether whoever sends it may do something in a repository, whatever his token says.
+    async fn may(&self, action: Action, repo: &RepoName) -> Result<bool, Failure> {
+        let actions = self.gate.auth.actions(&self.identity, repo).await;
+        actions.map(|actions| actions.contains(action)).map_err(Failure::from)
+    }
 }
 
 /// Ends what takes longer than any request may, so that a late write of a session that is long dead cannot happen.

@@ -11,6 +11,8 @@ use super::Exchange;
 use super::conditions::chunk_range;
 use super::failure::Failure;
 use super::reply::{Answer, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Reply};
+use crate::access::Action;
+use crate::auth::Identity;
 use crate::metadata::model::UploadId;
 use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::name::RepoName;
@@ -28,6 +30,7 @@ pub(super) async fn start(
     mount: Option<&Mount>,
 ) -> Answer {
     if let Some(Mount { digest, from }) = mount
+        && may_mount(exchange, from.as_ref()).await?
         && exchange.registry.mount_blob(repo, from.as_ref(), digest).await?
     {
         return Ok(created(repo, digest));
@@ -38,14 +41,24 @@ pub(super) async fn start(
     }
     // Whoever asked for a mount will close the session with the digest that could not be mounted.
     let algorithm = algorithm.or(mount.map(|mount| mount.digest.algorithm())).unwrap_or(Algorithm::Sha256);
-    let status = exchange.registry.start_upload(repo, algorithm).await?;
+    let status = exchange.registry.start_upload(exchange.holder(repo), algorithm).await?;
     Ok(progress(StatusCode::ACCEPTED, repo, &status).finish())
+}
+
+/// Whether the caller may read where a blob is to come from, by what his account may do and not by what his token says: a
+/// client does not know yet what it will mount (moby/buildkit#2454). Without a source there is one only where everybody may
+/// read everything.
+async fn may_mount(exchange: &Exchange, from: Option<&RepoName>) -> Result<bool, Failure> {
+    match from {
+        Some(from) => exchange.may(Action::Pull, from).await,
+        None => Ok(matches!(exchange.identity, Identity::Everybody)),
+    }
 }
 
 /// `PATCH <location>`: the next piece.
 pub(super) async fn append(exchange: &Exchange, repo: &RepoName, id: &UploadId) -> Answer {
     let range = checked_chunk(exchange)?;
-    let taken = exchange.registry.append_upload(repo, id, range, exchange.inbound.push_body()).await;
+    let taken = exchange.registry.append_upload(exchange.holder(repo), id, range, exchange.inbound.push_body()).await;
     let status = taken.map_err(|error| with_position(error, repo, id))?;
     Ok(progress(StatusCode::ACCEPTED, repo, &status).finish())
 }
@@ -54,20 +67,20 @@ pub(super) async fn append(exchange: &Exchange, repo: &RepoName, id: &UploadId) 
 pub(super) async fn finish(exchange: &Exchange, repo: &RepoName, id: &UploadId, digest: &Digest) -> Answer {
     let range = checked_chunk(exchange)?;
     let body = exchange.inbound.push_body();
-    let done = exchange.registry.finish_upload(repo, id, range, digest, body).await;
+    let done = exchange.registry.finish_upload(exchange.holder(repo), id, range, digest, body).await;
     done.map_err(|error| with_position(error, repo, id))?;
     Ok(created(repo, digest))
 }
 
 /// `GET <location>`: how far it is.
 pub(super) async fn status(exchange: &Exchange, repo: &RepoName, id: &UploadId) -> Answer {
-    let status = exchange.registry.upload_status(repo, id).await?;
+    let status = exchange.registry.upload_status(exchange.holder(repo), id).await?;
     Ok(progress(StatusCode::NO_CONTENT, repo, &status).finish())
 }
 
 /// `DELETE <location>`: the end without a blob.
 pub(super) async fn cancel(exchange: &Exchange, repo: &RepoName, id: &UploadId) -> Answer {
-    exchange.registry.cancel_upload(repo, id).await?;
+    exchange.registry.cancel_upload(exchange.holder(repo), id).await?;
     Ok(Reply::new(StatusCode::NO_CONTENT).finish())
 }
 

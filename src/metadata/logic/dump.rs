@@ -12,7 +12,7 @@ use sqlx::{FromRow, Row, TypeInfo as _, ValueRef as _};
 
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Batch, Cell, Instance, LoadOptions, Rows, TABLES, Table};
-use crate::metadata::logic::{Conn, FromSqlite, SqliteRow, SqliteValue, Value, values};
+use crate::metadata::logic::{Conn, FromSqlite, SqliteRow, SqliteValue, Value, accounts, values};
 use crate::metadata::rows::{expect_rows, inconsistent, texts};
 use crate::metadata::sql::dump as sql;
 use crate::metadata::{MetadataError, Result};
@@ -140,6 +140,7 @@ pub(super) async fn load<C: Conn>(tx: &mut C, rows: Waiting, options: LoadOption
     let again = || MetadataError::Unavailable("others were in the way of the facts; load them again".to_owned());
     let mut rows = taken.ok_or_else(again)?;
     tx.rows(&sql::NO_HURRY, &[]).await?;
+    accounts::bump(tx).await?;
     tx.run(&sql::DOOM_UPLOADS, values![options.now]).await?;
     tx.run(&sql::CLEAR_UPLOADS, &[]).await?;
     if options.doom_unknown {

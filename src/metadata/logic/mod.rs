@@ -7,6 +7,9 @@
 //!   says which lock closes which race. On SQLite one task writes, and these statements are empty.
 //! - A [`Database`] runs transactions; every one of them is a [`MetadataStore`](crate::metadata::MetadataStore).
 
+mod account_store;
+mod accounts;
+mod audit;
 mod blobs;
 mod checks;
 mod collect;
@@ -27,3 +30,18 @@ pub(crate) use conn::{Conn, Value, values};
 pub(crate) use database::Database;
 pub(crate) use error::Fault;
 pub(crate) use record::{FromSqlite, Record, SqliteRow, SqliteValue, record};
+
+/// Hands work to the database. The names in brackets are cloned for each time that it is run, because it may outlive a
+/// caller that goes away.
+macro_rules! work {
+    ($store:ident.$kind:ident, [$($owned:ident),*], |$conn:ident| $work:expr) => {{
+        $(let $owned = $owned.to_owned();)*
+        $store
+            .$kind(move |$conn| {
+                $(let $owned = $owned.clone();)*
+                Box::pin(async move { $work.await })
+            })
+            .await
+    }};
+}
+pub(crate) use work;

@@ -83,6 +83,7 @@ pub(super) async fn delete<C: Conn>(
     dead_until: Timestamp,
 ) -> Result<Option<RepositoryDeleted>> {
     let Some(id) = find(tx, repo, Hold::Alone).await? else { return Ok(None) };
+    tx.run(&sql::FORGET_PUBLIC, values![id]).await?;
     let sessions: Vec<String> = tx.column(&sql::UPLOADS, values![id]).await?;
     uploads::end(tx, &sessions, dead_until).await?;
     tx.run(&EVENTS_OF_REPOSITORY, values![id, now]).await?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Instance, LoadOptions, Rows};
 use crate::metadata::logic::{
-    Database, blobs, checks, collect, dump, garbage, manifests, repositories, retention, tags, uploads,
+    Database, blobs, checks, collect, dump, garbage, manifests, repositories, retention, tags, uploads, work,
 };
 use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
@@ -23,20 +23,6 @@ use crate::oci::glob::ImmutableTags;
 use crate::oci::name::{RepoName, Tag};
 use crate::oci::reference::Reference;
 use crate::storage::{DriverState, Key};
-
-/// Hands work to the database. The names in brackets are cloned for each time that it is run, because it may outlive a
-/// caller that goes away.
-macro_rules! work {
-    ($store:ident.$kind:ident, [$($owned:ident),*], |$conn:ident| $work:expr) => {{
-        $(let $owned = $owned.to_owned();)*
-        $store
-            .$kind(move |$conn| {
-                $(let $owned = $owned.clone();)*
-                Box::pin(async move { $work.await })
-            })
-            .await
-    }};
-}
 
 #[async_trait]
 impl<D: Database> MetadataStore for D {

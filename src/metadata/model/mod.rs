@@ -1,5 +1,6 @@
 //! What goes into and comes out of a [`MetadataStore`](super::MetadataStore): plain values.
 
+pub mod accounts;
 mod collect;
 
 use bytes::Bytes;

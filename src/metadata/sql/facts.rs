@@ -155,6 +155,7 @@ macro_rules! tables {
 tables! {
     repositories [id] by 1000 {
         0 id: Integer, 1 ns_id: Integer, 2 path: Text, 3 policy: Text, 4 created_at: Integer, 5 deleted_at: Integer,
+        6 is_public: Integer,
     }
     blobs [id] by 200 {
         0 id: Integer, 1 digest: Text, 2 size: Integer, 3 object_key: Text, 4 adopted: Flag, 5 damaged_at: Integer,
@@ -181,5 +182,29 @@ tables! {
     }
     tag_events [id] by 2000 {
         0 id: Integer, 1 repo_id: Integer, 2 name: Text, 3 old_digest: Text, 4 new_digest: Text, 5 at: Integer,
+    }
+    namespaces [id] by 1000 {
+        0 id: Integer, 1 path: Text, 2 public: Flag, 3 created_at: Integer,
+    }
+    users [id] by 1000 {
+        0 id: Integer, 1 name: Text, 2 email: Text, 3 password: Text, 4 admin: Flag, 5 robot_of: Integer,
+        6 disabled_at: Integer, 7 created_at: Integer,
+    }
+    teams [id] by 1000 {
+        0 id: Integer, 1 name: Text, 2 created_at: Integer,
+    }
+    team_members [team_id user_id] by 2000 {
+        0 team_id: Integer, 1 user_id: Integer,
+    }
+    grants [id] by 2000 {
+        0 id: Integer, 1 ns_id: Integer, 2 user_id: Integer, 3 team_id: Integer, 4 role: Integer,
+    }
+    api_tokens [id] by 1000 {
+        0 id: Integer, 1 key_id: Text, 2 user_id: Integer, 3 hash: Bytes, 4 name: Text, 5 scopes: Text,
+        6 created_at: Integer, 7 expires_at: Integer, 8 used_at: Integer, 9 login: Flag,
+    }
+    audit_events [id] by 1000 {
+        0 id: Integer, 1 at: Integer, 2 kind: Text, 3 actor: Text, 4 address: Text, 5 request_id: Text, 6 subject: Text,
+        7 detail: Text, 8 sequence: Integer, 9 hash: Bytes,
     }
 }

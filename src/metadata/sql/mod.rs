@@ -7,6 +7,7 @@
 //! A test prepares every listed statement on a migrated database of each kind, which finds what a macro that asks a
 //! database would find at build time.
 
+pub mod accounts;
 pub mod blobs;
 pub mod checks;
 pub mod collect;
@@ -64,6 +65,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     collect::ALL,
     garbage::ALL,
     checks::ALL,
+    accounts::ALL,
     dump::ALL,
     facts::ALL,
 ];

@@ -34,6 +34,10 @@ super::statements! { "repositories":
     /// Its end.
     DELETE = "UPDATE repositories SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
 
+    /// What nodes remember of a repository that said itself whether it is public ends with it.
+    FORGET_PUBLIC = "UPDATE access_state SET version = version + 1 \
+        WHERE one = 1 AND EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND is_public IS NOT NULL)";
+
     /// Lists of its indexes.
     DELETE_CHILDREN = "DELETE FROM manifest_children WHERE parent_id IN (SELECT id FROM manifests WHERE repo_id = $1)";
 

@@ -166,7 +166,7 @@ impl Database for SqliteStore {
 /// Makes the file and its schema, where that is allowed and needed.
 async fn prepare(options: &SqliteOptions) -> Result<()> {
     if !options.create && !options.path.exists() {
-        return Err(MetadataError::Unavailable(format!("there is no database {}", options.path.display())));
+        return Err(MetadataError::Absent);
     }
     let mut conn = SqliteConnectOptions::new()
         .filename(&options.path)

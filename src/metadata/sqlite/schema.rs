@@ -13,6 +13,7 @@ pub const MIGRATIONS: &[BuiltIn] = &[
     (20_261_121_110_000, "growth", include_str!("../../../migrations/sqlite/20261121110000_growth.sql")),
     (20_261_121_150_000, "session_key", include_str!("../../../migrations/sqlite/20261121150000_session_key.sql")),
     (20_261_121_160_000, "indexes", include_str!("../../../migrations/sqlite/20261121160000_indexes.sql")),
+    (20_261_121_180_000, "accounts", include_str!("../../../migrations/sqlite/20261121180000_accounts.sql")),
 ];
 
 /// Applies what is missing; with `apply` false that is an error instead.

@@ -1,5 +1,6 @@
 //! What every driver of a trait must do, as functions over the trait, run on each driver.
 
+mod accounts;
 mod metadata;
 mod source;
 mod storage;

@@ -69,7 +69,7 @@ async fn an_older_node_goes_on_while_a_newer_one_migrates() {
 async fn a_command_does_not_migrate() {
     let database = Database::empty();
     let options = PostgresOptions { migrate: false, ..database.options() };
-    assert!(matches!(PostgresStore::open(&options).await, Err(MetadataError::Unavailable(_))));
+    assert!(matches!(PostgresStore::open(&options).await, Err(MetadataError::Absent)));
     assert_eq!(
         cluster().sql(database.name(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").expect("a count"),
         "0"

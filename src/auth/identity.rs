@@ -1,0 +1,133 @@
+//! Somebody, and the answer to what he may do.
+
+use std::sync::Arc;
+
+use crate::access::{Actions, Scopes, TokenScopes, UserName};
+use crate::metadata::model::accounts::{PrincipalRecord, UserId};
+use crate::oci::name::RepoName;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// There are no accounts, so nobody is told from anybody else, and everybody may do everything.
+    Everybody,
+    /// Somebody who sent no credentials.
+    Unidentified,
+    /// Nobody in particular, with a token that says so, and what it grants.
+    Anonymous(Arc<Scopes>),
+    /// An account.
+    Principal(Arc<Principal>),
+}
+
+/// An account that acts, and by what.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// Its number.
+    pub id: UserId,
+    /// Its name.
+    pub name: UserName,
+    /// May do everything.
+    pub admin: bool,
+    /// What the credential takes away from that.
+    pub limit: Limit,
+}
+
+/// What a credential limits its owner to.
+#[derive(Clone, Debug)]
+pub enum Limit {
+    /// Nothing: a password.
+    None,
+    /// The scopes of an API token.
+    Token {
+        /// Its public number.
+        id: String,
+        /// Where it may be used for what.
+        scopes: TokenScopes,
+    },
+    /// The access that the token service wrote into a token.
+    Access {
+        /// Where it may be used for what.
+        scopes: Scopes,
+        /// The API token by which it was asked for.
+        token: Option<String>,
+    },
+}
+
+impl Limit {
+    /// What it leaves of all actions in a repository.
+    pub fn actions(&self, repo: &RepoName) -> Actions {
+        match self {
+            Self::None => Actions::ALL,
+            Self::Token { scopes, .. } => scopes.actions(repo),
+            Self::Access { scopes, .. } => scopes.actions(repo),
+        }
+    }
+}
+
+impl Principal {
+    /// Whether its credential takes anything away from what it may.
+    pub fn is_limited(&self) -> bool {
+        match &self.limit {
+            Limit::None => false,
+            Limit::Token { scopes, .. } => !scopes.is_unlimited(),
+            Limit::Access { .. } => true,
+        }
+    }
+
+    /// The public number of the API token by which it acts.
+    pub fn token_id(&self) -> Option<&str> {
+        match &self.limit {
+            Limit::None => None,
+            Limit::Token { id, .. } => Some(id),
+            Limit::Access { token, .. } => token.as_deref(),
+        }
+    }
+}
+
+impl From<PrincipalRecord> for Principal {
+    fn from(record: PrincipalRecord) -> Self {
+        let limit = record.token.map_or(Limit::None, |token| Limit::Token { id: token.id, scopes: token.scopes });
+        Self { id: record.id, name: record.name, admin: record.admin, limit }
+    }
+}
+
+impl Identity {
+    /// The account, if it is one.
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        match self {
+            Self::Principal(principal) => Some(principal),
+            Self::Everybody | Self::Unidentified | Self::Anonymous(_) => None,
+        }
+    }
+
+    /// What its credential grants in a repository, whatever it may do there.
+    pub(super) fn limit(&self, repo: &RepoName) -> Actions {
+        match self {
+            Self::Everybody | Self::Unidentified => Actions::ALL,
+            Self::Anonymous(scopes) => scopes.actions(repo),
+            Self::Principal(principal) => principal.limit.actions(repo),
+        }
+    }
+
+    /// Its number, if it is an account.
+    pub fn id(&self) -> Option<UserId> {
+        self.principal().map(|principal| principal.id)
+    }
+}
+
+/// Whether something may be done, and what to say if not.
+///
+/// Nothing here depends on whether a repository that somebody may not pull from is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Allowed,
+    /// Not without credentials, or not with these: others may help.
+    Unauthenticated,
+    /// The credential does not say so, but its owner may: another one of his would help.
+    OutOfScope,
+    /// Not by this account, for which the repository is not there.
+    Missing,
+    /// Not by this account.
+    Denied,
+}

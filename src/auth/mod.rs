@@ -1,0 +1,25 @@
+//! Who somebody is, and what he may do. Knows no HTTP and no SQL.
+//!
+//! - [`Auth`] tells identities from credentials, and judges what an identity may do in a repository.
+//! - What it has found out it remembers, until [`AccessState::version`](crate::metadata::model::accounts::AccessState) moves:
+//!   each change of what anybody may do moves it, and each node looks every second.
+//! - As long as there is no account, everybody may do everything.
+
+pub mod password;
+pub mod seal;
+pub mod secret;
+
+mod admin;
+mod identity;
+mod keys;
+mod logins;
+mod remembered;
+mod service;
+mod tokens;
+
+pub use admin::{AdminError, Given, TOKEN_LIFE_MAX, TokenWish};
+pub use identity::{Identity, Limit, Principal, Verdict};
+pub use keys::KeyError;
+pub use logins::{LOGIN_LIFE, Login};
+pub use service::{Auth, AuthError, AuthOptions, Credentials};
+pub use tokens::{Issued, TOKEN_LIFE};

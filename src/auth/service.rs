@@ -1,0 +1,427 @@
+//! Identities from credentials, and verdicts about identities.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+
+use crate::access::{Action, Actions, NamespacePath, Role, UserName};
+use crate::auth::identity::{Identity, Limit, Principal, Verdict};
+use crate::auth::keys::{KeyError, Keys};
+use crate::auth::password::{Judged, KeptPassword};
+use crate::auth::remembered::Remembered;
+use crate::auth::seal::Secret;
+use crate::auth::secret::{ApiToken, PREFIX};
+use crate::clock::{Clock, Entropy, Timestamp};
+use crate::metadata::MetadataError;
+use crate::metadata::accounts::AccountStore;
+use crate::metadata::model::accounts::{AccessState, RepositoryRights, UserId};
+use crate::oci::name::RepoName;
+
+/// Repositories of accounts whose rights are remembered.
+const RIGHTS_MAX: usize = 50_000;
+
+/// Credentials that are remembered.
+const CREDENTIALS_MAX: usize = 10_000;
+
+/// How long a password that was right is not hashed again.
+const PASSWORD_REMEMBERED: Duration = Duration::from_mins(5);
+
+/// How often it is written down that a token was used.
+const USED_GRAIN: Duration = Duration::from_mins(1);
+
+/// Most tokens of which that is kept in mind.
+const USED_MAX: usize = 10_000;
+
+/// Tokens written down in one transaction.
+const USED_BATCH: usize = 500;
+
+/// Password hashes at once: each takes a processor and 19 MiB.
+const HASHES_MAX: usize = 2;
+
+/// Logins that may wait for their turn to be hashed.
+const LOGINS_WAITING_MAX: usize = 32;
+
+/// Why somebody could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// Nobody has these credentials. It is not said why: neither whether there is such an account.
+    #[error("the user name or password or token is wrong, or has expired")]
+    Wrong,
+    /// The header is none of those that are understood.
+    #[error("the Authorization header is neither Basic nor Bearer nor a token")]
+    Malformed,
+    /// Too many passwords are being checked.
+    #[error("too many logins at once; try again")]
+    Busy,
+    /// There is no secret under which signing keys could be kept.
+    #[error("there is no `auth.secret_file`, so no tokens can be made")]
+    NoSecret,
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] MetadataError),
+}
+
+/// Shorthand for this layer's results.
+pub(super) type Result<T> = std::result::Result<T, AuthError>;
+
+/// Rules that an operator may set.
+#[derive(Debug)]
+pub struct AuthOptions {
+    /// What the token service calls this registry: `service` of the challenge, `iss` and `aud` of its tokens.
+    pub service: String,
+    /// What seals the signing keys; `None`: there are no accounts to make tokens for.
+    pub secret: Option<Secret>,
+    /// Everybody may do everything, whatever accounts there are.
+    pub open: bool,
+}
+
+/// When something was done last.
+#[derive(Debug)]
+pub(super) struct Pause(AtomicI64);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl Pause {
+    /// Whether it was done so long ago; if so, it counts as done now.
+    pub(super) fn is_due(&self, now: Timestamp, pause: Duration) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        let due = now.as_micros() < last || now.before(pause).as_micros() >= last;
+        if due {
+            self.0.store(now.as_micros(), Ordering::Relaxed);
+        }
+        due
+    }
+}
+
+/// What a client sent to say who it is.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// Nothing, or empty ones.
+    None,
+    /// A name and a password; the password may be a token.
+    Basic {
+        /// The name.
+        user: String,
+        /// The password, or a token.
+        password: SecretString,
+    },
+    /// A token.
+    Token(SecretString),
+}
+
+/// Tells and judges identities.
+pub struct Auth {
+    pub(super) store: Arc<dyn AccountStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    version: AtomicI64,
+    accounts: AtomicBool,
+    rights: Remembered<(Option<UserId>, RepoName), Arc<RepositoryRights>>,
+    /// By keyed hash, so that no look into the table tells anything about a secret.
+    credentials: Remembered<[u8; 32], (Arc<Principal>, Timestamp)>,
+    pub(super) bearers: Remembered<[u8; 32], (Identity, Timestamp)>,
+    pub(super) options: AuthOptions,
+    pub(super) keys: Keys,
+    pub(super) keys_loaded: Pause,
+    pub(super) making_key: tokio::sync::Mutex<()>,
+    keyed: Hmac<Sha256>,
+    hashing: Semaphore,
+    logins: Semaphore,
+    used: Mutex<HashMap<String, Timestamp>>,
+    used_flushed: Pause,
+}
+
+impl Auth {
+    /// Over a store; asks it for the state that counts.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn open(
+        store: Arc<dyn AccountStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        options: AuthOptions,
+    ) -> Result<Self> {
+        let mut key = [0; 64];
+        for part in key.chunks_exact_mut(16) {
+            part.copy_from_slice(&entropy.bytes16());
+        }
+        let auth = Self {
+            store,
+            clock,
+            entropy,
+            version: AtomicI64::new(i64::MIN),
+            accounts: AtomicBool::new(true),
+            rights: Remembered::new(RIGHTS_MAX),
+            credentials: Remembered::new(CREDENTIALS_MAX),
+            bearers: Remembered::new(CREDENTIALS_MAX),
+            options,
+            keys: Keys::default(),
+            keys_loaded: Pause::default(),
+            making_key: tokio::sync::Mutex::default(),
+            keyed: Hmac::new(&key.into()),
+            hashing: Semaphore::new(HASHES_MAX),
+            logins: Semaphore::new(HASHES_MAX + LOGINS_WAITING_MAX),
+            used: Mutex::default(),
+            used_flushed: Pause::default(),
+        };
+        auth.refresh().await?;
+        Ok(auth)
+    }
+
+    /// Looks whether anything has changed. To be called every second, and after each change in this process.
+    pub async fn refresh(&self) -> Result<AccessState> {
+        let state = self.store.access_state().await?;
+        self.take_over(state);
+        Ok(state)
+    }
+
+    pub(super) fn take_over(&self, state: AccessState) {
+        self.accounts.store(state.accounts, Ordering::Release);
+        self.version.store(state.version, Ordering::Release);
+    }
+
+    /// Whether accounts count: there is any, and the registry is not open all the same. Without one, everybody may do everything.
+    pub fn has_accounts(&self) -> bool {
+        self.accounts.load(Ordering::Acquire) && !self.options.open
+    }
+
+    /// Whether tokens can be made.
+    pub fn has_secret(&self) -> bool {
+        self.options.secret.is_some()
+    }
+
+    /// What the token service calls this registry.
+    pub fn service(&self) -> &str {
+        &self.options.service
+    }
+
+    /// The present moment, as everything here is judged by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn version(&self) -> i64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Who has these credentials.
+    ///
+    /// # Errors
+    /// [`AuthError::Wrong`], [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn identify(&self, credentials: &Credentials) -> Result<Identity> {
+        if !self.has_accounts() {
+            return Ok(Identity::Everybody);
+        }
+        match credentials {
+            Credentials::None => Ok(Identity::Unidentified),
+            Credentials::Token(token) => self.by_bearer(token.expose_secret()).await,
+            Credentials::Basic { user, password } => {
+                let found = match ApiToken::parse(password.expose_secret()) {
+                    Some(_) => self.by_token(password.expose_secret()).await,
+                    None => self.by_password(user, password).await,
+                };
+                found.map(Identity::Principal)
+            }
+        }
+    }
+
+    async fn by_bearer(&self, text: &str) -> Result<Identity> {
+        if text.starts_with(PREFIX) {
+            return self.by_token(text).await.map(Identity::Principal);
+        }
+        self.by_jwt(text).await
+    }
+
+    async fn by_token(&self, text: &str) -> Result<Arc<Principal>> {
+        let (version, now) = (self.version(), self.clock.now());
+        let key = self.keyed_hash(&["token", text]);
+        if let Some((principal, until)) = self.credentials.get(&key, version)
+            && now < until
+        {
+            self.note_use(&principal, now);
+            return Ok(principal);
+        }
+        let token = ApiToken::parse(text).ok_or(AuthError::Wrong)?;
+        let found = self.store.token_find(token.hash().as_bytes(), now).await?.ok_or(AuthError::Wrong)?;
+        let expires_at = found.token.as_ref().and_then(|token| token.expires_at);
+        let principal = Arc::new(Principal::from(found));
+        let until = expires_at.unwrap_or(Timestamp::from_micros(i64::MAX));
+        self.credentials.put(key, version, (Arc::clone(&principal), until));
+        self.note_use(&principal, now);
+        Ok(principal)
+    }
+
+    /// Takes note that a token was used; at most once a minute for each.
+    fn note_use(&self, principal: &Principal, now: Timestamp) {
+        let Some(id) = principal.token_id() else { return };
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() < USED_MAX || used.contains_key(id) {
+            used.insert(id.to_owned(), now);
+        }
+    }
+
+    /// Writes down, once a minute, which tokens were used. What cannot be written is lost: it is a hint for their owners.
+    ///
+    /// # Errors
+    /// [`AuthError::Store`].
+    pub async fn flush_used(&self) -> Result<()> {
+        if !self.used_flushed.is_due(self.clock.now(), USED_GRAIN) {
+            return Ok(());
+        }
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut used: Vec<(String, Timestamp)> = used.into_iter().collect();
+        // Nodes that write down the same tokens do so in the same order.
+        used.sort_unstable();
+        for used in used.chunks(USED_BATCH) {
+            self.store.token_used(used).await?;
+        }
+        Ok(())
+    }
+
+    async fn by_password(&self, user: &str, password: &SecretString) -> Result<Arc<Principal>> {
+        let (version, now) = (self.version(), self.clock.now());
+        let key = self.keyed_hash(&["password", user, password.expose_secret()]);
+        if let Some((principal, until)) = self.credentials.get(&key, version)
+            && now < until
+        {
+            return Ok(principal);
+        }
+        let principal = Arc::new(self.log_in(user, password).await?);
+        self.credentials.put(key, version, (Arc::clone(&principal), now.after(PASSWORD_REMEMBERED)));
+        Ok(principal)
+    }
+
+    /// Whether a password is that of an account.
+    ///
+    /// # Errors
+    /// [`AuthError::Wrong`] when it is not.
+    pub async fn check_password(&self, user: &str, password: &SecretString) -> Result<()> {
+        self.log_in(user, password).await.map(drop)
+    }
+
+    /// The account with a name and a password. It takes as long for a name that nobody has.
+    pub(super) async fn log_in(&self, user: &str, password: &SecretString) -> Result<Principal> {
+        let _waiting = self.logins.try_acquire().map_err(|_| AuthError::Busy)?;
+        let name = user.parse::<UserName>().ok();
+        let found = match &name {
+            Some(name) => self.store.user_find(name).await?,
+            None => None,
+        };
+        let kept = found.as_ref().and_then(|user| KeptPassword::parse(user.password.as_deref()?).ok());
+        let known = kept.is_some();
+        let judged = self.judge(kept.unwrap_or_else(KeptPassword::of_nobody), password.clone()).await?;
+        let user = found.filter(|user| known && user.disabled_at.is_none() && judged != Judged::Wrong);
+        let user = user.ok_or(AuthError::Wrong)?;
+        if let (Judged::Outdated(new), Some(old)) = (&judged, &user.password) {
+            self.store.user_rehashed(user.id, old, new.as_str()).await?;
+        }
+        Ok(Principal { id: user.id, name: user.name, admin: user.admin, limit: Limit::None })
+    }
+
+    /// Hashes on a thread of its own, two at once.
+    async fn judge(&self, kept: KeptPassword, password: SecretString) -> Result<Judged> {
+        let _turn = self.hashing.acquire().await.map_err(|_| AuthError::Busy)?;
+        let salt = self.entropy.bytes16();
+        let judged = tokio::task::spawn_blocking(move || kept.judge(&password, salt)).await;
+        judged.map_err(|_| AuthError::Busy)
+    }
+
+    pub(super) fn keyed_hash(&self, parts: &[&str]) -> [u8; 32] {
+        let mut keyed = self.keyed.clone();
+        for part in parts {
+            keyed.update(&(part.len() as u64).to_be_bytes());
+            keyed.update(part.as_bytes());
+        }
+        keyed.finalize().into_bytes().into()
+    }
+
+    /// Whether somebody may do something in a repository, whether or not it is there.
+    ///
+    /// # Errors
+    /// [`AuthError::Store`].
+    pub async fn judge_action(&self, identity: &Identity, repo: &RepoName, action: Action) -> Result<Verdict> {
+        if matches!(identity, Identity::Everybody) {
+            return Ok(Verdict::Allowed);
+        }
+        if matches!(identity, Identity::Unidentified) {
+            return Ok(Verdict::Unauthenticated);
+        }
+        let may = self.actions(identity, repo).await?.contains(action);
+        Ok(match (may, identity.limit(repo).contains(action)) {
+            (true, true) => Verdict::Allowed,
+            (true, false) => Verdict::OutOfScope,
+            (false, _) if identity.principal().is_none() => Verdict::Unauthenticated,
+            (false, _) if action == Action::Pull => Verdict::Missing,
+            (false, _) => Verdict::Denied,
+        })
+    }
+
+    /// What somebody may do in a repository, whatever his credential says.
+    ///
+    /// # Errors
+    /// [`AuthError::Store`].
+    pub async fn actions(&self, identity: &Identity, repo: &RepoName) -> Result<Actions> {
+        let rights = match identity {
+            Identity::Everybody => return Ok(Actions::ALL),
+            Identity::Unidentified | Identity::Anonymous(_) => self.rights(None, repo).await?,
+            Identity::Principal(principal) => {
+                let rights = self.rights(Some(principal.id), repo).await?;
+                if principal.admin {
+                    return Ok(Actions::ALL);
+                }
+                rights
+            }
+        };
+        let public = if rights.public { Actions::of([Action::Pull]) } else { Actions::NONE };
+        Ok(rights.role.map_or(Actions::NONE, crate::access::Role::actions).union(public))
+    }
+
+    /// The role of an account in a namespace, as a member of it or of a longer path's.
+    ///
+    /// # Errors
+    /// [`AuthError::Store`].
+    pub async fn role_in(&self, user: UserId, path: &NamespacePath) -> Result<Option<Role>> {
+        let rights = self.store.rights(path.as_repository(), Some(user)).await?;
+        Ok(rights.role.filter(|_| rights.namespace.as_ref() == Some(path)))
+    }
+
+    /// The role of an account where a repository is.
+    ///
+    /// # Errors
+    /// [`AuthError::Store`].
+    pub async fn role_at(&self, user: UserId, repo: &RepoName) -> Result<Option<Role>> {
+        self.rights(Some(user), repo).await.map(|rights| rights.role)
+    }
+
+    /// One statement for everybody and every repository, so that its time tells nothing.
+    async fn rights(&self, user: Option<UserId>, repo: &RepoName) -> Result<Arc<RepositoryRights>> {
+        let (version, key) = (self.version(), (user, repo.clone()));
+        if let Some(rights) = self.rights.get(&key, version) {
+            return Ok(rights);
+        }
+        let rights = Arc::new(self.store.rights(repo, user).await?);
+        self.rights.put(key, version, Arc::clone(&rights));
+        Ok(rights)
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("accounts", &self.has_accounts()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! The token service: short-lived tokens that say what they are for (distribution, "Token Authentication Specification").
+//!
+//! A token names an account by its number, the API token by which it was asked for, if any, and what it grants. It is
+//! signed with ES256. Whether the account may still do that is asked when a node sees the token for the first time, and
+//! again whenever [`AccessState::version`](crate::metadata::model::accounts::AccessState) has moved.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::access::Scopes;
+use crate::access::scope::AccessEntry;
+use crate::auth::identity::{Identity, Limit, Principal};
+use crate::auth::keys::{Key, KeyError};
+use crate::auth::service::{Auth, AuthError, Credentials, Result};
+use crate::clock::Timestamp;
+use crate::metadata::model::accounts::UserId;
+
+/// How long a token lives: at least 60 s by the specification, and long enough for an upload over a slow line to go on.
+pub const TOKEN_LIFE: Duration = Duration::from_mins(5);
+
+/// By how much the clocks of two nodes may differ.
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
+
+/// Longest token that is looked at in bytes.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
+
+/// What a token says (RFC 7519, section 4.1, and `access`).
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    /// The account's name; empty: nobody's.
+    sub: String,
+    aud: String,
+    exp: u64,
+    nbf: u64,
+    iat: u64,
+    jti: String,
+    access: Vec<AccessEntry>,
+    /// The account's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uid: Option<i64>,
+    /// The public number of the API token that was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tok: Option<String>,
+}
+
+/// A token that was made.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: String,
+    /// How long it lives.
+    pub life: Duration,
+    /// When it was made.
+    pub issued_at: Timestamp,
+}
+
+impl Auth {
+    /// Makes a token with what somebody may do of what he asks for; with nothing, if need be.
+    ///
+    /// # Errors
+    /// [`AuthError::Store`], [`AuthError::Keys`].
+    pub async fn issue(&self, identity: &Identity, wanted: &Scopes) -> Result<Issued> {
+        let mut granted = Scopes::default();
+        for (repo, actions) in wanted.repositories() {
+            let asked = identity.limit(repo).intersection(actions);
+            granted.allow(repo.clone(), self.actions(identity, repo).await?.intersection(asked));
+        }
+        if wanted.has_catalog() {
+            granted.allow_catalog();
+        }
+        let (now, principal) = (self.clock.now(), identity.principal());
+        let seconds = u64::try_from(now.as_micros() / 1_000_000).unwrap_or(0);
+        let claims = Claims {
+            iss: self.options.service.clone(),
+            sub: principal.map(|principal| principal.name.to_string()).unwrap_or_default(),
+            aud: self.options.service.clone(),
+            exp: seconds + TOKEN_LIFE.as_secs(),
+            nbf: seconds,
+            iat: seconds,
+            jti: hex::encode(self.entropy.bytes16()),
+            access: granted.to_access(),
+            uid: principal.map(|principal| principal.id.0),
+            tok: principal.and_then(|principal| principal.token_id().map(str::to_owned)),
+        };
+        let key = self.signing_key(now).await?;
+        let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::ES256) };
+        let token = encode(&header, &claims, &key.signs).map_err(|_| KeyError::Unfit { kid: key.kid.clone() })?;
+        Ok(Issued { token, life: TOKEN_LIFE, issued_at: now })
+    }
+
+    /// The public keys, as `/.well-known/jwks.json` gives them.
+    pub fn jwks(&self) -> Value {
+        self.keys.public(self.clock.now())
+    }
+
+    /// Who has a token of the token service.
+    pub(super) async fn by_jwt(&self, text: &str) -> Result<Identity> {
+        let (version, now) = (self.version(), self.clock.now());
+        let key = self.keyed_hash(&["jwt", text]);
+        if let Some((identity, until)) = self.bearers.get(&key, version)
+            && now < until
+        {
+            return Ok(identity);
+        }
+        let (identity, until) = self.read_jwt(text, now).await?;
+        self.bearers.put(key, version, (identity.clone(), until));
+        Ok(identity)
+    }
+
+    /// Who has a token that nobody remembers, and until when.
+    async fn read_jwt(&self, text: &str, now: Timestamp) -> Result<(Identity, Timestamp)> {
+        let header = decode_header(text).ok().filter(|_| text.len() <= TOKEN_BYTES_MAX).ok_or(AuthError::Wrong)?;
+        if header.alg == Algorithm::HS256 {
+            let (principal, until) = self.by_login(text, now).await?;
+            return Ok((Identity::Principal(Arc::new(principal)), until));
+        }
+        let claims = self.verify(text, header, now).await?;
+        let until = moment(claims.exp);
+        if until <= now {
+            return Err(AuthError::Wrong);
+        }
+        Ok((self.bearer_of(claims, now).await?, until))
+    }
+
+    /// Who has a token of the token service that may have expired, but whose account and API token were not ended.
+    ///
+    /// Only for requests that go on with an upload: a layer may take longer to come than a token lives
+    /// (moby/moby#33558).
+    ///
+    /// # Errors
+    /// [`AuthError::Wrong`], [`AuthError::Store`].
+    pub async fn identify_late(&self, credentials: &Credentials) -> Result<Identity> {
+        let Credentials::Token(text) = credentials else { return Err(AuthError::Wrong) };
+        let (text, now) = (text.expose_secret(), self.clock.now());
+        let header = decode_header(text).ok().filter(|_| text.len() <= TOKEN_BYTES_MAX).ok_or(AuthError::Wrong)?;
+        let claims = self.verify(text, header, now).await?;
+        let issued_at = moment(claims.iat);
+        self.bearer_of(claims, issued_at).await
+    }
+
+    /// Who has a token that says this; its API token must not have ended by then.
+    async fn bearer_of(&self, claims: Claims, then: Timestamp) -> Result<Identity> {
+        let scopes = Scopes::of_access(&claims.access);
+        let Some(id) = claims.uid else { return Ok(Identity::Anonymous(Arc::new(scopes))) };
+        let found = self.store.principal_find(UserId(id), claims.tok.as_deref(), then).await?;
+        let limit = Limit::Access { scopes, token: claims.tok };
+        Ok(Identity::Principal(Arc::new(Principal { limit, ..Principal::from(found.ok_or(AuthError::Wrong)?) })))
+    }
+
+    /// Reads a token whose signature is right. Whether it has expired is for the caller to see.
+    async fn verify(&self, text: &str, header: Header, now: Timestamp) -> Result<Claims> {
+        // Only one algorithm and one kind of key are ever used, whatever the header says.
+        let kid = header.kid.filter(|_| header.alg == Algorithm::ES256).ok_or(AuthError::Wrong)?;
+        let key = match self.keys.find(&kid, now) {
+            Some(key) => key,
+            None => self.look_for_key(&kid, now).await?.ok_or(AuthError::Wrong)?,
+        };
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_audience(&[&self.options.service]);
+        validation.set_required_spec_claims(&["aud", "exp"]);
+        // By our clock, below and in the caller.
+        (validation.validate_exp, validation.validate_nbf) = (false, false);
+        let claims = decode::<Claims>(text, &key.verifies, &validation).map_err(|_| AuthError::Wrong)?.claims;
+        let latest = now.after(CLOCK_SKEW).as_micros() / 1_000_000;
+        if i64::try_from(claims.nbf).unwrap_or(i64::MAX) > latest {
+            return Err(AuthError::Wrong);
+        }
+        Ok(claims)
+    }
+
+    /// The key that signs now; made when there is none young enough.
+    async fn signing_key(&self, now: Timestamp) -> Result<Arc<Key>> {
+        if let Some(key) = self.keys.signing(now) {
+            return Ok(key);
+        }
+        // One at a time makes a key; the others find it.
+        let _alone = self.making_key.lock().await;
+        self.load_keys(now).await?;
+        if let Some(key) = self.keys.signing(now) {
+            return Ok(key);
+        }
+        let secret = self.options.secret.as_ref().ok_or(AuthError::NoSecret)?;
+        let (_, record) = Key::make(secret, now, self.entropy.as_ref())?;
+        self.store.key_add(&record).await?;
+        self.load_keys(now).await?;
+        self.keys.signing(now).ok_or(AuthError::NoSecret)
+    }
+
+    /// Another node may have made a key since; that is looked for once a second at most, whatever clients send.
+    async fn look_for_key(&self, kid: &str, now: Timestamp) -> Result<Option<Arc<Key>>> {
+        let _alone = self.making_key.lock().await;
+        if let Some(key) = self.keys.find(kid, now) {
+            return Ok(Some(key));
+        }
+        if self.keys_loaded.is_due(now, KEYS_PAUSE) {
+            self.load_keys(now).await?;
+        }
+        Ok(self.keys.find(kid, now))
+    }
+
+    async fn load_keys(&self, now: Timestamp) -> Result<()> {
+        let secret = self.options.secret.as_ref().ok_or(AuthError::NoSecret)?;
+        let records = self.store.key_list(now).await?;
+        let keys = records.iter().map(|record| Key::open(secret, record)).collect::<std::result::Result<_, _>>()?;
+        self.keys.replace(keys);
+        Ok(())
+    }
+}
+
+fn moment(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(i64::try_from(seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX))
+}
+
+/// Shortest pause between two looks for keys that nobody knows.
+const KEYS_PAUSE: Duration = Duration::from_secs(1);

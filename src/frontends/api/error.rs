@@ -1,0 +1,154 @@
+//! Refusals of `/api/v1`, in one shape.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::auth::{AdminError, AuthError};
+use crate::metadata::MetadataError;
+use crate::telemetry;
+
+/// Why a request is not done.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// Who are you?
+    Unauthenticated,
+    /// The credentials are wrong.
+    Wrong(String),
+    /// Not you.
+    Denied,
+    /// Not by this token.
+    Limited,
+    /// There are no accounts yet, and the first one is made at the command line.
+    NoAccounts,
+    /// Registration is closed.
+    Closed,
+    /// There is no such thing.
+    NotFound(&'static str),
+    /// It is there already, or would leave something without an owner.
+    Conflict(String),
+    /// Not by this method.
+    Method,
+    /// The request is malformed.
+    Invalid(String),
+    /// Later.
+    Busy,
+    /// A store does not answer.
+    Unavailable,
+    /// A failure on this side, which the log has.
+    Internal,
+}
+
+impl ApiError {
+    /// A failure on this side.
+    pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = telemetry::chain(error), "a request failed");
+        Self::Internal
+    }
+
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        let text = |text: &str| text.to_owned();
+        match self {
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "AUTHENTICATION", text("authentication is required")),
+            Self::Wrong(why) => (StatusCode::UNAUTHORIZED, "AUTHENTICATION", why.clone()),
+            Self::Denied => (StatusCode::FORBIDDEN, "DENIED", text("this account may not do that")),
+            Self::Limited => (StatusCode::FORBIDDEN, "DENIED", text("a token with scopes may not do that; log in")),
+            Self::NoAccounts => (
+                StatusCode::FORBIDDEN,
+                "DENIED",
+                text("there are no accounts yet; `bonded user add NAME --admin --password-stdin` makes the first one"),
+            ),
+            Self::Closed => (StatusCode::FORBIDDEN, "DENIED", text("registration is closed; ask an administrator")),
+            Self::NotFound(what) => (StatusCode::NOT_FOUND, "NOT_FOUND", format!("there is no such {what}")),
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "METHOD_NOT_ALLOWED",
+                text("this cannot be done here; the header Allow says what can"),
+            ),
+            Self::Conflict(why) => (StatusCode::CONFLICT, "CONFLICT", why.clone()),
+            Self::Invalid(why) => (StatusCode::BAD_REQUEST, "INVALID", why.clone()),
+            Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "BUSY", text("too many logins at once; try again")),
+            Self::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text("the registry cannot do that now; try again"))
+            }
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", text("internal error")),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// The request's identifier is put in by the layer that knows it.
+    fn into_response(self) -> Response {
+        let (status, code, message) = self.parts();
+        let refusal = Refusal { code, message };
+        let mut response = (status, refusal.to_json(None)).into_response();
+        response.extensions_mut().insert(refusal);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="bonded""#));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// The body of a refusal, until the request's identifier is put in.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn to_json(&self, request_id: Option<&str>) -> String {
+        let mut body = json!({"error": self.message, "code": self.code});
+        if let Some(id) = request_id {
+            body["requestId"] = json!(id);
+        }
+        body.to_string()
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Wrong | AuthError::Malformed => Self::Wrong(error.to_string()),
+            AuthError::Busy => Self::Busy,
+            AuthError::Store(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        let why = error.to_string();
+        match error {
+            AdminError::Weak(_) | AdminError::TokenName | AdminError::TokenLife => Self::Invalid(why),
+            AdminError::NameTaken(_) | AdminError::EmailTaken | AdminError::LastAdmin(_) => Self::Conflict(why),
+            AdminError::UserUnknown(_) => Self::NotFound("account"),
+            AdminError::NamespaceUnknown(_) => Self::NotFound("namespace"),
+            AdminError::Store(error) => error.into(),
+            AdminError::Hash => Self::internal(&error),
+        }
+    }
+}
+
+impl From<MetadataError> for ApiError {
+    fn from(error: MetadataError) -> Self {
+        match error {
+            MetadataError::Unavailable(_) | MetadataError::Full(_) => {
+                tracing::warn!(error = telemetry::chain(&error), "a request failed");
+                Self::Unavailable
+            }
+            other => Self::internal(&other),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `/api/v1`: accounts, teams, namespaces and tokens; everything that the command line does, over HTTP.
+//!
+//! Who may call is said by each handler's first line: [`Caller::identified`], [`Caller::admin`], or a role in a namespace.
+//! Refusals are JSON of one shape, `{"error", "code", "requestId"}`; the whole is described at `/openapi.json`.
+
+mod accounts;
+mod error;
+mod input;
+mod namespaces;
+mod openapi;
+mod repositories;
+mod sessions;
+mod teams;
+mod tokens;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, delete, get, post, put};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use self::error::{ApiError, Refusal};
+use crate::access::{NamespacePath, Role};
+use crate::auth::{Auth, Identity, Principal};
+use crate::http::credentials::credentials;
+use crate::http::middleware::X_REQUEST_ID;
+use crate::http::origin::Origins;
+use crate::metadata::model::accounts::Actor;
+use crate::registry::Registry;
+
+/// What handlers share.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// The registry.
+    pub registry: Arc<Registry>,
+    /// Who may do what.
+    pub auth: Arc<Auth>,
+    /// From where a request came.
+    pub origins: Origins,
+    /// Whether anybody may make himself an account.
+    pub registration_open: bool,
+}
+
+/// Shorthand for handlers.
+type Answer = Result<Response, ApiError>;
+
+/// Every path below `/api/v1` that is about accounts, and the description of them.
+pub fn routes(api: Api) -> Router {
+    Router::new()
+        .route("/api/v1/auth/register", post(sessions::register))
+        .route("/api/v1/auth/login", post(sessions::login))
+        .route("/api/v1/auth/verify", post(sessions::verify))
+        .route("/api/v1/auth/refresh", post(sessions::refresh))
+        .route("/api/v1/auth/logout", post(sessions::logout))
+        .route("/api/v1/users", get(accounts::list).post(accounts::add))
+        .route("/api/v1/users/{name}", get(accounts::show).patch(accounts::change).delete(accounts::remove))
+        .route("/api/v1/users/{name}/password", put(accounts::set_password))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/tokens/{id}", delete(tokens::remove))
+        .route("/api/v1/teams", get(teams::list).post(teams::create))
+        .route("/api/v1/teams/{name}", get(teams::show).delete(teams::remove))
+        .route("/api/v1/teams/{name}/members/{user}", put(teams::join).delete(teams::leave))
+        .route("/api/v1/namespaces", get(namespaces::list).post(namespaces::create))
+        .route("/api/v1/namespaces/{path}", get(namespaces::show).patch(namespaces::change).delete(namespaces::remove))
+        .route("/api/v1/namespaces/{path}/members/{member}", put(namespaces::grant).delete(namespaces::revoke))
+        .route("/api/v1/namespaces/{path}/robots", post(namespaces::add_robot))
+        .route("/api/v1/repositories/{*name}", delete(repositories::remove).put(repositories::set_visibility))
+        .method_not_allowed_fallback(async || ApiError::Method)
+        .route("/api/v1", any(unknown))
+        .route("/api/v1/{*path}", any(unknown))
+        .layer(from_fn(with_request_id))
+        .route("/openapi.json", get(openapi::document))
+        .with_state(api)
+}
+
+async fn unknown() -> ApiError {
+    ApiError::NotFound("resource in /api/v1")
+}
+
+/// Names the request in the body of a refusal, so that whoever reads it can be helped.
+async fn with_request_id(request: Request, next: Next) -> Response {
+    let id = request.headers().get(X_REQUEST_ID).cloned();
+    let mut response = next.run(request).await;
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        *response.body_mut() = Body::from(refusal.to_json(id.as_ref().and_then(|id| id.to_str().ok())));
+    }
+    response
+}
+
+/// Who calls, and from where.
+#[derive(Debug)]
+struct Caller {
+    identity: Identity,
+    actor: Actor,
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        let request_id = parts.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let identity = match credentials(&parts.headers) {
+            Ok(credentials) => api.auth.identify(&credentials).await?,
+            Err(_) if !api.auth.has_accounts() => Identity::Everybody,
+            Err(error) => return Err(error.into()),
+        };
+        let name = identity.principal().map(|principal| principal.name.to_string());
+        let actor = Actor { name, address: api.origins.client(&parts.headers, peer), request_id };
+        Ok(Self { identity, actor })
+    }
+}
+
+impl Caller {
+    /// An account, by whatever credential.
+    fn identified(&self) -> Result<&Principal, ApiError> {
+        match &self.identity {
+            Identity::Principal(principal) => Ok(principal),
+            Identity::Everybody => Err(ApiError::NoAccounts),
+            Identity::Unidentified | Identity::Anonymous(_) => Err(ApiError::Unauthenticated),
+        }
+    }
+
+    /// An account that acts with everything it may: by a password, a login, or a token without scopes.
+    fn whole(&self) -> Result<&Principal, ApiError> {
+        let principal = self.identified()?;
+        if principal.is_limited() { Err(ApiError::Limited) } else { Ok(principal) }
+    }
+
+    /// An account that may do everything.
+    fn admin(&self) -> Result<&Principal, ApiError> {
+        let principal = self.whole()?;
+        if principal.admin { Ok(principal) } else { Err(ApiError::Denied) }
+    }
+
+    /// An account with a role in a namespace, or one that may do everything. To anybody without any role there the
+    /// namespace is not there.
+    async fn with_role(&self, api: &Api, path: &NamespacePath, least: Role) -> Result<&Principal, ApiError> {
+        let principal = self.whole()?;
+        if principal.admin {
+            return Ok(principal);
+        }
+        let role = api.auth.role_in(principal.id, path).await?;
+        match role {
+            None => Err(ApiError::NotFound("namespace")),
+            Some(role) if role < least => Err(ApiError::Denied),
+            Some(_) => Ok(principal),
+        }
+    }
+}
+
+/// `/.well-known/jwks.json`: the keys by which others may verify tokens of the token service. For everybody.
+pub fn jwks(auth: &Auth) -> Response {
+    json(StatusCode::OK, &auth.jwks()).unwrap_or_else(ApiError::into_response)
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+    let text = serde_json::to_string(body).map_err(|error| ApiError::internal(&error))?;
+    let mut response = (status, text).into_response();
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}

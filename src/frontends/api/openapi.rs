@@ -1,0 +1,64 @@
+//! `/openapi.json`: the description of `/api/v1`, made from the handlers themselves.
+
+use http::StatusCode;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{Answer, accounts, json, namespaces, repositories, sessions, teams, tokens};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Bonded", description = "Accounts, teams, namespaces and tokens."),
+    paths(
+        sessions::register,
+        sessions::login,
+        sessions::verify,
+        sessions::refresh,
+        sessions::logout,
+        accounts::list,
+        accounts::add,
+        accounts::show,
+        accounts::change,
+        accounts::set_password,
+        accounts::remove,
+        tokens::list,
+        tokens::create,
+        tokens::remove,
+        teams::list,
+        teams::create,
+        teams::show,
+        teams::remove,
+        teams::join,
+        teams::leave,
+        namespaces::list,
+        namespaces::create,
+        namespaces::show,
+        namespaces::change,
+        namespaces::remove,
+        namespaces::grant,
+        namespaces::revoke,
+        namespaces::add_robot,
+        repositories::remove,
+        repositories::set_visibility,
+    ),
+    modifiers(&Credentials),
+    security(("bearer" = []), ("basic" = []))
+)]
+struct Description;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        for (name, scheme) in [("bearer", HttpAuthScheme::Bearer), ("basic", HttpAuthScheme::Basic)] {
+            let scheme = HttpBuilder::new().scheme(scheme).build();
+            components.add_security_scheme(name, SecurityScheme::Http(scheme));
+        }
+    }
+}
+
+/// For everybody.
+pub(super) async fn document() -> Answer {
+    json(StatusCode::OK, &Description::openapi())
+}

@@ -1,0 +1,108 @@
+//! Whole repositories: deleted, made public or private.
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use super::input::{Body, Path, parse};
+use super::{Answer, Api, Caller, json, no_content};
+use crate::access::{Action, Role};
+use crate::auth::{Identity, Verdict};
+use crate::oci::name::RepoName;
+use crate::registry::{Purge, RegistryError};
+
+/// Whether anybody may pull from a repository.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Visibility {
+    /// `public`, `private`, or `namespace`: as the namespace says.
+    visibility: VisibilityWord,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum VisibilityWord {
+    Public,
+    Private,
+    Namespace,
+}
+
+/// Deletes a repository with everything in it; `?purge=wait` waits until its bytes are gone. For those who may delete in it,
+/// and for everybody while there are no accounts.
+#[utoipa::path(delete, path = "/api/v1/repositories/{name}", tag = "repositories",
+    params(("name" = String, Path), ("purge" = Option<String>, Query)),
+    responses((status = 202), (status = 400), (status = 401), (status = 403), (status = 404), (status = 503)))]
+pub(super) async fn remove(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let repo: RepoName = parse("name", &name)?;
+    let purge = match query.as_deref() {
+        None | Some("") => Purge::Later,
+        Some("purge=wait") => Purge::Wait,
+        Some(_) => return Err(ApiError::Invalid("the only parameter here is purge=wait".to_owned())),
+    };
+    require(&api, &caller, &repo, Action::Delete).await?;
+    match api.registry.delete_repository(&repo, purge).await {
+        Ok(()) => json(StatusCode::ACCEPTED, &json!({"deleted": repo.as_str()})),
+        Err(RegistryError::RepositoryUnknown) => Err(ApiError::NotFound("repository")),
+        Err(RegistryError::Busy { retry_after }) => {
+            let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "busy", "code": "BUSY"}))?;
+            response.headers_mut().insert(RETRY_AFTER, retry_after.as_secs().clamp(1, 60).into());
+            Ok(response)
+        }
+        Err(error) => Err(ApiError::internal(&error)),
+    }
+}
+
+/// Says whether anybody may pull from a repository. For administrators of its namespace.
+#[utoipa::path(put, path = "/api/v1/repositories/{name}", tag = "repositories", params(("name" = String, Path)),
+    request_body = Visibility, responses((status = 204), (status = 400), (status = 401), (status = 403), (status = 404)))]
+pub(super) async fn set_visibility(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Body(wish): Body<Visibility>,
+) -> Answer {
+    let repo: RepoName = parse("name", &name)?;
+    let principal = caller.whole()?;
+    if !principal.admin {
+        require(&api, &caller, &repo, Action::Pull).await?;
+        if api.auth.role_at(principal.id, &repo).await? < Some(Role::Admin) {
+            return Err(ApiError::Denied);
+        }
+    }
+    let public = match wish.visibility {
+        VisibilityWord::Public => Some(true),
+        VisibilityWord::Private => Some(false),
+        VisibilityWord::Namespace => None,
+    };
+    if !api.auth.accounts().repository_public(&repo, public, api.auth.now(), &caller.actor).await? {
+        return Err(ApiError::NotFound("repository"));
+    }
+    api.auth.refresh().await?;
+    Ok(no_content())
+}
+
+/// Lets the caller do something in a repository, or says why not; to a stranger it is not there.
+async fn require(api: &Api, caller: &Caller, repo: &RepoName, action: Action) -> Result<(), ApiError> {
+    if matches!(caller.identity, Identity::Unidentified | Identity::Anonymous(_)) {
+        return Err(ApiError::Unauthenticated);
+    }
+    let seen = api.auth.judge_action(&caller.identity, repo, Action::Pull).await?;
+    match api.auth.judge_action(&caller.identity, repo, action).await? {
+        Verdict::Allowed => Ok(()),
+        Verdict::Unauthenticated => Err(ApiError::Unauthenticated),
+        Verdict::OutOfScope => Err(ApiError::Limited),
+        Verdict::Missing => Err(ApiError::NotFound("repository")),
+        Verdict::Denied if seen == Verdict::Missing => Err(ApiError::NotFound("repository")),
+        Verdict::Denied => Err(ApiError::Denied),
+    }
+}

@@ -1,0 +1,130 @@
+//! API tokens of the caller, and of anybody for those who may do everything.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use super::input::{Body, Path, Query, parse};
+use super::{Answer, Api, Caller, json, no_content};
+use crate::access::{TokenScopes, UserName};
+use crate::auth::TokenWish;
+use crate::clock::Timestamp;
+use crate::metadata::model::accounts::TokenRecord;
+
+/// A token, without its text.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenShown {
+    id: String,
+    user: String,
+    name: String,
+    /// `GLOB:ACTIONS`; an empty list limits nothing.
+    scopes: Vec<String>,
+    /// Seconds since 1970.
+    created_at: i64,
+    expires_at: Option<i64>,
+    used_at: Option<i64>,
+}
+
+/// Tokens, and where the list goes on.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Tokens {
+    tokens: Vec<TokenShown>,
+    next: Option<String>,
+}
+
+/// A token to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewToken {
+    /// Whose; the caller's when it is left out.
+    user: Option<String>,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    scopes: Vec<String>,
+    /// In seconds.
+    expires_in: Option<u64>,
+}
+
+/// A new token, which is shown only here.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenMade {
+    id: String,
+    token: String,
+}
+
+/// Whose tokens, and which part of the list.
+#[derive(Deserialize)]
+pub(super) struct Which {
+    user: Option<String>,
+    n: Option<u32>,
+    last: Option<String>,
+}
+
+impl From<TokenRecord> for TokenShown {
+    fn from(token: TokenRecord) -> Self {
+        let seconds = |moment: Timestamp| moment.as_micros() / 1_000_000;
+        Self {
+            id: token.id,
+            user: token.user.to_string(),
+            name: token.name,
+            scopes: token.scopes.to_texts(),
+            created_at: seconds(token.created_at),
+            expires_at: token.expires_at.map(seconds),
+            used_at: token.used_at.map(seconds),
+        }
+    }
+}
+
+fn whose(caller: &Caller, user: Option<&str>) -> Result<UserName, ApiError> {
+    let own = caller.whole()?;
+    match user {
+        None => Ok(own.name.clone()),
+        Some(user) => {
+            let user: UserName = parse("user", user)?;
+            if user != own.name {
+                caller.admin()?;
+            }
+            Ok(user)
+        }
+    }
+}
+
+/// Lists tokens of the caller; of others for those who may do everything.
+#[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens",
+    params(("user" = Option<String>, Query), ("n" = Option<u32>, Query), ("last" = Option<String>, Query)),
+    responses((status = 200, body = Tokens), (status = 401), (status = 403)))]
+pub(super) async fn list(State(api): State<Api>, caller: Caller, Query(which): Query<Which>) -> Answer {
+    let user = whose(&caller, which.user.as_deref())?;
+    let limit = which.n.unwrap_or(100).min(1000);
+    let found = api.auth.accounts().token_list(Some(&user), which.last.as_deref(), limit).await?;
+    let next = found.last().filter(|_| found.len() == limit as usize).map(|token| token.id.clone());
+    json(StatusCode::OK, &Tokens { tokens: found.into_iter().map(TokenShown::from).collect(), next })
+}
+
+/// Makes a token of the caller; of others for those who may do everything.
+#[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = NewToken,
+    responses((status = 201, body = TokenMade), (status = 400), (status = 401), (status = 403), (status = 404)))]
+pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<NewToken>) -> Answer {
+    let user = whose(&caller, new.user.as_deref())?;
+    let scopes = TokenScopes::parse(&new.scopes).map_err(|error| ApiError::Invalid(format!("scopes: {error}")))?;
+    let wish = TokenWish { name: new.name, scopes, life: new.expires_in.map(Duration::from_secs) };
+    let (id, token) = api.auth.add_token(&user, wish, &caller.actor).await?;
+    json(StatusCode::CREATED, &TokenMade { id, token: token.expose().to_owned() })
+}
+
+/// Ends a token of the caller; of others for those who may do everything.
+#[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", params(("id" = String, Path)),
+    responses((status = 204), (status = 401), (status = 404)))]
+pub(super) async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
+    let principal = caller.whole()?;
+    let owner = (!principal.admin).then_some(&principal.name);
+    if !api.auth.end_token(owner, &id, &caller.actor).await? {
+        return Err(ApiError::NotFound("token"));
+    }
+    Ok(no_content())
+}

@@ -1,0 +1,149 @@
+//! Who may send a request: asked after its route is known, and before anything of it is read.
+//!
+//! Invariants: as soon as there is an account, a request without credentials is answered with a challenge, whatever it
+//! asks for (project-zot/zot#2928: a 200 makes the docker family go on without any); and to somebody who may not pull from
+//! a repository, it is answered as one that is not there is, by the same code, which looks for one that cannot be there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::ConnectInfo;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use crate::access::{Action, Actions};
+use crate::auth::{Auth, AuthError, Identity, Verdict};
+use crate::http::credentials::credentials;
+use crate::http::origin::Origins;
+use crate::oci::error::Condition;
+use crate::oci::name::RepoName;
+use crate::oci::route::{BlobAction, ManifestAction, Route};
+use crate::registry::RegistryError;
+
+/// Lets requests in or refuses them.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Tells and judges identities.
+    pub auth: Arc<Auth>,
+    /// Under which address a request came.
+    pub origins: Origins,
+}
+
+impl Gate {
+    /// Who sends a request; `late`: by a token that may have expired meanwhile.
+    ///
+    /// # Errors
+    /// A challenge when the credentials are wrong.
+    pub(super) async fn identify(&self, parts: &Parts, late: bool) -> Result<Identity, Failure> {
+        let found = match credentials(&parts.headers) {
+            Ok(credentials) => match self.auth.identify(&credentials).await {
+                Err(AuthError::Wrong) if late => self.auth.identify_late(&credentials).await,
+                found => found,
+            },
+            // As long as there are no accounts, nobody asks for credentials, and nobody looks at them.
+            Err(_) if !self.auth.has_accounts() => Ok(Identity::Everybody),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(identity) => Ok(identity),
+            Err(error @ (AuthError::Wrong | AuthError::Malformed)) => {
+                let failure = Failure::new(Condition::Unauthorized, error.to_string(), Value::Null);
+                Err(failure.with_header(WWW_AUTHENTICATE, self.challenge(parts, None, Some("invalid_token"))))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets a request in, or says why not. The route leads nowhere for somebody for whom its repository is not there.
+    pub(super) async fn admit(&self, parts: &Parts, identity: &Identity, route: Route) -> Result<Route, Failure> {
+        let Some((repo, action)) = need(&route) else {
+            return match identity {
+                Identity::Unidentified => Err(self.unauthenticated(parts, None, None)),
+                _ => Ok(route),
+            };
+        };
+        let verdict = self.auth.judge_action(identity, repo, action).await;
+        match verdict.map_err(Failure::from)? {
+            Verdict::Allowed => Ok(route),
+            Verdict::Unauthenticated => {
+                let error = (!matches!(identity, Identity::Unidentified)).then_some("insufficient_scope");
+                Err(self.unauthenticated(parts, Some((repo, action)), error))
+            }
+            Verdict::OutOfScope => Err(self.unauthenticated(parts, Some((repo, action)), Some("insufficient_scope"))),
+            Verdict::Missing => Ok(route.leading_nowhere()),
+            Verdict::Denied => Err(denied(action)),
+        }
+    }
+
+    /// A request that is no route, from somebody who did not say who he is.
+    pub(super) fn require_identity(&self, parts: &Parts, identity: &Identity) -> Result<(), Failure> {
+        match identity {
+            Identity::Unidentified => Err(self.unauthenticated(parts, None, None)),
+            _ => Ok(()),
+        }
+    }
+
+    fn unauthenticated(
+        &self,
+        parts: &Parts,
+        wanted: Option<(&RepoName, Action)>,
+        error: Option<&'static str>,
+    ) -> Failure {
+        let detail = wanted.map_or(Value::Null, |(repo, action)| {
+            json!([{"Type": "repository", "Class": "", "Name": repo.as_str(), "Action": action.as_str()}])
+        });
+        let failure = Failure::new(Condition::Unauthorized, Condition::Unauthorized.row().message, detail);
+        failure.with_header(WWW_AUTHENTICATE, self.challenge(parts, wanted, error))
+    }
+
+    /// `WWW-Authenticate` (distribution, "Token Authentication Specification"; RFC 6750, section 3).
+    fn challenge(&self, parts: &Parts, wanted: Option<(&RepoName, Action)>, error: Option<&str>) -> String {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        let realm = self.origins.of(&parts.headers, &parts.uri, peer);
+        let scope = wanted.map_or_else(String::new, |(repo, action)| {
+            // Whoever pushes also asks what is there.
+            let actions = match action {
+                Action::Push => Actions::of([Action::Pull, Action::Push]),
+                other => Actions::of([other]),
+            };
+            format!(r#",scope="repository:{repo}:{actions}""#)
+        });
+        let error = error.map_or_else(String::new, |error| format!(r#",error="{error}""#));
+        format!(r#"Bearer realm="{realm}/v2/token",service="{}"{scope}{error}"#, self.auth.service())
+    }
+}
+
+impl From<AuthError> for Failure {
+    /// What is left when wrong credentials were answered with a challenge: a failure of this side.
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Busy => Self::from(Condition::TooManyLogins).with_header(RETRY_AFTER, "1"),
+            AuthError::Store(error) => RegistryError::from(error).into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+/// What a route needs, and where; `None`: only that somebody says who he is.
+fn need(route: &Route) -> Option<(&RepoName, Action)> {
+    let action = match route {
+        Route::Base | Route::Catalog { .. } => return None,
+        Route::Blob { action: BlobAction::Get | BlobAction::Head, .. }
+        | Route::Manifest { action: ManifestAction::Get | ManifestAction::Head, .. }
+        | Route::Tags { .. }
+        | Route::Referrers { .. } => Action::Pull,
+        Route::UploadStart { .. }
+        | Route::Upload { .. }
+        | Route::Manifest { action: ManifestAction::Put { .. }, .. } => Action::Push,
+        Route::Blob { action: BlobAction::Delete { .. }, .. }
+        | Route::Manifest { action: ManifestAction::Delete { .. }, .. } => Action::Delete,
+    };
+    route.repo().map(|repo| (repo, action))
+}
+
+fn denied(action: Action) -> Failure {
+    let message = format!("this account may not {action} here");
+    Failure::new(Condition::AccessDenied, message, json!({"action": action.as_str()}))
+}

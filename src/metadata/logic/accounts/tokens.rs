@@ -1,0 +1,163 @@
+//! What proves who somebody is.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::access::{TokenScopes, UserName};
+use crate::clock::Timestamp;
+use crate::metadata::Result;
+use crate::metadata::logic::accounts::{bump, users};
+use crate::metadata::logic::audit::{Event, write_down};
+use crate::metadata::logic::{Conn, Value, record, values};
+use crate::metadata::model::accounts::{Actor, NewToken, PrincipalRecord, PrincipalToken, TokenRecord, UserId};
+use crate::metadata::rows::{expect_rows, inconsistent, json as rows_json, parse, records, text_after};
+use crate::metadata::sql::accounts as sql;
+
+/// How long a token that has ended is still shown.
+const TOKENS_KEPT: Duration = Duration::from_hours(24 * 7);
+
+record! {
+    struct PrincipalRow {
+        id: i64,
+        name: String,
+        admin: bool,
+        token: Option<String>,
+        scopes: Option<String>,
+        expires_at: Option<i64>,
+        used_at: Option<i64>,
+    }
+}
+
+record! {
+    struct TokenRow {
+        key_id: String,
+        user_name: String,
+        name: String,
+        scopes: String,
+        created_at: i64,
+        expires_at: Option<i64>,
+        used_at: Option<i64>,
+    }
+}
+
+impl TryFrom<PrincipalRow> for PrincipalRecord {
+    type Error = crate::metadata::MetadataError;
+
+    fn try_from(row: PrincipalRow) -> Result<Self> {
+        let token = match (row.token, row.scopes) {
+            (Some(id), Some(list)) => Some(PrincipalToken {
+                scopes: scopes(&id, &list)?,
+                id,
+                expires_at: row.expires_at.map(Timestamp::from_micros),
+                used_at: row.used_at.map(Timestamp::from_micros),
+            }),
+            _ => None,
+        };
+        Ok(Self { id: UserId(row.id), name: parse("users", "name", row.id, &row.name)?, admin: row.admin, token })
+    }
+}
+
+impl TryFrom<TokenRow> for TokenRecord {
+    type Error = crate::metadata::MetadataError;
+
+    fn try_from(row: TokenRow) -> Result<Self> {
+        Ok(Self {
+            scopes: scopes(&row.key_id, &row.scopes)?,
+            user: parse("users", "name", &row.user_name, &row.user_name)?,
+            id: row.key_id,
+            name: row.name,
+            created_at: Timestamp::from_micros(row.created_at),
+            expires_at: row.expires_at.map(Timestamp::from_micros),
+            used_at: row.used_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
+fn scopes(token: &str, list: &str) -> Result<TokenScopes> {
+    let wrong = |error: &dyn std::fmt::Display| inconsistent("api_tokens", "scopes", token, error);
+    let texts: Vec<String> = serde_json::from_str(list).map_err(|error| wrong(&error))?;
+    TokenScopes::parse(&texts).map_err(|error| wrong(&error))
+}
+
+pub(in crate::metadata::logic) async fn add<C: Conn>(
+    tx: &mut C,
+    user: &UserName,
+    new: &NewToken,
+    by: &Actor,
+) -> Result<bool> {
+    let Some(owner) = users::find(tx, user).await? else { return Ok(false) };
+    let scopes = rows_json(&new.scopes.to_texts());
+    let values = &[
+        new.id.as_str().into(),
+        owner.id.0.into(),
+        Value::Bytes(Some(&new.hash)),
+        new.name.as_str().into(),
+        scopes.as_str().into(),
+        new.now.into(),
+        new.expires_at.into(),
+        i64::from(new.login).into(),
+    ];
+    tx.run(&sql::TOKENS_ENDED, values![new.now.before(TOKENS_KEPT)]).await?;
+    expect_rows(&sql::TOKEN_INSERT, 1, tx.run(&sql::TOKEN_INSERT, values).await?)?;
+    let detail = json!({"token": new.id, "scopes": new.scopes.to_texts()});
+    write_down(tx, by, Event { kind: "token.add", subject: user.as_str(), detail, now: new.now }).await?;
+    Ok(true)
+}
+
+pub(in crate::metadata::logic) async fn find<C: Conn>(
+    conn: &mut C,
+    hash: &[u8; 32],
+    now: Timestamp,
+) -> Result<Option<PrincipalRecord>> {
+    let row: Option<PrincipalRow> = conn.first(&sql::TOKEN_FIND, &[Value::Bytes(Some(hash)), now.into()]).await?;
+    row.map(PrincipalRecord::try_from).transpose()
+}
+
+pub(in crate::metadata::logic) async fn list<C: Conn>(
+    conn: &mut C,
+    user: Option<&UserName>,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<TokenRecord>> {
+    let values = &[Value::text_option(user.map(UserName::as_str)), text_after(after).into(), limit.into()];
+    records::<TokenRow, _>(conn.all(&sql::TOKEN_LIST, values).await?)
+}
+
+pub(in crate::metadata::logic) async fn delete<C: Conn>(
+    tx: &mut C,
+    user: Option<&UserName>,
+    id: &str,
+    now: Timestamp,
+    by: &Actor,
+) -> Result<bool> {
+    bump(tx).await?;
+    let owner: Option<(String,)> = tx.first(&sql::TOKEN_OWNER, values![id]).await?;
+    let Some((owner,)) = owner.filter(|(owner,)| user.is_none_or(|user| user.as_str() == owner)) else {
+        return Ok(false);
+    };
+    if tx.run(&sql::TOKEN_DELETE, values![id]).await? == 0 {
+        return Ok(false);
+    }
+    write_down(tx, by, Event { kind: "token.delete", subject: &owner, detail: json!({"token": id}), now }).await?;
+    Ok(true)
+}
+
+pub(in crate::metadata::logic) async fn used<C: Conn>(tx: &mut C, used: &[(String, Timestamp)]) -> Result<()> {
+    let rows: Vec<(&str, i64)> = used.iter().map(|(id, at)| (id.as_str(), at.as_micros())).collect();
+    let rows = rows_json(&rows);
+    tx.run(&sql::TOKEN_USED, values![rows.as_str()]).await.map(drop)
+}
+
+pub(in crate::metadata::logic) async fn find_principal<C: Conn>(
+    conn: &mut C,
+    id: UserId,
+    token: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<PrincipalRecord>> {
+    let values = &[id.0.into(), Value::text_option(token), now.into()];
+    let row: Option<PrincipalRow> = conn.first(&sql::PRINCIPAL, values).await?;
+    let found = row.map(PrincipalRecord::try_from).transpose()?;
+    // Whoever acts by a token that has ended does not act.
+    Ok(found.filter(|principal| token.is_none() || principal.token.is_some()))
+}

@@ -1,0 +1,242 @@
+//! Accounts as the store gives and takes them.
+
+use std::net::IpAddr;
+
+use crate::access::{Email, NamespacePath, Role, TeamName, TokenScopes, UserName};
+use crate::clock::Timestamp;
+
+/// Identifies an account for ever: it is never given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(pub i64);
+
+/// Who did something, for the record of what happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Actor {
+    /// The account, or `command line`; `None`: nobody in particular.
+    pub name: Option<String>,
+    /// From where.
+    pub address: Option<IpAddr>,
+    /// Of the request.
+    pub request_id: Option<String>,
+}
+
+impl Actor {
+    /// The operator at the command line.
+    pub fn command_line() -> Self {
+        Self { name: Some("command line".to_owned()), ..Self::default() }
+    }
+}
+
+/// What nodes compare to notice that somebody may do more or less than before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessState {
+    /// Moves with every change.
+    pub version: i64,
+    /// There is an account.
+    pub accounts: bool,
+}
+
+/// An account.
+#[derive(Clone, Debug)]
+pub struct UserRecord {
+    /// Its number.
+    pub id: UserId,
+    /// Its name.
+    pub name: UserName,
+    /// Its mail address.
+    pub email: Option<Email>,
+    /// The PHC string of its password.
+    pub password: Option<String>,
+    /// May do everything.
+    pub admin: bool,
+    /// The namespace of a robot.
+    pub robot_of: Option<NamespacePath>,
+    /// Disabled since then.
+    pub disabled_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// An account to be made.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Its name.
+    pub name: UserName,
+    /// Its mail address.
+    pub email: Option<Email>,
+    /// The PHC string of its password.
+    pub password: Option<String>,
+    /// May do everything.
+    pub admin: bool,
+    /// The namespace of a robot, and its role there.
+    pub robot_of: Option<(NamespacePath, Role)>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What became of a new account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserAdded {
+    /// It is there.
+    Added(UserId),
+    /// Another account has the name.
+    NameTaken,
+    /// Another account has the address.
+    EmailTaken,
+    /// There is no such namespace.
+    NamespaceUnknown,
+}
+
+/// What to change of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserChange {
+    /// Another password (a PHC string), or none. Ends its logins.
+    Password(Option<String>),
+    /// Disabled, or not any more.
+    Disabled(bool),
+    /// May do everything, or not any more.
+    Admin(bool),
+}
+
+/// What became of a change or an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is done.
+    Done,
+    /// What was to be changed is not there.
+    Unknown,
+    /// It would leave nobody who may do everything.
+    Last,
+}
+
+/// A token to be made.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Its public number.
+    pub id: String,
+    /// SHA-256 of its text.
+    pub hash: [u8; 32],
+    /// What its owner calls it.
+    pub name: String,
+    /// It comes from a login by password, and ends when that changes.
+    pub login: bool,
+    /// What it is limited to.
+    pub scopes: TokenScopes,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A token, as its owner may see it again.
+#[derive(Clone, Debug)]
+pub struct TokenRecord {
+    /// Its public number.
+    pub id: String,
+    /// Whose it is.
+    pub user: UserName,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it is limited to.
+    pub scopes: TokenScopes,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was used last, a minute more or less.
+    pub used_at: Option<Timestamp>,
+}
+
+/// An account that may act.
+#[derive(Clone, Debug)]
+pub struct PrincipalRecord {
+    /// Its number.
+    pub id: UserId,
+    /// Its name.
+    pub name: UserName,
+    /// May do everything.
+    pub admin: bool,
+    /// The token by which it acts.
+    pub token: Option<PrincipalToken>,
+}
+
+/// The token by which an account acts.
+#[derive(Clone, Debug)]
+pub struct PrincipalToken {
+    /// Its public number.
+    pub id: String,
+    /// What it is limited to.
+    pub scopes: TokenScopes,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was used last.
+    pub used_at: Option<Timestamp>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceRecord {
+    /// Its path.
+    pub path: NamespacePath,
+    /// Its repositories are public unless they say something else.
+    pub public: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Who has a role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Member {
+    /// An account.
+    User(UserName),
+    /// Every account of a team.
+    Team(TeamName),
+}
+
+/// What became of a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// It is as it should be.
+    Done,
+    /// There is no such namespace.
+    NamespaceUnknown,
+    /// There is no such user or team.
+    MemberUnknown,
+    /// It would leave the namespace without an owner.
+    LastOwner,
+}
+
+/// A key that signs tokens.
+#[derive(Clone, Debug)]
+pub struct SigningKeyRecord {
+    /// Its name in tokens.
+    pub kid: String,
+    /// Both halves, sealed.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it verifies no more.
+    pub ends_at: Timestamp,
+}
+
+/// What is known of a repository and of somebody in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RepositoryRights {
+    /// The namespace that owns it.
+    pub namespace: Option<NamespacePath>,
+    /// Anybody may pull.
+    pub public: bool,
+    /// The role of the one who was asked for.
+    pub role: Option<Role>,
+}
+
+/// What became of a new namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceAdded {
+    /// It is there.
+    Added,
+    /// It was there.
+    Taken,
+    /// There is no such account.
+    OwnerUnknown,
+}

@@ -1,0 +1,158 @@
+//! People, machines, teams, namespaces, and what they may do.
+
+super::statements! { "accounts":
+    /// What nodes compare, and whether there is any account.
+    STATE = "SELECT s.version, EXISTS (SELECT 1 FROM users WHERE id > 0) AS accounts FROM access_state s WHERE s.one = 1";
+
+    /// Says that something changed. Whoever changes something begins with this, so changes come one after the other.
+    BUMP = "UPDATE access_state SET version = version + 1 WHERE one = 1";
+
+    /// A new account; no row when its name or its address is taken.
+    USER_INSERT = "INSERT INTO users (name, email, password, admin, robot_of, created_at) \
+        VALUES ($1, $2, $3, CAST($4 AS BIGINT) <> 0, $5, $6) ON CONFLICT DO NOTHING RETURNING id";
+
+    /// An account by its name.
+    USER_FIND = "SELECT u.id, u.name, u.email, u.password, u.admin, n.path AS robot_of, u.disabled_at, u.created_at \
+        FROM users u LEFT JOIN namespaces n ON n.id = u.robot_of WHERE u.name = $1";
+
+    /// Accounts in the order of their names.
+    USER_LIST = "SELECT u.id, u.name, u.email, u.password, u.admin, n.path AS robot_of, u.disabled_at, u.created_at \
+        FROM users u LEFT JOIN namespaces n ON n.id = u.robot_of WHERE u.name > $1 ORDER BY u.name LIMIT $2";
+
+    /// Another password, or none.
+    USER_PASSWORD = "UPDATE users SET password = $2 WHERE id = $1";
+
+    /// What logins by the old password left.
+    LOGINS_END = "DELETE FROM api_tokens WHERE user_id = $1 AND login";
+
+    /// Tokens that ended some time ago.
+    TOKENS_ENDED = "DELETE FROM api_tokens WHERE expires_at <= $1";
+
+    /// The same in place of one that was read before.
+    USER_REHASHED = "UPDATE users SET password = $3 WHERE id = $1 AND password = $2";
+
+    /// Disabled since then; none: not any more.
+    USER_DISABLED = "UPDATE users SET disabled_at = $2 WHERE id = $1";
+
+    /// Whether it may do everything.
+    USER_ADMIN = "UPDATE users SET admin = CAST($2 AS BIGINT) <> 0 WHERE id = $1";
+
+    /// Whether anybody else may do everything.
+    OTHER_ADMIN = "SELECT EXISTS (SELECT 1 FROM users WHERE admin AND id > 0 AND id <> $1 AND disabled_at IS NULL)";
+
+    /// The end of an account, with its tokens, memberships and grants.
+    USER_DELETE = "DELETE FROM users WHERE id = $1";
+
+    /// A new token.
+    TOKEN_INSERT = "INSERT INTO api_tokens (key_id, user_id, hash, name, scopes, created_at, expires_at, login) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT) <> 0)";
+
+    /// The account and the scopes behind a token.
+    TOKEN_FIND = "SELECT u.id, u.name, u.admin, t.key_id AS token, t.scopes, t.expires_at, t.used_at \
+        FROM api_tokens t JOIN users u ON u.id = t.user_id \
+        WHERE t.hash = $1 AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)";
+
+    /// An account that is not disabled, with one of its tokens where one is asked for.
+    PRINCIPAL = "SELECT u.id, u.name, u.admin, t.key_id AS token, t.scopes, t.expires_at, t.used_at \
+        FROM users u LEFT JOIN api_tokens t \
+            ON t.key_id = $2 AND t.user_id = u.id AND (t.expires_at IS NULL OR t.expires_at > $3) \
+        WHERE u.id = $1 AND u.disabled_at IS NULL";
+
+    /// The tokens of an account, or of all.
+    TOKEN_LIST = "SELECT t.key_id, u.name AS user_name, t.name, t.scopes, t.created_at, t.expires_at, t.used_at \
+        FROM api_tokens t JOIN users u ON u.id = t.user_id \
+        WHERE t.key_id > $2 AND NOT t.login AND (CAST($1 AS TEXT) IS NULL OR u.name = $1) ORDER BY t.key_id LIMIT $3";
+
+    /// Whose token it is.
+    TOKEN_OWNER = "SELECT u.name FROM api_tokens t JOIN users u ON u.id = t.user_id WHERE t.key_id = $1";
+
+    /// The end of a token.
+    TOKEN_DELETE = "DELETE FROM api_tokens WHERE key_id = $1";
+
+    /// When tokens were used last.
+    TOKEN_USED = concat!("UPDATE api_tokens SET used_at = ", int!("1"), " FROM ", rows!("$1"), " WHERE key_id = ", text!("0"));
+
+    /// A new namespace; no row when there is one.
+    NAMESPACE_INSERT = "INSERT INTO namespaces (path, public, created_at) VALUES ($1, CAST($2 AS BIGINT) <> 0, $3) \
+        ON CONFLICT (path) DO NOTHING RETURNING id";
+
+    /// A namespace by its path.
+    NAMESPACE_FIND = "SELECT id, path, public, created_at FROM namespaces WHERE path = $1";
+
+    /// Namespaces in the order of their paths.
+    NAMESPACE_LIST = "SELECT id, path, public, created_at FROM namespaces WHERE path > $1 ORDER BY path LIMIT $2";
+
+    /// Whether its repositories are public.
+    NAMESPACE_PUBLIC = "UPDATE namespaces SET public = CAST($2 AS BIGINT) <> 0 WHERE id = $1";
+
+    /// The end of a namespace, with its grants and robots. Its repositories stay, and are nobody's.
+    NAMESPACE_DELETE = "DELETE FROM namespaces WHERE id = $1";
+
+    /// Gives a user a role.
+    GRANT_USER = "INSERT INTO grants (ns_id, user_id, role) VALUES ($1, $2, $3) \
+        ON CONFLICT (ns_id, user_id) WHERE user_id IS NOT NULL DO UPDATE SET role = excluded.role";
+
+    /// Gives a team a role.
+    GRANT_TEAM = "INSERT INTO grants (ns_id, team_id, role) VALUES ($1, $2, $3) \
+        ON CONFLICT (ns_id, team_id) WHERE team_id IS NOT NULL DO UPDATE SET role = excluded.role";
+
+    /// Takes a user's role.
+    REVOKE_USER = "DELETE FROM grants WHERE ns_id = $1 AND user_id = $2";
+
+    /// Takes a team's role.
+    REVOKE_TEAM = "DELETE FROM grants WHERE ns_id = $1 AND team_id = $2";
+
+    /// Who has a role in a namespace.
+    MEMBERS = "SELECT u.name AS user_name, t.name AS team_name, g.role FROM grants g \
+        LEFT JOIN users u ON u.id = g.user_id LEFT JOIN teams t ON t.id = g.team_id \
+        WHERE g.ns_id = $1 ORDER BY u.name, t.name";
+
+    /// A new team; no row when there is one.
+    TEAM_INSERT = "INSERT INTO teams (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING id";
+
+    /// A team by its name.
+    TEAM_FIND = "SELECT id, name, created_at FROM teams WHERE name = $1";
+
+    /// Teams in the order of their names.
+    TEAM_LIST = "SELECT id, name, created_at FROM teams WHERE name > $1 ORDER BY name LIMIT $2";
+
+    /// The end of a team.
+    TEAM_DELETE = "DELETE FROM teams WHERE id = $1";
+
+    /// Who is in a team.
+    TEAM_MEMBERS = "SELECT u.name FROM team_members m JOIN users u ON u.id = m.user_id WHERE m.team_id = $1 ORDER BY u.name";
+
+    /// Puts an account into a team.
+    TEAM_JOIN = "INSERT INTO team_members (team_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+    /// Takes an account out of a team.
+    TEAM_LEAVE = "DELETE FROM team_members WHERE team_id = $1 AND user_id = $2";
+
+    /// Who owns a repository, whether it is public, and the role of an account there. Always one row.
+    RIGHTS = concat!("SELECT n.path AS namespace, \
+            COALESCE((SELECT r.is_public <> 0 FROM repositories r WHERE r.path = $1 AND r.deleted_at IS NULL), n.public, FALSE) \
+                AS public, \
+            (SELECT MAX(o.role) FROM ( \
+                SELECT g.role FROM grants g WHERE g.ns_id = n.id AND g.user_id = $3 \
+                UNION ALL \
+                SELECT g.role FROM team_members m JOIN grants g ON g.team_id = m.team_id AND g.ns_id = n.id \
+                WHERE m.user_id = $3) AS o) AS role \
+        FROM (SELECT 1 AS one) AS one LEFT JOIN namespaces n ON n.path ", among!("$2"), " \
+        ORDER BY length(n.path) DESC LIMIT 1");
+
+    /// Whether a repository is public; none: as its namespace is.
+    REPOSITORY_PUBLIC = "UPDATE repositories SET is_public = $2 WHERE path = $1 AND deleted_at IS NULL";
+
+    /// Keys that still verify.
+    KEYS = "SELECT kid, sealed, created_at, ends_at FROM signing_keys WHERE ends_at > $1";
+
+    /// A new key.
+    KEY_INSERT = "INSERT INTO signing_keys (kid, sealed, created_at, ends_at) VALUES ($1, $2, $3, $4)";
+
+    /// Keys whose last token has ended.
+    KEYS_ENDED = "DELETE FROM signing_keys WHERE ends_at <= $1";
+
+    /// Writes down what happened.
+    EVENT = "INSERT INTO audit_events (at, kind, actor, address, request_id, subject, detail) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+}

@@ -46,6 +46,12 @@ impl Timestamp {
         moment.format(&Rfc3339).unwrap_or_default()
     }
 
+    /// A date and a time with its distance from UTC (RFC 3339), such as `2026-11-21T08:00:00Z`.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        i64::try_from(moment.unix_timestamp_nanos() / 1_000).ok().map(Self)
+    }
+
     /// The same moment for the standard library.
     pub fn to_system_time(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(u64::try_from(self.0).unwrap_or(0))

@@ -37,6 +37,7 @@
 //! - [`clock`]: time and randomness as arguments; [`telemetry`]: the names in logs and metrics; [`faults`]: where a test
 //!   may kill;
 //! - [`storage`]: bytes under keys; [`metadata`]: facts; [`registry`]: what may be pushed, pulled, moved and deleted;
+//! - [`audit`]: the record of what happened;
 //! - [`transfer`]: copies of a whole store, backups, and the storage of another registry taken over;
 //! - [`http`]: the kit of servers; [`frontends`]: the distribution API and the operator's endpoints; [`jobs`]: what runs
 //!   beside requests;
@@ -45,6 +46,7 @@
 
 pub mod access;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod clock;

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::auth::{Auth, AuthError};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy, Timestamp};
 use crate::config::Config;
@@ -209,12 +210,13 @@ impl AppBuilder {
         let Self { config, clock, entropy } = self;
         let metrics = Arc::new(Metrics::default());
         let opened = Stores::open(&config, migrate, clock).await?.measured(&metrics).with_trap();
-        let Stores { metadata, accounts, storage, clock, database_clock, writer_died } = opened;
+        let Stores { metadata, accounts, audit, storage, clock, database_clock, writer_died } = opened;
         let stores = transfer::Stores { metadata, storage, clock };
         let registry_options = registry_options(&config, entropy.as_ref());
         let transfer::Stores { metadata, storage, clock } = stores.clone();
         let options = secret::auth_options(&config, migrate, entropy.as_ref())?;
-        let auth = Auth::open(accounts, Arc::clone(&clock), Arc::clone(&entropy), options).await;
+        let audit = Arc::new(Audit::new(audit, Arc::clone(&clock), entropy.as_ref()));
+        let auth = Auth::open(accounts, audit, Arc::clone(&clock), Arc::clone(&entropy), options).await;
         let auth = auth.map_err(AppError::Accounts)?;
         let registry = Arc::new(Registry::new(metadata, storage, clock, Arc::clone(&entropy), registry_options));
         Ok(App {

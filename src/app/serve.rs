@@ -27,7 +27,9 @@ use crate::http::origin::Origins;
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::TlsReloader;
 use crate::http::{ClockDoubt, Draining, Services};
-use crate::jobs::{self, ReloadTls, Sweep, WatchAccess};
+use crate::jobs::{self, ReloadTls, SealAudit, Sweep, WatchAccess};
+use crate::metadata::MetadataError;
+use crate::telemetry;
 
 /// An app that has its sockets.
 #[derive(Debug)]
@@ -143,6 +145,7 @@ impl Bound {
         ended.cancel();
         workers.close();
         workers.wait().await;
+        app.finish_audit().await;
         let ending = match (app.writer_died.is_cancelled(), finished) {
             (true, _) => Ending::WriterDied,
             (false, true) => Ending::Finished,
@@ -189,6 +192,19 @@ impl App {
         }
     }
 
+    /// Writes down what was counted, and seals what it can.
+    async fn finish_audit(&self) {
+        let audit = self.auth.audit();
+        let finished = async {
+            audit.flush(true).await?;
+            while audit.seal().await? {}
+            Ok::<_, MetadataError>(())
+        };
+        if let Err(error) = finished.await {
+            tracing::warn!(error = telemetry::chain(&error), "the last refusals were not written down");
+        }
+    }
+
     /// Leaves the data folder, marked as clean unless something went wrong.
     pub(super) async fn release(self, ending: Ending) {
         let Some(folder) = self.folder else { return };
@@ -218,6 +234,7 @@ fn start_jobs(
 ) {
     jobs::start(workers, ended.clone(), Sweep::new(Arc::clone(&app.registry)));
     jobs::start(workers, ended.clone(), WatchAccess::new(Arc::clone(&app.auth)));
+    jobs::start(workers, ended.clone(), SealAudit::new(Arc::clone(app.auth.audit())));
     if let Some(clock) = &app.database_clock {
         jobs::start(workers, ended.clone(), SyncClock::new(Arc::clone(clock), services.clock_doubt.clone()));
     }

@@ -11,6 +11,7 @@ use crate::config::{Config, Durability};
 use crate::http::Metrics;
 use crate::metadata::MetadataStore;
 use crate::metadata::accounts::AccountStore;
+use crate::metadata::audit::AuditStore;
 use crate::metadata::postgres::{PostgresClock, PostgresOptions, PostgresStore};
 use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
 use crate::storage::BlobStore;
@@ -25,6 +26,8 @@ pub struct Stores {
     pub metadata: Arc<dyn MetadataStore>,
     /// The accounts, in the same database.
     pub accounts: Arc<dyn AccountStore>,
+    /// The record of what happened, there too.
+    pub audit: Arc<dyn AuditStore>,
     /// The bytes.
     pub storage: Arc<dyn BlobStore>,
     /// What leases and expiry go by: the machine's time, or the database's where many nodes share one.
@@ -46,8 +49,9 @@ impl Stores {
             let storage = open_storage(config).await?;
             let writer_died = store.writer_died();
             let store = Arc::new(store);
-            let accounts = Arc::<SqliteStore>::clone(&store);
-            return Ok(Self { metadata: store, accounts, storage, clock: machine, database_clock: None, writer_died });
+            let (accounts, audit) = (Arc::<SqliteStore>::clone(&store), Arc::<SqliteStore>::clone(&store));
+            let (clock, database_clock) = (machine, None);
+            return Ok(Self { metadata: store, accounts, audit, storage, clock, database_clock, writer_died });
         };
         let options = PostgresOptions {
             migrate,
@@ -59,8 +63,9 @@ impl Stores {
         let clock = Arc::new(PostgresClock::new(Arc::clone(&store), machine).await.map_err(fault)?);
         let storage = open_storage(config).await?;
         let database_clock = Some(Arc::clone(&clock));
-        let accounts = Arc::<PostgresStore>::clone(&store);
-        Ok(Self { metadata: store, accounts, storage, clock, database_clock, writer_died: CancellationToken::new() })
+        let (accounts, audit) = (Arc::<PostgresStore>::clone(&store), Arc::<PostgresStore>::clone(&store));
+        let writer_died = CancellationToken::new();
+        Ok(Self { metadata: store, accounts, audit, storage, clock, database_clock, writer_died })
     }
 
     /// The same stores, with the times of their operations among the metrics.

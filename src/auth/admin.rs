@@ -207,7 +207,12 @@ impl Auth {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn add_login(&self, principal: &Principal, life: Duration) -> Result<Option<ApiToken>, MetadataError> {
+    pub async fn add_login(
+        &self,
+        principal: &Principal,
+        life: Duration,
+        by: &Actor,
+    ) -> Result<Option<ApiToken>, MetadataError> {
         if !matches!(principal.limit, Limit::None) {
             return Ok(None);
         }
@@ -222,8 +227,7 @@ impl Auth {
             expires_at: Some(now.after(life)),
             now,
         };
-        let by = Actor { name: Some(principal.name.to_string()), ..Actor::default() };
-        let made = self.store.token_add(&principal.name, &new, &by).await?;
+        let made = self.store.token_add(&principal.name, &new, by).await?;
         Ok(made.then_some(token))
     }
 

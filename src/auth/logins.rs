@@ -48,8 +48,9 @@ impl Auth {
     /// # Errors
     /// [`AuthError::Wrong`], [`AuthError::Busy`], [`AuthError::NoSecret`], [`AuthError::Store`].
     pub async fn log_in_for_long(&self, user: &str, password: &SecretString, by: &Actor) -> Result<Login> {
-        let principal = self.log_in(user, password).await?;
-        self.begin_login(principal, by).await
+        let principal = self.log_in(user, password, by).await?;
+        let by = Actor { name: Some(principal.name.to_string()), ..by.clone() };
+        self.begin_login(principal, &by).await
     }
 
     /// A new login in the place of one that has not ended.
@@ -143,7 +144,9 @@ impl Auth {
         password: SecretString,
         by: &Actor,
     ) -> std::result::Result<UserId, AdminError> {
-        self.add_user(name, email, Some(crate::auth::Given::Plain(password)), false, by).await
+        // Who asks is who the account is for, unless he has one already.
+        let by = Actor { name: by.name.clone().or_else(|| Some(name.to_string())), ..by.clone() };
+        self.add_user(name, email, Some(crate::auth::Given::Plain(password)), false, &by).await
     }
 }
 

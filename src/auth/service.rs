@@ -12,16 +12,18 @@ use sha2::Sha256;
 use tokio::sync::Semaphore;
 
 use crate::access::{Action, Actions, NamespacePath, Role, UserName};
+use crate::audit::Audit;
 use crate::auth::identity::{Identity, Limit, Principal, Verdict};
 use crate::auth::keys::{KeyError, Keys};
 use crate::auth::password::{Judged, KeptPassword};
 use crate::auth::remembered::Remembered;
 use crate::auth::seal::Secret;
 use crate::auth::secret::{ApiToken, PREFIX};
+use crate::auth::tokens::has_expired;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::metadata::MetadataError;
 use crate::metadata::accounts::AccountStore;
-use crate::metadata::model::accounts::{AccessState, RepositoryRights, UserId};
+use crate::metadata::model::accounts::{AccessState, Actor, RepositoryRights, UserId, UserRecord};
 use crate::oci::name::RepoName;
 
 /// Repositories of accounts whose rights are remembered.
@@ -126,6 +128,7 @@ pub enum Credentials {
 /// Tells and judges identities.
 pub struct Auth {
     pub(super) store: Arc<dyn AccountStore>,
+    audit: Arc<Audit>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     version: AtomicI64,
@@ -146,12 +149,13 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Over a store; asks it for the state that counts.
+    /// Over a store, which it asks for the state that counts, and with the record of what happened.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn open(
         store: Arc<dyn AccountStore>,
+        audit: Arc<Audit>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         options: AuthOptions,
@@ -162,6 +166,7 @@ impl Auth {
         }
         let auth = Self {
             store,
+            audit,
             clock,
             entropy,
             version: AtomicI64::new(i64::MIN),
@@ -219,35 +224,43 @@ impl Auth {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Who has these credentials.
+    /// The record of what happened.
+    pub fn audit(&self) -> &Arc<Audit> {
+        &self.audit
+    }
+
+    /// Who has these credentials; `by` says from where they come, and is asked only where that is written down.
     ///
     /// # Errors
     /// [`AuthError::Wrong`], [`AuthError::Busy`], [`AuthError::Store`].
-    pub async fn identify(&self, credentials: &Credentials) -> Result<Identity> {
+    pub async fn identify(
+        &self,
+        credentials: &Credentials,
+        by: &(dyn Fn() -> Actor + Send + Sync),
+    ) -> Result<Identity> {
         if !self.has_accounts() {
             return Ok(Identity::Everybody);
         }
-        match credentials {
-            Credentials::None => Ok(Identity::Unidentified),
-            Credentials::Token(token) => self.by_bearer(token.expose_secret()).await,
-            Credentials::Basic { user, password } => {
-                let found = match ApiToken::parse(password.expose_secret()) {
-                    Some(_) => self.by_token(password.expose_secret()).await,
-                    None => self.by_password(user, password).await,
-                };
-                found.map(Identity::Principal)
+        let token = match credentials {
+            Credentials::None => return Ok(Identity::Unidentified),
+            Credentials::Basic { user, password } if ApiToken::parse(password.expose_secret()).is_none() => {
+                return self.by_password(user, password, by).await.map(Identity::Principal);
             }
+            Credentials::Basic { password: token, .. } | Credentials::Token(token) => token.expose_secret(),
+        };
+        let found = if token.starts_with(PREFIX) {
+            self.by_token(token, by).await.map(Identity::Principal)
+        } else {
+            self.by_jwt(token).await
+        };
+        // Tokens of the token service expire every few minutes, and clients come with them once more.
+        if matches!(found, Err(AuthError::Wrong)) && !has_expired(token, self.clock.now()) {
+            self.audit.login_refused(None, &by());
         }
+        found
     }
 
-    async fn by_bearer(&self, text: &str) -> Result<Identity> {
-        if text.starts_with(PREFIX) {
-            return self.by_token(text).await.map(Identity::Principal);
-        }
-        self.by_jwt(text).await
-    }
-
-    async fn by_token(&self, text: &str) -> Result<Arc<Principal>> {
+    async fn by_token(&self, text: &str, by: &(dyn Fn() -> Actor + Send + Sync)) -> Result<Arc<Principal>> {
         let (version, now) = (self.version(), self.clock.now());
         let key = self.keyed_hash(&["token", text]);
         if let Some((principal, until)) = self.credentials.get(&key, version)
@@ -263,6 +276,9 @@ impl Auth {
         let until = expires_at.unwrap_or(Timestamp::from_micros(i64::MAX));
         self.credentials.put(key, version, (Arc::clone(&principal), until));
         self.note_use(&principal, now);
+        if let Some(id) = principal.token_id() {
+            self.audit.logged_in_by_token(principal.name.as_str(), id, by).await;
+        }
         Ok(principal)
     }
 
@@ -293,7 +309,12 @@ impl Auth {
         Ok(())
     }
 
-    async fn by_password(&self, user: &str, password: &SecretString) -> Result<Arc<Principal>> {
+    async fn by_password(
+        &self,
+        user: &str,
+        password: &SecretString,
+        by: &(dyn Fn() -> Actor + Send + Sync),
+    ) -> Result<Arc<Principal>> {
         let (version, now) = (self.version(), self.clock.now());
         let key = self.keyed_hash(&["password", user, password.expose_secret()]);
         if let Some((principal, until)) = self.credentials.get(&key, version)
@@ -301,7 +322,9 @@ impl Auth {
         {
             return Ok(principal);
         }
-        let principal = Arc::new(self.log_in(user, password).await?);
+        let by = by();
+        let principal = Arc::new(self.log_in(user, password, &by).await?);
+        self.audit.logged_in(principal.name.as_str(), by).await?;
         self.credentials.put(key, version, (Arc::clone(&principal), now.after(PASSWORD_REMEMBERED)));
         Ok(principal)
     }
@@ -310,12 +333,12 @@ impl Auth {
     ///
     /// # Errors
     /// [`AuthError::Wrong`] when it is not.
-    pub async fn check_password(&self, user: &str, password: &SecretString) -> Result<()> {
-        self.log_in(user, password).await.map(drop)
+    pub async fn check_password(&self, user: &str, password: &SecretString, by: &Actor) -> Result<()> {
+        self.log_in(user, password, by).await.map(drop)
     }
 
     /// The account with a name and a password. It takes as long for a name that nobody has.
-    pub(super) async fn log_in(&self, user: &str, password: &SecretString) -> Result<Principal> {
+    pub(super) async fn log_in(&self, user: &str, password: &SecretString, by: &Actor) -> Result<Principal> {
         let _waiting = self.logins.try_acquire().map_err(|_| AuthError::Busy)?;
         let name = user.parse::<UserName>().ok();
         let found = match &name {
@@ -325,8 +348,12 @@ impl Auth {
         let kept = found.as_ref().and_then(|user| KeptPassword::parse(user.password.as_deref()?).ok());
         let known = kept.is_some();
         let judged = self.judge(kept.unwrap_or_else(KeptPassword::of_nobody), password.clone()).await?;
-        let user = found.filter(|user| known && user.disabled_at.is_none() && judged != Judged::Wrong);
-        let user = user.ok_or(AuthError::Wrong)?;
+        let right = |user: &UserRecord| known && user.disabled_at.is_none() && judged != Judged::Wrong;
+        let Some(user) = found.as_ref().filter(|user| right(user)).cloned() else {
+            // A name that no account has may be a password in the wrong field.
+            self.audit.login_refused(found.map(|user| user.name.to_string()).as_deref(), by);
+            return Err(AuthError::Wrong);
+        };
         if let (Judged::Outdated(new), Some(old)) = (&judged, &user.password) {
             self.store.user_rehashed(user.id, old, new.as_str()).await?;
         }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 for success; 1 when what was asked for failed or found something; 2 when it could not begin: usage,
 //! configuration, a folder or a port that cannot be used. Every refusal is one sentence on standard error.
 
+mod audit;
 mod backup;
 mod config;
 mod du;
@@ -93,6 +94,9 @@ enum Verb {
     /// Makes and ends API tokens.
     #[command(subcommand)]
     Token(token::TokenVerb),
+    /// Shows, verifies and exports the record of what happened, beside a running server if there is one.
+    #[command(subcommand)]
+    Audit(audit::AuditVerb),
     /// Writes the reference pages.
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
@@ -137,6 +141,7 @@ pub fn run() -> ExitCode {
         Verb::Team(verb) => team::run(&verb),
         Verb::Namespace(verb) => namespace::run(&verb),
         Verb::Token(verb) => token::run(&verb),
+        Verb::Audit(verb) => audit::run(&verb),
         Verb::Reference(args) => reference::run(&args),
         #[cfg(feature = "faults")]
         Verb::Points => Ok(points()),

@@ -81,7 +81,7 @@ async fn list(registry: &Registry) -> Result<(), Failure> {
 }
 
 async fn remove(registry: &Registry, repo: &RepoName) -> Result<(), Failure> {
-    match registry.delete_repository(repo, Purge::Wait).await {
+    match registry.delete_repository(repo, Purge::Wait, &Actor::command_line()).await {
         Err(RegistryError::RepositoryUnknown) => {
             return Err(Failure::failed(format!("there is no repository `{repo}`; `bonded repo ls` lists them")));
         }

@@ -1,6 +1,7 @@
 //! Work that runs beside the requests: each job waits for a hint or its interval, runs, and backs off when it fails.
 
 mod access;
+mod audit;
 mod sweep;
 mod tls;
 
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use access::WatchAccess;
+pub use audit::SealAudit;
 pub use sweep::Sweep;
 pub use tls::ReloadTls;
 

@@ -7,6 +7,7 @@
 //! runs them.
 
 pub mod accounts;
+pub mod audit;
 pub mod dump;
 pub mod error;
 pub mod layers;
@@ -32,6 +33,7 @@ use crate::storage::{DriverState, Key};
 
 use dump::{Instance, LoadOptions, Rows};
 pub use error::MetadataError;
+use model::accounts::Actor;
 use model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -59,6 +61,7 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
         repo: &RepoName,
         now: Timestamp,
         dead_until: Timestamp,
+        by: &Actor,
     ) -> Result<Option<RepositoryDeleted>>;
 
     // --- blobs
@@ -75,7 +78,7 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     async fn blob_mount(&self, mount: &BlobMount) -> Result<Option<BlobRecord>>;
 
     /// Ends a blob's membership and lease, unless a manifest of the repository names it.
-    async fn blob_delete(&self, repo: &RepoName, digest: &Digest, now: Timestamp) -> Result<BlobDeleted>;
+    async fn blob_delete(&self, repo: &RepoName, digest: &Digest, now: Timestamp, by: &Actor) -> Result<BlobDeleted>;
 
     /// Commits a blob that had no session: one whose bytes are in the row.
     async fn blob_put(&self, repo: &RepoName, blob: &NewBlob) -> Result<()>;
@@ -164,6 +167,7 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
         tag: &Tag,
         immutable: &ImmutableTags,
         now: Timestamp,
+        by: &Actor,
     ) -> Result<TagDeleted>;
 
     /// Tags after `after` in byte order, `limit` at most. `None`: the repository has no manifest.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobDeleted, BlobLocation, BlobMount, BlobRecord, HeadLease};
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
@@ -92,8 +93,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::BlobUnknown`]; [`RegistryError::Referenced`] while a manifest of the repository names it.
-    pub async fn delete_blob(&self, repo: &RepoName, digest: &Digest, purge: Purge) -> Result<()> {
-        match self.metadata.blob_delete(repo, digest, self.clock.now()).await? {
+    pub async fn delete_blob(&self, repo: &RepoName, digest: &Digest, purge: Purge, by: &Actor) -> Result<()> {
+        match self.metadata.blob_delete(repo, digest, self.clock.now(), by).await? {
             BlobDeleted::Unknown => Err(RegistryError::BlobUnknown(digest.clone())),
             BlobDeleted::Referenced(by) => Err(RegistryError::Referenced { what: digest.clone(), by }),
             BlobDeleted::Deleted(id) => self.after_delete(&[id], purge).await,

@@ -1,5 +1,6 @@
 //! Manifests and tags: stored, found, listed, deleted.
 
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{
     BlobEdge, BlobRole, ChildEdge, ManifestDelete, ManifestDeleted, ManifestPut, ManifestStored, NewManifest,
     TagDeleted,
@@ -40,7 +41,7 @@ impl Registry {
     /// [`RegistryError::ManifestInvalid`], [`RegistryError::ManifestTooLarge`], [`RegistryError::DigestMismatch`],
     /// [`RegistryError::ContentMissing`], [`RegistryError::TagImmutable`], [`RegistryError::PreconditionFailed`],
     /// [`RegistryError::DiskFull`].
-    pub async fn put_manifest(&self, repo: &RepoName, put: PutManifest) -> Result<ManifestReceipt> {
+    pub async fn put_manifest(&self, repo: &RepoName, put: PutManifest, by: &Actor) -> Result<ManifestReceipt> {
         self.check_room().await?;
         let limits = &self.options.limits;
         if put.payload.len() as u64 > limits.manifest_bytes_max {
@@ -74,6 +75,7 @@ impl Registry {
                 precondition: put.precondition,
                 condition_on: &put.reference,
                 now: self.clock.now(),
+                by,
             })
             .await?;
         match stored {
@@ -89,12 +91,18 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::ManifestUnknown`], [`RegistryError::TagImmutable`]; [`RegistryError::Referenced`] while an index
     /// lists the manifest.
-    pub async fn delete_manifest(&self, repo: &RepoName, reference: &Reference, purge: Purge) -> Result<()> {
+    pub async fn delete_manifest(
+        &self,
+        repo: &RepoName,
+        reference: &Reference,
+        purge: Purge,
+        by: &Actor,
+    ) -> Result<()> {
         let now = self.clock.now();
         let immutable = &self.options.immutable_tags;
         let unknown = || RegistryError::ManifestUnknown(reference.clone());
         match reference {
-            Reference::Tag(tag) => match self.metadata.tag_delete(repo, tag, immutable, now).await? {
+            Reference::Tag(tag) => match self.metadata.tag_delete(repo, tag, immutable, now, by).await? {
                 TagDeleted::Deleted => Ok(()),
                 TagDeleted::Unknown => Err(unknown()),
                 TagDeleted::Immutable => Err(RegistryError::TagImmutable(tag.clone())),
@@ -107,6 +115,7 @@ impl Registry {
                     end_leases_before: (purge == Purge::Wait).then_some(now),
                     referrers_until: now.after(REFERRER_GRACE),
                     now,
+                    by,
                 };
                 match self.metadata.manifest_delete(&delete).await? {
                     ManifestDeleted::Deleted(blobs) => self.after_delete(&blobs, purge).await,

@@ -1,5 +1,6 @@
 //! Repositories as a whole: listed, deleted.
 
+use crate::metadata::model::accounts::Actor;
 use crate::oci::name::RepoName;
 use crate::registry::{Page, PageRequest, Purge, Registry, RegistryError, Result, cut_page, page_limit};
 
@@ -18,9 +19,9 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::RepositoryUnknown`].
-    pub async fn delete_repository(&self, repo: &RepoName, purge: Purge) -> Result<()> {
+    pub async fn delete_repository(&self, repo: &RepoName, purge: Purge, by: &Actor) -> Result<()> {
         let now = self.clock.now();
-        let deleted = self.metadata.repository_delete(repo, now, self.dead_until(now)).await?;
+        let deleted = self.metadata.repository_delete(repo, now, self.dead_until(now), by).await?;
         let deleted = deleted.ok_or(RegistryError::RepositoryUnknown)?;
         tracing::info!(
             repo.name = %repo,

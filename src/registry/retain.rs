@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{ManifestRetire, ManifestsRetired};
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
@@ -129,11 +130,12 @@ impl Registry {
 
     /// Deletes what may go, where it still may.
     async fn retire(&self, repo: &RepoName, victims: &[Victim]) -> Result<()> {
+        let by = Actor::job("retention");
         for batch in victims.chunks(BATCH) {
             let manifests: Vec<_> = batch.iter().map(|victim| victim.facts.clone()).collect();
             let now = self.clock.now();
             let referrers_until = now.after(REFERRER_GRACE);
-            let retire = ManifestRetire { repo, manifests: &manifests, referrers_until, now };
+            let retire = ManifestRetire { repo, manifests: &manifests, referrers_until, now, by: &by };
             // What a busy repository keeps is found again by the next pass.
             let gone = self.retire_patiently(&retire).await?;
             for victim in batch.iter().filter(|victim| gone.contains(&victim.facts.id)) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
+use bonded::audit::Audit;
 use bonded::auth::seal::Secret;
 use bonded::auth::{Auth, AuthOptions};
 use bonded::clock::{Clock, ManualClock, SeededEntropy, Timestamp};
@@ -107,7 +108,9 @@ impl TestAppBuilder {
             open: false,
         };
         let times: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
-        let auth = Auth::open(stores.accounts, times, Arc::new(SeededEntropy::new(1_000 + node)), options).await;
+        let entropy = Arc::new(SeededEntropy::new(1_000 + node));
+        let audit = Arc::new(Audit::new(stores.audit, Arc::clone(&times), entropy.as_ref()));
+        let auth = Auth::open(stores.accounts, audit, times, entropy, options).await;
         let auth = Arc::new(auth.expect("accounts"));
         let gate = Gate { auth: Arc::clone(&auth), origins: Origins::default() };
         let api = Api {

@@ -1,7 +1,11 @@
 //! Content to push: blobs from a seed, manifests from a builder. No binary fixtures.
 
+use bonded::metadata::model::accounts::Actor;
 use bonded::oci::digest::{Algorithm, Digest};
 use serde_json::{Value, json};
+
+/// Who does something where nobody asks.
+pub(crate) static NOBODY: Actor = Actor { name: None, address: None, request_id: None };
 
 /// Media type of an OCI image manifest.
 pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -3,6 +3,7 @@
 mod access;
 mod app;
 mod assembly;
+mod audit;
 mod cli;
 mod compose;
 mod contract;

@@ -171,6 +171,7 @@ async fn facts_are_listed_with_all_their_columns() {
         "purge_holds",
         "instance",
         "access_state",
+        "audit_sealer",
         "signing_keys",
         "_sqlx_migrations",
     ];

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bonded::metadata::MetadataStore;
 use bonded::metadata::accounts::AccountStore;
+use bonded::metadata::audit::AuditStore;
 use bonded::metadata::postgres::PostgresStore;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::storage::BlobStore;
@@ -35,6 +36,7 @@ pub(crate) enum Place {
 pub(crate) struct Stores {
     pub(crate) metadata: Arc<dyn MetadataStore>,
     pub(crate) accounts: Arc<dyn AccountStore>,
+    pub(crate) audit: Arc<dyn AuditStore>,
     pub(crate) storage: Arc<dyn BlobStore>,
 }
 
@@ -63,16 +65,18 @@ impl Place {
                 let options = SqliteOptions { synchronous_full: false, ..SqliteOptions::new(path) };
                 let database = Arc::new(SqliteStore::open(&options).await.expect("a new database"));
                 let accounts = Arc::<SqliteStore>::clone(&database);
+                let audit = Arc::<SqliteStore>::clone(&database);
                 let (root, boot_id) = (folder.path().to_owned(), "test".to_owned());
                 let options = FsOptions { root, durability: Durability::Relaxed, boot_id };
                 let storage = FsStore::open(options).await.expect("a new store");
-                Stores { metadata: database, accounts, storage: Arc::new(storage) }
+                Stores { metadata: database, accounts, audit, storage: Arc::new(storage) }
             }
             Self::Shared { database, bucket } => {
                 let storage = S3Store::open(s3_options(bucket)).await.expect("a bucket");
                 let database = Arc::new(database.open().await);
                 let accounts = Arc::<PostgresStore>::clone(&database);
-                Stores { metadata: database, accounts, storage: Arc::new(storage) }
+                let audit = Arc::<PostgresStore>::clone(&database);
+                Stores { metadata: database, accounts, audit, storage: Arc::new(storage) }
             }
         }
     }

@@ -155,7 +155,7 @@ pub(super) async fn set_password(
     let principal = own_or_admin(&caller, &name)?;
     if principal.name == name {
         let old = change.old.ok_or_else(|| ApiError::Invalid("old: the password so far is missing".to_owned()))?;
-        api.auth.check_password(name.as_str(), &old).await?;
+        api.auth.check_password(name.as_str(), &old, &caller.actor).await?;
     }
     api.auth.set_password(&name, Given::Plain(change.new), &caller.actor).await?;
     Ok(no_content())

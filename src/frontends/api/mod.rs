@@ -4,6 +4,7 @@
 //! Refusals are JSON of one shape, `{"error", "code", "requestId"}`; the whole is described at `/openapi.json`.
 
 mod accounts;
+mod audit;
 mod error;
 mod input;
 mod namespaces;
@@ -28,6 +29,7 @@ use serde::Serialize;
 
 use self::error::{ApiError, Refusal};
 use crate::access::{NamespacePath, Role};
+use crate::audit::Audit;
 use crate::auth::{Auth, Identity, Principal};
 use crate::http::credentials::credentials;
 use crate::http::middleware::X_REQUEST_ID;
@@ -72,6 +74,8 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/namespaces/{path}/members/{member}", put(namespaces::grant).delete(namespaces::revoke))
         .route("/api/v1/namespaces/{path}/robots", post(namespaces::add_robot))
         .route("/api/v1/repositories/{*name}", delete(repositories::remove).put(repositories::set_visibility))
+        .route("/api/v1/audit", get(audit::list))
+        .route("/api/v1/audit/verify", get(audit::verify))
         .method_not_allowed_fallback(async || ApiError::Method)
         .route("/api/v1", any(unknown))
         .route("/api/v1/{*path}", any(unknown))
@@ -99,22 +103,33 @@ async fn with_request_id(request: Request, next: Next) -> Response {
 struct Caller {
     identity: Identity,
     actor: Actor,
+    audit: Arc<Audit>,
+    /// What is asked for, where refusals are counted.
+    action: String,
+}
+
+/// From where a request comes, for the record of what happened.
+fn sender(parts: &Parts, api: &Api) -> Actor {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let request_id = parts.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    Actor { name: None, address: api.origins.client(&parts.headers, peer), request_id }
 }
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-        let request_id = parts.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
         let identity = match credentials(&parts.headers) {
-            Ok(credentials) => api.auth.identify(&credentials).await?,
+            Ok(credentials) => api.auth.identify(&credentials, &|| sender(parts, api)).await?,
             Err(_) if !api.auth.has_accounts() => Identity::Everybody,
             Err(error) => return Err(error.into()),
         };
         let name = identity.principal().map(|principal| principal.name.to_string());
-        let actor = Actor { name, address: api.origins.client(&parts.headers, peer), request_id };
-        Ok(Self { identity, actor })
+        let actor = Actor { name, ..sender(parts, api) };
+        // Whatever is behind it names something that somebody made.
+        let resource = parts.uri.path().split('/').nth(3).unwrap_or_default();
+        let action = format!("{} /api/v1/{resource}", parts.method);
+        Ok(Self { identity, actor, audit: Arc::clone(api.auth.audit()), action })
     }
 }
 
@@ -124,20 +139,26 @@ impl Caller {
         match &self.identity {
             Identity::Principal(principal) => Ok(principal),
             Identity::Everybody => Err(ApiError::NoAccounts),
-            Identity::Unidentified | Identity::Anonymous(_) => Err(ApiError::Unauthenticated),
+            Identity::Unidentified | Identity::Anonymous(_) => Err(self.refused(ApiError::Unauthenticated)),
         }
     }
 
     /// An account that acts with everything it may: by a password, a login, or a token without scopes.
     fn whole(&self) -> Result<&Principal, ApiError> {
         let principal = self.identified()?;
-        if principal.is_limited() { Err(ApiError::Limited) } else { Ok(principal) }
+        if principal.is_limited() { Err(self.refused(ApiError::Limited)) } else { Ok(principal) }
     }
 
     /// An account that may do everything.
     fn admin(&self) -> Result<&Principal, ApiError> {
         let principal = self.whole()?;
-        if principal.admin { Ok(principal) } else { Err(ApiError::Denied) }
+        if principal.admin { Ok(principal) } else { Err(self.refused(ApiError::Denied)) }
+    }
+
+    /// Counts a refusal of somebody who may not.
+    fn refused(&self, error: ApiError) -> ApiError {
+        self.audit.refused(&self.action, &self.actor);
+        error
     }
 
     /// An account with a role in a namespace, or one that may do everything. To anybody without any role there the
@@ -149,8 +170,8 @@ impl Caller {
         }
         let role = api.auth.role_in(principal.id, path).await?;
         match role {
-            None => Err(ApiError::NotFound("namespace")),
-            Some(role) if role < least => Err(ApiError::Denied),
+            None => Err(self.refused(ApiError::NotFound("namespace"))),
+            Some(role) if role < least => Err(self.refused(ApiError::Denied)),
             Some(_) => Ok(principal),
         }
     }

@@ -4,11 +4,11 @@ use http::StatusCode;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{Answer, accounts, json, namespaces, repositories, sessions, teams, tokens};
+use super::{Answer, accounts, audit, json, namespaces, repositories, sessions, teams, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Bonded", description = "Accounts, teams, namespaces and tokens."),
+    info(title = "Bonded", description = "Accounts, teams, namespaces, tokens and the record of what happened."),
     paths(
         sessions::register,
         sessions::login,
@@ -40,6 +40,8 @@ use super::{Answer, accounts, json, namespaces, repositories, sessions, teams, t
         namespaces::add_robot,
         repositories::remove,
         repositories::set_visibility,
+        audit::list,
+        audit::verify,
     ),
     modifiers(&Credentials),
     security(("bearer" = []), ("basic" = []))

@@ -50,7 +50,7 @@ pub(super) async fn remove(
         Some(_) => return Err(ApiError::Invalid("the only parameter here is purge=wait".to_owned())),
     };
     require(&api, &caller, &repo, Action::Delete).await?;
-    match api.registry.delete_repository(&repo, purge).await {
+    match api.registry.delete_repository(&repo, purge, &caller.actor).await {
         Ok(()) => json(StatusCode::ACCEPTED, &json!({"deleted": repo.as_str()})),
         Err(RegistryError::RepositoryUnknown) => Err(ApiError::NotFound("repository")),
         Err(RegistryError::Busy { retry_after }) => {
@@ -76,7 +76,7 @@ pub(super) async fn set_visibility(
     if !principal.admin {
         require(&api, &caller, &repo, Action::Pull).await?;
         if api.auth.role_at(principal.id, &repo).await? < Some(Role::Admin) {
-            return Err(ApiError::Denied);
+            return Err(caller.refused(ApiError::Denied));
         }
     }
     let public = match wish.visibility {
@@ -94,15 +94,15 @@ pub(super) async fn set_visibility(
 /// Lets the caller do something in a repository, or says why not; to a stranger it is not there.
 async fn require(api: &Api, caller: &Caller, repo: &RepoName, action: Action) -> Result<(), ApiError> {
     if matches!(caller.identity, Identity::Unidentified | Identity::Anonymous(_)) {
-        return Err(ApiError::Unauthenticated);
+        return Err(caller.refused(ApiError::Unauthenticated));
     }
     let seen = api.auth.judge_action(&caller.identity, repo, Action::Pull).await?;
     match api.auth.judge_action(&caller.identity, repo, action).await? {
         Verdict::Allowed => Ok(()),
-        Verdict::Unauthenticated => Err(ApiError::Unauthenticated),
-        Verdict::OutOfScope => Err(ApiError::Limited),
-        Verdict::Missing => Err(ApiError::NotFound("repository")),
-        Verdict::Denied if seen == Verdict::Missing => Err(ApiError::NotFound("repository")),
-        Verdict::Denied => Err(ApiError::Denied),
+        Verdict::Unauthenticated => Err(caller.refused(ApiError::Unauthenticated)),
+        Verdict::OutOfScope => Err(caller.refused(ApiError::Limited)),
+        Verdict::Missing => Err(caller.refused(ApiError::NotFound("repository"))),
+        Verdict::Denied if seen == Verdict::Missing => Err(caller.refused(ApiError::NotFound("repository"))),
+        Verdict::Denied => Err(caller.refused(ApiError::Denied)),
     }
 }

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use http::request::Parts;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,7 +11,7 @@ use utoipa::ToSchema;
 use super::accounts::Account;
 use super::error::ApiError;
 use super::input::{Body, parse};
-use super::{Answer, Api, Caller, json, no_content};
+use super::{Answer, Api, Caller, json, no_content, sender};
 use crate::access::Email;
 use crate::auth::{Credentials, Identity, Login};
 
@@ -64,7 +65,7 @@ pub(super) async fn register(State(api): State<Api>, caller: Caller, Body(new): 
         return Err(ApiError::NoAccounts);
     }
     if !api.registration_open {
-        return Err(ApiError::Closed);
+        return Err(caller.refused(ApiError::Closed));
     }
     let name = parse("username", &new.username)?;
     let email = new.email.as_deref().map(|email| parse::<Email>("email", email)).transpose()?;
@@ -95,8 +96,8 @@ async fn logged_in(api: &Api, login: Login) -> Answer {
 /// Says whether a token is good. Everybody who has it may ask.
 #[utoipa::path(post, path = "/api/v1/auth/verify", tag = "auth", request_body = Token,
     responses((status = 200, body = Verified)))]
-pub(super) async fn verify(State(api): State<Api>, Body(given): Body<Token>) -> Answer {
-    let user = match api.auth.identify(&Credentials::Token(given.token)).await {
+pub(super) async fn verify(State(api): State<Api>, parts: Parts, Body(given): Body<Token>) -> Answer {
+    let user = match api.auth.identify(&Credentials::Token(given.token), &|| sender(&parts, &api)).await {
         Ok(Identity::Principal(principal)) => Some(Account::find(&api, &principal.name).await?),
         Ok(_) | Err(crate::auth::AuthError::Wrong | crate::auth::AuthError::Malformed) => None,
         Err(error) => return Err(error.into()),

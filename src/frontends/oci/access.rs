@@ -4,19 +4,22 @@
 //! asks for (project-zot/zot#2928: a 200 makes the docker family go on without any); and to somebody who may not pull from
 //! a repository, it is answered as one that is not there is, by the same code, which looks for one that cannot be there.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::ConnectInfo;
+use http::HeaderMap;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::peer;
 use crate::access::{Action, Actions};
 use crate::auth::{Auth, AuthError, Identity, Verdict};
 use crate::http::credentials::credentials;
+use crate::http::middleware::X_REQUEST_ID;
 use crate::http::origin::Origins;
+use crate::metadata::model::accounts::Actor;
 use crate::oci::error::Condition;
 use crate::oci::name::RepoName;
 use crate::oci::route::{BlobAction, ManifestAction, Route};
@@ -38,7 +41,7 @@ impl Gate {
     /// A challenge when the credentials are wrong.
     pub(super) async fn identify(&self, parts: &Parts, late: bool) -> Result<Identity, Failure> {
         let found = match credentials(&parts.headers) {
-            Ok(credentials) => match self.auth.identify(&credentials).await {
+            Ok(credentials) => match self.auth.identify(&credentials, &|| self.sender(parts)).await {
                 Err(AuthError::Wrong) if late => self.auth.identify_late(&credentials).await,
                 found => found,
             },
@@ -65,7 +68,12 @@ impl Gate {
             };
         };
         let verdict = self.auth.judge_action(identity, repo, action).await;
-        match verdict.map_err(Failure::from)? {
+        let verdict = verdict.map_err(Failure::from)?;
+        if is_refusal(verdict, identity, action) {
+            let by = self.actor(&parts.headers, peer(parts), identity);
+            self.auth.audit().refused(action.as_str(), &by);
+        }
+        match verdict {
             Verdict::Allowed => Ok(route),
             Verdict::Unauthenticated => {
                 let error = (!matches!(identity, Identity::Unidentified)).then_some("insufficient_scope");
@@ -74,6 +82,20 @@ impl Gate {
             Verdict::OutOfScope => Err(self.unauthenticated(parts, Some((repo, action)), Some("insufficient_scope"))),
             Verdict::Missing => Ok(route.leading_nowhere()),
             Verdict::Denied => Err(denied(action)),
+        }
+    }
+
+    /// From where a request comes of which it is not known yet who sends it.
+    pub(super) fn sender(&self, parts: &Parts) -> Actor {
+        self.actor(&parts.headers, peer(parts), &Identity::Unidentified)
+    }
+
+    /// Who sends a request and from where, for the record of what happened.
+    pub(super) fn actor(&self, headers: &HeaderMap, peer: Option<IpAddr>, identity: &Identity) -> Actor {
+        Actor {
+            name: identity.principal().map(|principal| principal.name.to_string()),
+            address: self.origins.client(headers, peer),
+            request_id: headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned),
         }
     }
 
@@ -100,8 +122,7 @@ impl Gate {
 
     /// `WWW-Authenticate` (distribution, "Token Authentication Specification"; RFC 6750, section 3).
     fn challenge(&self, parts: &Parts, wanted: Option<(&RepoName, Action)>, error: Option<&str>) -> String {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-        let realm = self.origins.of(&parts.headers, &parts.uri, peer);
+        let realm = self.origins.of(&parts.headers, &parts.uri, peer(parts));
         let scope = wanted.map_or_else(String::new, |(repo, action)| {
             // Whoever pushes also asks what is there.
             let actions = match action {
@@ -123,6 +144,18 @@ impl From<AuthError> for Failure {
             AuthError::Store(error) => RegistryError::from(error).into(),
             other => Self::internal(&other),
         }
+    }
+}
+
+/// Whether a verdict is counted: somebody may not. A client that pulls without credentials, or with a token of the token
+/// service that says too little, only learns here what to ask for; where an API token is behind it, it says what it always
+/// will, and whoever pushes or deletes without credentials has not asked before.
+fn is_refusal(verdict: Verdict, identity: &Identity, action: Action) -> bool {
+    match verdict {
+        Verdict::Missing | Verdict::Denied => true,
+        Verdict::OutOfScope => identity.principal().is_some_and(|by| by.token_id().is_some()),
+        Verdict::Unauthenticated => action != Action::Pull || !matches!(identity, Identity::Unidentified),
+        Verdict::Allowed => false,
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn head(exchange: &Exchange, repo: &RepoName, digest: &Digest) 
 
 /// `DELETE /v2/<name>/blobs/<digest>`.
 pub(super) async fn delete(exchange: &Exchange, repo: &RepoName, digest: &Digest, purge: Purge) -> Answer {
-    exchange.registry.delete_blob(repo, digest, purge).await?;
+    exchange.registry.delete_blob(repo, digest, purge, &exchange.actor()).await?;
     Ok(Reply::empty(StatusCode::ACCEPTED).finish())
 }
 

@@ -64,7 +64,7 @@ pub(super) async fn put(exchange: &Exchange, repo: &RepoName, reference: Referen
     let precondition = conditions::precondition(&exchange.headers)?;
     let payload = exchange.inbound.read_manifest(exchange.registry.limits().manifest_bytes_max).await?;
     let put = PutManifest { reference, tags, content_type, payload, precondition };
-    let receipt = exchange.registry.put_manifest(repo, put).await?;
+    let receipt = exchange.registry.put_manifest(repo, put, &exchange.actor()).await?;
 
     let mut reply = Reply::empty(StatusCode::CREATED)
         .header(LOCATION, location_manifest(repo, &Reference::Digest(receipt.digest.clone())))
@@ -79,7 +79,7 @@ pub(super) async fn put(exchange: &Exchange, repo: &RepoName, reference: Referen
 
 /// `DELETE /v2/<name>/manifests/<tag or digest>`.
 pub(super) async fn delete(exchange: &Exchange, repo: &RepoName, reference: &Reference, purge: Purge) -> Answer {
-    exchange.registry.delete_manifest(repo, reference, purge).await?;
+    exchange.registry.delete_manifest(repo, reference, purge, &exchange.actor()).await?;
     Ok(Reply::empty(StatusCode::ACCEPTED).finish())
 }
 

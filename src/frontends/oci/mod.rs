@@ -15,10 +15,11 @@ mod reply;
 mod token;
 mod uploads;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, X_CONTENT_TYPE_OPTIONS};
@@ -33,6 +34,7 @@ use crate::access::Action;
 use crate::auth::Identity;
 use crate::http::sendfile::FileQueue;
 use crate::metadata::model::UploadId;
+use crate::metadata::model::accounts::Actor;
 use crate::oci::error::Condition;
 use crate::oci::name::RepoName;
 use crate::oci::route::{BlobAction, ManifestAction, Route, UploadAction};
@@ -50,13 +52,14 @@ pub async fn handle(registry: Arc<Registry>, gate: Gate, request: Request) -> Re
     let inbound = Inbound::new(body, registry.limits().body_idle_max, awaits_continue);
     let files = parts.extensions.remove();
     let admitted = admit(&gate, &parts).await;
+    let peer = peer(&parts);
     let headers = std::mem::take(&mut parts.headers);
     let (route, identity) = match admitted {
         Ok((route, identity)) => (Ok(route), identity),
         Err(failure) => (Err(failure), Identity::Unidentified),
     };
     let principal = identity.id().map(|id| id.0.to_string());
-    let exchange = Exchange { registry, gate, identity, principal, headers, inbound, files };
+    let exchange = Exchange { registry, gate, identity, principal, peer, headers, inbound, files };
     let answer = match route {
         Ok(route) => dispatch_in_time(&exchange, route).await,
         Err(failure) => Err(failure),
@@ -76,6 +79,11 @@ pub async fn handle(registry: Arc<Registry>, gate: Gate, request: Request) -> Re
 
 /// Where the token service is.
 const TOKEN_PATH: &str = "/v2/token";
+
+/// The other end of the connection.
+fn peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())
+}
 
 /// What a request asks for and who sends it, if he may.
 async fn admit(gate: &Gate, parts: &Parts) -> Result<(Route, Identity), Failure> {
@@ -102,6 +110,8 @@ struct Exchange {
     identity: Identity,
     /// Whose sessions it begins: the number of an account.
     principal: Option<String>,
+    /// The other end of the connection.
+    peer: Option<IpAddr>,
     headers: HeaderMap,
     inbound: Inbound,
     /// Where files may be announced that the kernel sends.
@@ -112,6 +122,11 @@ impl Exchange {
     /// To whom a session of this request belongs.
     fn holder<'a>(&'a self, repo: &'a RepoName) -> Holder<'a> {
         Holder { repo, principal: self.principal.as_deref() }
+    }
+
+    /// Who sends it, for the record of what happened.
+    fn actor(&self) -> Actor {
+        self.gate.actor(&self.headers, self.peer, &self.identity)
     }
 
     /// Whether whoever sends it may do something in a repository, whatever his token says.

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::access::Gate;
 use super::failure::Failure;
+use super::peer;
 use super::reply::{Answer, DOCKER_API_VERSION, JSON_MEDIA_TYPE, Reply};
 use crate::access::Scopes;
 use crate::auth::{AuthError, Credentials, Identity, Issued};
@@ -58,7 +59,7 @@ async fn get(gate: &Gate, parts: &Parts) -> Answer {
     let identity = gate.identify(parts, false).await?;
     let parameters = Parameters::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let offline = parameters.first("offline_token") == Some("true");
-    answer(gate, &identity, &parameters, offline).await
+    answer(gate, parts, &identity, &parameters, offline).await
 }
 
 /// `POST /v2/token` with a form: `grant_type=password` or `refresh_token`.
@@ -74,14 +75,14 @@ async fn post(gate: &Gate, parts: &Parts, form: &Bytes) -> Answer {
         // Clients of distribution send Basic and no grant at all.
         None => {
             let identity = gate.identify(parts, false).await?;
-            return answer(gate, &identity, &parameters, false).await;
+            return answer(gate, parts, &identity, &parameters, false).await;
         }
         Some(_) => {
             let description = "the grant types are password and refresh_token";
             return Ok(refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type", description));
         }
     };
-    let identity = match gate.auth.identify(&credentials).await {
+    let identity = match gate.auth.identify(&credentials, &|| gate.sender(parts)).await {
         Ok(identity) => identity,
         Err(error @ (AuthError::Wrong | AuthError::Malformed)) => {
             return Ok(refuse(StatusCode::UNAUTHORIZED, "invalid_grant", &error.to_string()));
@@ -89,14 +90,17 @@ async fn post(gate: &Gate, parts: &Parts, form: &Bytes) -> Answer {
         Err(error) => return Err(error.into()),
     };
     let offline = parameters.first("access_type") == Some("offline");
-    answer(gate, &identity, &parameters, offline).await
+    answer(gate, parts, &identity, &parameters, offline).await
 }
 
-async fn answer(gate: &Gate, identity: &Identity, parameters: &Parameters, offline: bool) -> Answer {
+async fn answer(gate: &Gate, parts: &Parts, identity: &Identity, parameters: &Parameters, offline: bool) -> Answer {
     let wanted = Scopes::parse(parameters.all("scope"));
     let issued = gate.auth.issue(identity, &wanted).await.map_err(Failure::from)?;
     let refresh = match (offline, identity.principal()) {
-        (true, Some(principal)) => gate.auth.add_login(principal, REFRESH_LIFE).await.map_err(AuthError::from)?,
+        (true, Some(principal)) => {
+            let by = gate.actor(&parts.headers, peer(parts), identity);
+            gate.auth.add_login(principal, REFRESH_LIFE, &by).await.map_err(AuthError::from)?
+        }
         _ => None,
     };
     let mut body = shown(&issued);

@@ -16,11 +16,13 @@ macro_rules! decorate {
     ($layer:ty) => {
         $crate::metadata::layers::decorate! { $layer;
             repository_list(after: Option<&str>, limit: u32) -> Vec<RepoName>;
-            repository_delete(repo: &RepoName, now: Timestamp, dead_until: Timestamp) -> Option<RepositoryDeleted>;
+            repository_delete(
+                repo: &RepoName, now: Timestamp, dead_until: Timestamp, by: &Actor
+            ) -> Option<RepositoryDeleted>;
             blob_find(repo: &RepoName, digest: &Digest) -> Option<BlobRecord>;
             blob_lease(repo: &RepoName, digest: &Digest, lease: HeadLease) -> Option<BlobRecord>;
             blob_mount(mount: &BlobMount) -> Option<BlobRecord>;
-            blob_delete(repo: &RepoName, digest: &Digest, now: Timestamp) -> BlobDeleted;
+            blob_delete(repo: &RepoName, digest: &Digest, now: Timestamp, by: &Actor) -> BlobDeleted;
             blob_put(repo: &RepoName, blob: &NewBlob) -> ();
             blob_damage(id: BlobId, key: &Key, now: Timestamp) -> ();
             upload_find(repo: &RepoName, id: &UploadId, now: Timestamp) -> Option<UploadRecord>;
@@ -39,7 +41,9 @@ macro_rules! decorate {
             manifest_put(put: &ManifestPut<'_>) -> ManifestStored;
             manifest_find(repo: &RepoName, reference: &Reference) -> Option<ManifestRecord>;
             manifest_delete(delete: &ManifestDelete<'_>) -> ManifestDeleted;
-            tag_delete(repo: &RepoName, tag: &Tag, immutable: &ImmutableTags, now: Timestamp) -> TagDeleted;
+            tag_delete(
+                repo: &RepoName, tag: &Tag, immutable: &ImmutableTags, now: Timestamp, by: &Actor
+            ) -> TagDeleted;
             tag_list(repo: &RepoName, after: Option<&str>, limit: u32) -> Option<Vec<Tag>>;
             referrer_list(
                 repo: &RepoName, subject: &Digest, artifact_type: Option<&str>, after: Option<&str>, limit: u32
@@ -85,6 +89,7 @@ macro_rules! decorate {
 
             use $crate::clock::Timestamp;
             use $crate::metadata::dump::{Instance, LoadOptions, Rows};
+            use $crate::metadata::model::accounts::Actor;
             use $crate::metadata::model::*;
             use $crate::metadata::{MetadataStore, Result};
             use $crate::oci::digest::Digest;

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::repositories::Turns;
 use crate::metadata::logic::{Conn, Value, collect, record, repositories, values};
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobAdopt, BlobDeleted, BlobId, BlobLocation, BlobMount, BlobRecord, HeadLease, NewBlob};
 use crate::metadata::rows::{BlobRow, LeasedBlobRow, expect_rows, parse, signed};
 use crate::metadata::sql::blobs as sql;
@@ -84,6 +88,7 @@ pub(super) async fn delete<C: Conn>(
     repo: &RepoName,
     digest: &Digest,
     now: Timestamp,
+    by: &Actor,
 ) -> Result<BlobDeleted> {
     // A manifest that names the blob has been stored by the time that this is given, or finds the blob gone.
     let member: Option<(i64, i64)> =
@@ -96,6 +101,8 @@ pub(super) async fn delete<C: Conn>(
     let left = tx.run(&sql::LEAVE, values![repo_id, blob_id]).await?;
     expect_rows(&sql::LEAVE, 1, left)?;
     orphan(tx, &[blob_id], now).await?;
+    let subject = format!("{repo}@{digest}");
+    write_down(tx, by, Event { kind: "blob.delete", subject: &subject, detail: json!({}), now }).await?;
     Ok(BlobDeleted::Deleted(BlobId(blob_id)))
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::logic::audit::{self, Happened};
 use crate::metadata::logic::{Conn, Value, blobs, manifests, record, values};
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobId, Collected, Deletion, PurgeHold};
 use crate::metadata::rows::{DeletionRow, records, signed, texts, unsigned};
 use crate::metadata::sql::collect as sql;
@@ -22,6 +24,7 @@ record! {
         id: i64,
         repo_id: i64,
         digest: String,
+        path: String,
         bytes: i64,
         free: bool,
     }
@@ -34,6 +37,7 @@ pub(super) async fn manifests<C: Conn>(tx: &mut C, now: Timestamp, limit: u32) -
     }
     let picked: Vec<Picked> = tx.all(&sql::PICK_MANIFESTS, values![now, limit, repositories.as_slice()]).await?;
     let mut collected = Collected { seen: picked.len() as u64, ..Collected::default() };
+    let mut events = Vec::new();
     for manifest in picked {
         if !manifest.free {
             tx.run(&sql::KEEP_MANIFEST, values![manifest.id]).await?;
@@ -44,7 +48,9 @@ pub(super) async fn manifests<C: Conn>(tx: &mut C, now: Timestamp, limit: u32) -
         blobs::release(tx, manifest.repo_id, &named, None, now).await?;
         collected.rows += 1;
         collected.bytes += unsigned("manifests", "payload", manifest.id, manifest.bytes)?;
+        events.push(Happened::manifest_deleted(&manifest.path, &manifest.digest, &[]));
     }
+    audit::write_all(tx, &Actor::job("collection"), now, &events).await?;
     Ok(collected)
 }
 

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::metadata::dump::{Batch, Cell, Instance, LoadOptions, Rows, TABLES, Table};
 use crate::metadata::logic::{Conn, FromSqlite, SqliteRow, SqliteValue, Value, accounts, values};
 use crate::metadata::rows::{expect_rows, inconsistent, texts};
+use crate::metadata::sql::audit::{LOADED, LOADING};
 use crate::metadata::sql::dump as sql;
 use crate::metadata::{MetadataError, Result};
 use crate::storage::Key;
@@ -146,12 +147,14 @@ pub(super) async fn load<C: Conn>(tx: &mut C, rows: Waiting, options: LoadOption
     if options.doom_unknown {
         tx.run(&sql::DOOM_BLOBS, values![options.now]).await?;
     }
+    tx.run(&LOADING, &[]).await?;
     for table in TABLES.iter().rev() {
         while tx.run(table.clear, &[]).await? > 0 {}
     }
     while let Some(batch) = rows.next().await {
         insert(tx, &batch?).await?;
     }
+    tx.run(&LOADED, &[]).await?;
     for table in TABLES {
         tx.rows(table.sequence, &[]).await?;
     }

@@ -7,9 +7,11 @@ use serde_json::{Value as Json, json};
 
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::logic::audit::{self, Happened, Push};
 use crate::metadata::logic::repositories::{Hold, Turns};
 use crate::metadata::logic::tags::{self, Target};
 use crate::metadata::logic::{Conn, Value, blobs, repositories, values};
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{
     BlobId, BlobRole, ManifestDelete, ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewManifest,
     Precondition, ReferrerRecord,
@@ -89,6 +91,7 @@ pub(super) struct Put {
     precondition: Precondition,
     condition_on: Reference,
     now: Timestamp,
+    by: Actor,
 }
 
 impl From<&ManifestPut<'_>> for Put {
@@ -102,6 +105,7 @@ impl From<&ManifestPut<'_>> for Put {
             precondition: put.precondition.clone(),
             condition_on: put.condition_on.clone(),
             now: put.now,
+            by: put.by.clone(),
         }
     }
 }
@@ -111,13 +115,17 @@ pub(super) async fn put<C: Conn>(tx: &mut C, put: &Put) -> Result<ManifestStored
         Prepared::Refused(refusal) => return Ok(refusal),
         Prepared::Ready(repo_id, known) => (repo_id, known),
     };
-    let manifest_id = match known.manifests.get(&put.manifest.digest) {
-        Some(id) => refresh(tx, *id, put).await?,
+    let before = known.manifests.get(&put.manifest.digest).copied();
+    let manifest_id = match before {
+        Some(id) => refresh(tx, id, put).await?,
         None => insert(tx, repo_id, put, &known).await?,
     };
     blobs::hold(tx, repo_id, &known.named_blobs(&put.manifest)).await?;
     let target = Target { manifest_id, digest: put.manifest.digest.clone() };
     tags::set(tx, repo_id, &put.tags, &target, &known.tags, put.now).await?;
+    let Put { repo, manifest, tags, .. } = put;
+    let push = Push { repo, manifest, new: before.is_none(), tags, before: &known.tags };
+    audit::write_all(tx, &put.by, put.now, &push.events()).await?;
     Ok(ManifestStored::Stored)
 }
 
@@ -306,6 +314,7 @@ pub(super) struct Delete {
     end_leases_before: Option<Timestamp>,
     referrers_until: Timestamp,
     now: Timestamp,
+    by: Actor,
 }
 
 impl From<&ManifestDelete<'_>> for Delete {
@@ -317,6 +326,7 @@ impl From<&ManifestDelete<'_>> for Delete {
             end_leases_before: delete.end_leases_before,
             referrers_until: delete.referrers_until,
             now: delete.now,
+            by: delete.by.clone(),
         }
     }
 }
@@ -333,14 +343,14 @@ pub(super) async fn delete<C: Conn>(tx: &mut C, delete: &Delete) -> Result<Manif
         return parse("manifests", "digest", format!("listing {id}"), &parent).map(ManifestDeleted::Referenced);
     }
     let names: Vec<String> = tx.column(&OF_MANIFEST, values![id, repo_id]).await?;
-    for name in names {
-        let tag: Tag = parse("tags", "name", id, &name)?;
-        if delete.immutable.covers(&delete.repo, &tag) {
-            return Ok(ManifestDeleted::Immutable(tag));
-        }
+    let tags: Vec<Tag> = names.iter().map(|name| parse("tags", "name", id, name)).collect::<Result<_>>()?;
+    if let Some(tag) = tags.iter().find(|tag| delete.immutable.covers(&delete.repo, tag)) {
+        return Ok(ManifestDeleted::Immutable(tag.clone()));
     }
     let (leases, referrers) = (delete.end_leases_before, delete.referrers_until);
     let blobs = end(tx, repo_id, id, &digest, leases, referrers, delete.now).await?;
+    let event = Happened::manifest_deleted(delete.repo.as_str(), &digest, &tags);
+    audit::write_all(tx, &delete.by, delete.now, &[event]).await?;
     Ok(ManifestDeleted::Deleted(blobs.into_iter().map(BlobId).collect()))
 }
 

@@ -10,6 +10,8 @@
 mod account_store;
 mod accounts;
 mod audit;
+mod audit_chain;
+mod audit_store;
 mod blobs;
 mod checks;
 mod collect;

@@ -1,7 +1,11 @@
 //! Repositories.
 
+use serde_json::json;
+
 use crate::clock::Timestamp;
+use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, blobs, uploads, values};
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobId, RepositoryDeleted};
 use crate::metadata::rows::{expect_rows, parse, text_after};
 use crate::metadata::sql::repositories as sql;
@@ -81,6 +85,7 @@ pub(super) async fn delete<C: Conn>(
     repo: &RepoName,
     now: Timestamp,
     dead_until: Timestamp,
+    by: &Actor,
 ) -> Result<Option<RepositoryDeleted>> {
     let Some(id) = find(tx, repo, Hold::Alone).await? else { return Ok(None) };
     tx.run(&sql::FORGET_PUBLIC, values![id]).await?;
@@ -95,5 +100,7 @@ pub(super) async fn delete<C: Conn>(
     blobs::orphan(tx, &members, now).await?;
     let ended = tx.run(&sql::DELETE, values![id, now]).await?;
     expect_rows(&sql::DELETE, 1, ended)?;
+    let detail = json!({"manifests": manifests, "tags": tags});
+    write_down(tx, by, Event { kind: "repository.delete", subject: repo.as_str(), detail, now }).await?;
     Ok(Some(RepositoryDeleted { manifests, tags, blobs: members.into_iter().map(BlobId).collect() }))
 }

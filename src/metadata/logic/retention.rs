@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::logic::audit::{self, Happened};
 use crate::metadata::logic::{Conn, Value, manifests, record, values};
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{ManifestFacts, ManifestRetire, ManifestsRetired};
 use crate::metadata::rows::{parse, unsigned};
 use crate::metadata::sql::repositories::FIND;
@@ -77,6 +79,7 @@ pub(super) struct Retire {
     manifests: BTreeMap<i64, ManifestFacts>,
     referrers_until: Timestamp,
     now: Timestamp,
+    by: Actor,
 }
 
 impl From<&ManifestRetire<'_>> for Retire {
@@ -86,6 +89,7 @@ impl From<&ManifestRetire<'_>> for Retire {
             manifests: retire.manifests.iter().map(|facts| (facts.id, facts.clone())).collect(),
             referrers_until: retire.referrers_until,
             now: retire.now,
+            by: retire.by.clone(),
         }
     }
 }
@@ -99,15 +103,17 @@ pub(super) async fn retire<C: Conn>(tx: &mut C, retire: &Retire) -> Result<Manif
     let Some((repo_id,)) = claimed else { return Ok(ManifestsRetired::Busy) };
     let wanted: Vec<i64> = retire.manifests.keys().copied().collect();
     let claimed: Vec<i64> = tx.column(&sql::CLAIM, values![repo_id, wanted.as_slice()]).await?;
-    let mut gone = Vec::new();
+    let (mut gone, mut events) = (Vec::new(), Vec::new());
     for found in facts(tx, repo_id, &claimed).await? {
         if retire.manifests.get(&found.id) != Some(&found) {
             continue;
         }
-        manifests::end(tx, repo_id, found.id, &found.digest.to_string(), None, retire.referrers_until, retire.now)
-            .await?;
+        let digest = found.digest.to_string();
+        manifests::end(tx, repo_id, found.id, &digest, None, retire.referrers_until, retire.now).await?;
+        events.push(Happened::manifest_deleted(retire.repo.as_str(), &digest, &found.tags));
         gone.push(found.id);
     }
+    audit::write_all(tx, &retire.by, retire.now, &events).await?;
     Ok(ManifestsRetired::Retired(gone))
 }
 

@@ -10,6 +10,7 @@ use crate::metadata::dump::{Instance, LoadOptions, Rows};
 use crate::metadata::logic::{
     Database, blobs, checks, collect, dump, garbage, manifests, repositories, retention, tags, uploads, work,
 };
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -36,8 +37,9 @@ impl<D: Database> MetadataStore for D {
         repo: &RepoName,
         now: Timestamp,
         dead_until: Timestamp,
+        by: &Actor,
     ) -> Result<Option<RepositoryDeleted>> {
-        work!(self.write, [repo], |tx| repositories::delete(tx, &repo, now, dead_until))
+        work!(self.write, [repo, by], |tx| repositories::delete(tx, &repo, now, dead_until, &by))
     }
 
     async fn blob_find(&self, repo: &RepoName, digest: &Digest) -> Result<Option<BlobRecord>> {
@@ -56,8 +58,8 @@ impl<D: Database> MetadataStore for D {
         work!(self.write, [mount], |tx| blobs::mount(tx, &mount))
     }
 
-    async fn blob_delete(&self, repo: &RepoName, digest: &Digest, now: Timestamp) -> Result<BlobDeleted> {
-        work!(self.write, [repo, digest], |tx| blobs::delete(tx, &repo, &digest, now))
+    async fn blob_delete(&self, repo: &RepoName, digest: &Digest, now: Timestamp, by: &Actor) -> Result<BlobDeleted> {
+        work!(self.write, [repo, digest, by], |tx| blobs::delete(tx, &repo, &digest, now, &by))
     }
 
     async fn blob_put(&self, repo: &RepoName, blob: &NewBlob) -> Result<()> {
@@ -159,9 +161,10 @@ impl<D: Database> MetadataStore for D {
         tag: &Tag,
         immutable: &ImmutableTags,
         now: Timestamp,
+        by: &Actor,
     ) -> Result<TagDeleted> {
         let protected = immutable.covers(repo, tag);
-        work!(self.write, [repo, tag], |tx| tags::delete(tx, &repo, &tag, protected, now))
+        work!(self.write, [repo, tag, by], |tx| tags::delete(tx, &repo, &tag, protected, now, &by))
     }
 
     async fn tag_list(&self, repo: &RepoName, after: Option<&str>, limit: u32) -> Result<Option<Vec<Tag>>> {

@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 
+use serde_json::json;
+
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::repositories::Hold;
 use crate::metadata::logic::{Conn, Value, repositories, values};
 use crate::metadata::model::TagDeleted;
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::rows::{expect_rows, parse, text_after, texts};
 use crate::metadata::sql::manifests::{MARK_TAGGED, MARK_UNTAGGED};
 use crate::metadata::sql::repositories::HAS_MANIFEST;
@@ -89,6 +93,7 @@ pub(super) async fn delete<C: Conn>(
     tag: &Tag,
     protected: bool,
     now: Timestamp,
+    by: &Actor,
 ) -> Result<TagDeleted> {
     let Some(repo_id) = repositories::find(tx, repo, Hold::Writing).await? else { return Ok(TagDeleted::Unknown) };
     let Some(old) = find(tx, repo_id, [tag]).await?.remove(tag.as_str()) else {
@@ -101,6 +106,8 @@ pub(super) async fn delete<C: Conn>(
     expect_rows(&sql::DELETE, 1, deleted)?;
     event(tx, repo_id, tag, Some(&old.digest), None, now).await?;
     mark_untagged(tx, old.manifest_id, now).await?;
+    let (subject, detail) = (format!("{repo}:{tag}"), json!({"digest": old.digest.to_string()}));
+    write_down(tx, by, Event { kind: "tag.delete", subject: &subject, detail, now }).await?;
     Ok(TagDeleted::Deleted)
 }
 

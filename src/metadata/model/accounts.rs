@@ -25,6 +25,11 @@ impl Actor {
     pub fn command_line() -> Self {
         Self { name: Some("command line".to_owned()), ..Self::default() }
     }
+
+    /// A job of the server. No account has a name with a space in it.
+    pub fn job(name: &str) -> Self {
+        Self { name: Some(format!("{name} job")), ..Self::default() }
+    }
 }
 
 /// What nodes compare to notice that somebody may do more or less than before.

@@ -1,6 +1,7 @@
 //! What retention and collection ask and are told, and what repositories take.
 
 use crate::clock::Timestamp;
+use crate::metadata::model::accounts::Actor;
 use crate::oci::digest::Digest;
 use crate::oci::name::{RepoName, Tag};
 use crate::storage::{DriverState, Key};
@@ -37,6 +38,8 @@ pub struct ManifestRetire<'a> {
     pub referrers_until: Timestamp,
     /// Now.
     pub now: Timestamp,
+    /// Who does it.
+    pub by: &'a Actor,
 }
 
 /// How [`ManifestRetire`] ended.

@@ -1,8 +1,10 @@
 //! What goes into and comes out of a [`MetadataStore`](super::MetadataStore): plain values.
 
 pub mod accounts;
+pub mod audit;
 mod collect;
 
+use accounts::Actor;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
@@ -388,6 +390,8 @@ pub struct ManifestPut<'a> {
     pub condition_on: &'a Reference,
     /// Now.
     pub now: Timestamp,
+    /// Who does it.
+    pub by: &'a Actor,
 }
 
 /// How a manifest PUT ended.
@@ -435,6 +439,8 @@ pub struct ManifestDelete<'a> {
     pub referrers_until: Timestamp,
     /// Now.
     pub now: Timestamp,
+    /// Who does it.
+    pub by: &'a Actor,
 }
 
 /// How a DELETE ended.

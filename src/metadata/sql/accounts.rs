@@ -151,8 +151,4 @@ super::statements! { "accounts":
 
     /// Keys whose last token has ended.
     KEYS_ENDED = "DELETE FROM signing_keys WHERE ends_at <= $1";
-
-    /// Writes down what happened.
-    EVENT = "INSERT INTO audit_events (at, kind, actor, address, request_id, subject, detail) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
 }

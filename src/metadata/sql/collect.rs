@@ -10,7 +10,8 @@ super::statements! { "collect":
         ORDER BY r.id", locking!(" FOR NO KEY UPDATE SKIP LOCKED"));
 
     /// Referrers in these repositories whose subject has been gone for long enough.
-    PICK_MANIFESTS = concat!("SELECT m.id, m.repo_id, m.digest, CAST(length(m.payload) AS BIGINT) AS bytes, \
+    PICK_MANIFESTS = concat!("SELECT m.id, m.repo_id, m.digest, \
+            (SELECT r.path FROM repositories r WHERE r.id = m.repo_id) AS path, CAST(length(m.payload) AS BIGINT) AS bytes, \
             NOT EXISTS (SELECT 1 FROM manifest_children c WHERE c.child_id = m.id AND c.repo_id = m.repo_id) \
             AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id) \
             AND NOT EXISTS (SELECT 1 FROM manifests s WHERE s.repo_id = m.repo_id AND s.digest = m.subject) AS free \

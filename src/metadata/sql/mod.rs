@@ -8,6 +8,7 @@
 //! database would find at build time.
 
 pub mod accounts;
+pub mod audit;
 pub mod blobs;
 pub mod checks;
 pub mod collect;
@@ -66,6 +67,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     garbage::ALL,
     checks::ALL,
     accounts::ALL,
+    audit::ALL,
     dump::ALL,
     facts::ALL,
 ];

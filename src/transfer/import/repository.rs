@@ -8,6 +8,7 @@ use futures_util::stream::StreamExt as _;
 
 use super::layout::{Layout, Link};
 use super::{ImportOptions, ImportReport};
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobAdopt, Precondition};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Manifest, ManifestLimits};
@@ -203,7 +204,7 @@ impl Importer {
             payload: payload.clone(),
             precondition: Precondition::None,
         };
-        self.registry.put_manifest(repo, put).await.map(drop)
+        self.registry.put_manifest(repo, put, &Actor::command_line()).await.map(drop)
     }
 
     async fn find_manifest(&self, repo: &RepoName, reference: &Reference) -> Result<Option<(Digest, Bytes)>> {

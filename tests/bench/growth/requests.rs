@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bonded::metadata::MetadataStore;
+use bonded::metadata::model::accounts::Actor;
 use bonded::metadata::model::{
     BlobEdge, BlobLocation, BlobMount, BlobRole, HeadLease, ManifestDelete, ManifestDeleted, ManifestPut,
     ManifestStored, NewBlob, NewManifest, Precondition, UploadHold, UploadTake,
@@ -96,7 +97,9 @@ pub(crate) async fn writes(store: &dyn MetadataStore, shape: Shape, repeat: u64,
         let mount = mount(blob, "growth/mounted".parse()?, Some(large.clone()));
         curve.time("mount", store.blob_mount(&mount)).await?.context("a mount")?;
         curve.time("upload session (take, commit)", session(store, &large)).await?;
-        curve.time("tag DELETE", store.tag_delete(&large, &tag[0], &ImmutableTags::default(), NOW)).await?;
+        curve
+            .time("tag DELETE", store.tag_delete(&large, &tag[0], &ImmutableTags::default(), NOW, &Actor::default()))
+            .await?;
         curve.time("manifest DELETE", image.delete(store, &large)).await?;
     }
     Ok(())
@@ -166,6 +169,7 @@ impl Image {
             precondition: Precondition::None,
             condition_on: &Reference::Digest(self.manifest.digest.clone()),
             now: NOW,
+            by: &Actor::default(),
         };
         ensure!(store.manifest_put(&put).await? == ManifestStored::Stored, "a manifest");
         Ok(())
@@ -179,6 +183,7 @@ impl Image {
             end_leases_before: None,
             referrers_until: NOW,
             now: NOW,
+            by: &Actor::default(),
         };
         let deleted = store.manifest_delete(&delete).await?;
         ensure!(matches!(deleted, ManifestDeleted::Deleted(_)), "the manifest to delete");

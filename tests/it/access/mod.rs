@@ -1,6 +1,7 @@
 //! Who may do what, on the wire.
 
 mod api;
+mod audit;
 mod matrix;
 mod tokens;
 

@@ -203,8 +203,7 @@ async fn a_robot_ends_with_its_namespace(store: &dyn AccountStore) {
 }
 
 /// Tables of facts that only accounts fill.
-pub(super) const TABLES: [&str; 7] =
-    ["namespaces", "users", "teams", "team_members", "grants", "api_tokens", "audit_events"];
+pub(super) const TABLES: [&str; 6] = ["namespaces", "users", "teams", "team_members", "grants", "api_tokens"];
 
 async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore>(store: &S) {
     let ann = add(store, "ann", true).await;

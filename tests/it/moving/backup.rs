@@ -13,7 +13,7 @@ use bonded::transfer::backup::{CreateOptions, CreateReport, RestoreOptions, Rest
 use tempfile::TempDir;
 
 use super::{Seen, Side, digest, name};
-use crate::fixtures::{ImageBuilder, bytes};
+use crate::fixtures::{ImageBuilder, NOBODY, bytes};
 
 async fn make(side: &Side, dir: &Path, blobs: bool) -> Result<CreateReport, TransferError> {
     let options = CreateOptions { blobs, made_by: "a test".to_owned() };
@@ -90,7 +90,7 @@ async fn a_backup_made_while_pushes_run_is_consistent() {
             side.push_image(&repo, "v", &image).await;
             if n % 4 == 3 {
                 let manifest = digest(&image.manifest()).to_string().parse().expect("a reference");
-                side.registry.delete_manifest(&name(&repo), &manifest, Purge::Later).await.expect("deleted");
+                side.registry.delete_manifest(&name(&repo), &manifest, Purge::Later, &NOBODY).await.expect("deleted");
             }
         }
     };
@@ -126,7 +126,7 @@ async fn a_finished_backup_stays_until_the_next_is_finished() {
     assert!(matches!(refused, Err(TransferError::Refused(_))), "it would drop the blobs: {refused:?}");
 
     let manifest = digest(&image.manifest()).to_string().parse().expect("a reference");
-    side.registry.delete_manifest(&name("app"), &manifest, Purge::Later).await.expect("deleted");
+    side.registry.delete_manifest(&name("app"), &manifest, Purge::Later, &NOBODY).await.expect("deleted");
     side.sweep().await;
     let reads = store.calls(Operation::Read);
     make(&side, dir.path(), true).await.expect("made");

@@ -11,7 +11,7 @@ use bonded::transfer::{CopyOptions, CopyReport, TransferError, copy};
 use futures_util::StreamExt as _;
 
 use super::{Seen, Side, digest, name};
-use crate::fixtures::{ImageBuilder, bytes};
+use crate::fixtures::{ImageBuilder, NOBODY, bytes};
 use crate::stores::Place;
 
 async fn run(from: &Side, to: &Side) -> Result<CopyReport, TransferError> {
@@ -54,7 +54,7 @@ async fn a_registry_grows_and_shrinks() {
     assert_eq!(large.findings().await, Vec::<String>::new());
     assert!(large.stores.metadata.copy_serve(large.stores.clock.now()).await.expect("an answer"));
     let pushed = large.push_image("team/app", "grown", &ImageBuilder::new().layer(&bytes(6 << 20, 6))).await;
-    large.registry.delete_repository(&name("other"), Purge::Later).await.expect("deleted");
+    large.registry.delete_repository(&name("other"), Purge::Later, &NOBODY).await.expect("deleted");
     large.sweep().await;
 
     let shrunk = run(&large, &back).await.expect("copied");
@@ -92,11 +92,11 @@ async fn a_second_run_moves_what_is_new_and_drops_what_is_gone() {
     let (from, to) = (Side::new().await, Side::new().await);
     from.fill().await;
     run(&from, &to).await.expect("copied");
-    from.registry.delete_repository(&name("other"), Purge::Later).await.expect("deleted");
+    from.registry.delete_repository(&name("other"), Purge::Later, &NOBODY).await.expect("deleted");
     for tag in ["all", "v1"] {
         let manifest = from.manifest("team/app", tag).await.expect("a manifest");
         let reference = digest(&manifest).to_string().parse().expect("a reference");
-        from.registry.delete_manifest(&name("team/app"), &reference, Purge::Later).await.expect("deleted");
+        from.registry.delete_manifest(&name("team/app"), &reference, Purge::Later, &NOBODY).await.expect("deleted");
     }
     from.sweep().await;
     from.push_image("team/app", "v4", &ImageBuilder::new().layer(&bytes(70_000, 9))).await;
@@ -249,7 +249,7 @@ async fn two_databases_over_one_store_share_the_bytes() {
     for _ in 0..2 {
         let report = copy(&from.stores, &to.stores, options, &Seen::new().watch()).await.expect("copied");
         assert_eq!((report.moved.blobs, report.damaged, report.late), (0, 0, 0));
-        from.registry.delete_repository(&name("other"), Purge::Later).await.ok();
+        from.registry.delete_repository(&name("other"), Purge::Later, &NOBODY).await.ok();
     }
     assert_eq!(to.facts().await, from.facts().await);
     to.sweep().await;

@@ -13,7 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{Seen, Side, digest, name};
-use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, bytes, index, sha256};
+use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, NOBODY, bytes, index, sha256};
 
 /// Another registry's folder.
 struct Old {
@@ -216,7 +216,7 @@ async fn garbage_goes_unless_the_store_is_only_read() {
             side.pull("library/app", &digest(b"named by nobody")).await.expect("it has a link"),
             b"named by nobody"
         );
-        side.registry.delete_repository(&name("library/app"), Purge::Later).await.expect("deleted");
+        side.registry.delete_repository(&name("library/app"), Purge::Later, &NOBODY).await.expect("deleted");
         side.sweep().await;
         for gone in [sha256(&bytes(30_000, 1)), sha256(b"named by nobody")] {
             assert_eq!(old.has(&gone), read_only, "{gone}, read only: {read_only}");

@@ -24,7 +24,7 @@ use bonded::transfer::{Amount, Stores, Watch};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
-use crate::fixtures::{self, IMAGE_MANIFEST, ImageBuilder, sha256};
+use crate::fixtures::{self, IMAGE_MANIFEST, ImageBuilder, NOBODY, sha256};
 use crate::registry::whole;
 use crate::stores::Place;
 
@@ -78,7 +78,7 @@ impl Side {
             payload: Bytes::copy_from_slice(payload),
             precondition: bonded::metadata::model::Precondition::None,
         };
-        self.registry.put_manifest(&name(repo), put).await.expect("stored").digest
+        self.registry.put_manifest(&name(repo), put, &NOBODY).await.expect("stored").digest
     }
 
     /// Pushes an image under a tag; gives its manifest.
@@ -102,7 +102,7 @@ impl Side {
         self.push_image("team/app", "signature", &signature).await;
         self.push_image("other", "latest", &large).await;
         self.push_image("gone", "latest", &ImageBuilder::new().layer(&fixtures::bytes(50_000, 3))).await;
-        self.registry.delete_repository(&name("gone"), bonded::registry::Purge::Later).await.expect("deleted");
+        self.registry.delete_repository(&name("gone"), bonded::registry::Purge::Later, &NOBODY).await.expect("deleted");
         self.push("team/app", &fixtures::bytes(30_000, 4)).await;
         let session = self.registry.start_upload(&name("team/app"), Algorithm::Sha256).await.expect("a session");
         let few = whole(&fixtures::bytes(10, 5).into());

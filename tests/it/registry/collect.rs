@@ -9,6 +9,7 @@ use bonded::registry::{Purge, RegistryError};
 use bonded::storage::memory::MemoryStore;
 
 use super::{Fixture, broken, bytes, digest, repo, whole};
+use crate::fixtures::NOBODY;
 
 #[tokio::test]
 async fn a_deleted_images_bytes_go_and_shared_ones_stay() {
@@ -21,14 +22,14 @@ async fn a_deleted_images_bytes_go_and_shared_ones_stay() {
     // The second push of the shared layer brought an object that its commit found to be superfluous.
     app.sweep().await;
     assert_eq!(app.objects().await.len(), 2);
-    app.registry.delete_manifest(&one, &Reference::Digest(image), Purge::Later).await.expect("deleted");
+    app.registry.delete_manifest(&one, &Reference::Digest(image), Purge::Later, &NOBODY).await.expect("deleted");
     app.sweep().await;
     assert_eq!(app.objects().await.len(), 1);
     assert!(matches!(app.registry.open_blob(&one, &digest(&own)).await, Err(RegistryError::BlobUnknown(_))));
-    app.registry.delete_repository(&one, Purge::Later).await.expect("deleted");
+    app.registry.delete_repository(&one, Purge::Later, &NOBODY).await.expect("deleted");
     app.sweep().await;
     assert_eq!(app.read(&two, &digest(&shared)).await, shared);
-    app.registry.delete_repository(&two, Purge::Later).await.expect("deleted");
+    app.registry.delete_repository(&two, Purge::Later, &NOBODY).await.expect("deleted");
     app.sweep().await;
     assert_eq!(app.objects().await, []);
 }
@@ -55,7 +56,7 @@ async fn a_head_keeps_a_blob_that_its_caller_now_believes_in() {
     let layer = bytes(4, 50_000);
     let image = app.push_image(&repo, "v1", &layer).await;
     app.registry.stat_blob(&repo, &digest(&layer), true).await.expect("there");
-    app.registry.delete_manifest(&repo, &Reference::Digest(image), Purge::Later).await.expect("deleted");
+    app.registry.delete_manifest(&repo, &Reference::Digest(image), Purge::Later, &NOBODY).await.expect("deleted");
     app.sweep().await;
     assert_eq!(app.read(&repo, &digest(&layer)).await, layer, "the HEAD's lease holds it");
     app.advance(Duration::from_mins(16));
@@ -71,7 +72,7 @@ async fn purging_ends_leases_of_heads_and_waits_for_the_bytes() {
     let image = app.push_image(&repo, "v1", &layer).await;
     app.registry.stat_blob(&repo, &digest(&layer), true).await.expect("there");
     app.advance(Duration::from_secs(1));
-    app.registry.delete_manifest(&repo, &Reference::Digest(image), Purge::Wait).await.expect("deleted");
+    app.registry.delete_manifest(&repo, &Reference::Digest(image), Purge::Wait, &NOBODY).await.expect("deleted");
     assert_eq!(app.objects().await, []);
 }
 
@@ -81,7 +82,7 @@ async fn a_blob_pushed_again_before_it_was_collected_stays() {
     let repo = repo("a");
     let layer = bytes(6, 50_000);
     let image = app.push_image(&repo, "v1", &layer).await;
-    app.registry.delete_manifest(&repo, &Reference::Digest(image), Purge::Later).await.expect("deleted");
+    app.registry.delete_manifest(&repo, &Reference::Digest(image), Purge::Later, &NOBODY).await.expect("deleted");
     app.push(&repo, &layer).await;
     app.sweep().await;
     assert_eq!(app.read(&repo, &digest(&layer)).await, layer);
@@ -94,7 +95,7 @@ async fn a_blob_pushed_again_after_it_was_doomed_is_not_hit_by_the_late_delete()
     let repo = repo("a");
     let data = bytes(7, 50_000);
     let pushed = app.push(&repo, &data).await;
-    app.registry.delete_blob(&repo, &pushed, Purge::Later).await.expect("deleted");
+    app.registry.delete_blob(&repo, &pushed, Purge::Later, &NOBODY).await.expect("deleted");
     app.sweep().await;
     app.push(&repo, &data).await;
     app.sweep().await;
@@ -109,9 +110,9 @@ async fn a_mounted_blob_outlives_its_source() {
     let pushed = app.push(&from, &data).await;
     assert!(app.registry.mount_blob(&to, Some(&from), &pushed).await.expect("asked"));
     assert!(!app.registry.mount_blob(&to, Some(&repo("nowhere")), &pushed).await.expect("asked"));
-    app.registry.delete_blob(&from, &pushed, Purge::Wait).await.expect("deleted");
+    app.registry.delete_blob(&from, &pushed, Purge::Wait, &NOBODY).await.expect("deleted");
     assert_eq!(app.read(&to, &pushed).await, data);
-    app.registry.delete_blob(&to, &pushed, Purge::Wait).await.expect("deleted");
+    app.registry.delete_blob(&to, &pushed, Purge::Wait, &NOBODY).await.expect("deleted");
     assert_eq!(app.objects().await, []);
 }
 
@@ -121,7 +122,7 @@ async fn what_a_manifest_names_cannot_be_deleted_under_it() {
     let repo = repo("a");
     let layer = bytes(9, 50_000);
     let image = app.push_image(&repo, "v1", &layer).await;
-    let refused = app.registry.delete_blob(&repo, &digest(&layer), Purge::Later).await;
+    let refused = app.registry.delete_blob(&repo, &digest(&layer), Purge::Later, &NOBODY).await;
     assert!(matches!(refused, Err(RegistryError::Referenced { by, .. }) if by == image));
 }
 
@@ -131,7 +132,7 @@ async fn a_redirect_given_out_before_a_collection_still_leads_somewhere() {
     let app = Fixture::with(store, |options| options.redirect_ttl = Duration::from_mins(20)).await;
     let repo = repo("a");
     let pushed = app.push(&repo, &bytes(10, 50_000)).await;
-    app.registry.delete_blob(&repo, &pushed, Purge::Later).await.expect("deleted");
+    app.registry.delete_blob(&repo, &pushed, Purge::Later, &NOBODY).await.expect("deleted");
     app.sweep().await;
     assert!(matches!(app.registry.open_blob(&repo, &pushed).await, Err(RegistryError::BlobUnknown(_))));
     app.advance(Duration::from_secs(1199));

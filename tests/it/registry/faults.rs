@@ -10,6 +10,7 @@ use bonded::storage::memory::MemoryStore;
 use bytes::Bytes;
 
 use super::{Fixture, bytes, digest, repo, whole};
+use crate::fixtures::NOBODY;
 
 async fn fixture(inner: MemoryStore) -> (Fixture, Arc<Faulty>) {
     let store = Arc::new(Faulty::new(Arc::new(inner)));
@@ -93,7 +94,7 @@ async fn an_object_that_cannot_be_removed_is_tried_again() {
     let repo = repo("a");
     let pushed = app.push(&repo, &bytes(3, 50_000)).await;
     store.fail(Operation::DeleteMany, 1, Moment::Before, Fault::Unavailable);
-    app.registry.delete_blob(&repo, &pushed, Purge::Later).await.expect("deleted");
+    app.registry.delete_blob(&repo, &pushed, Purge::Later, &NOBODY).await.expect("deleted");
     app.sweep().await;
     assert_eq!(app.objects().await.len(), 1);
     assert_sound(&app).await;

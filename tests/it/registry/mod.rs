@@ -20,6 +20,8 @@ use bonded::storage::{BlobStore, ObjectInfo};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
+use crate::fixtures::NOBODY;
+
 /// A registry over a database of its own and a store in memory, at a time that moves only when told to.
 pub(crate) struct Fixture {
     pub(crate) registry: Arc<Registry>,
@@ -111,7 +113,7 @@ impl Fixture {
             payload: Bytes::from(payload.to_string()),
             precondition: bonded::metadata::model::Precondition::None,
         };
-        self.registry.put_manifest(repo, put).await.expect("stored").digest
+        self.registry.put_manifest(repo, put, &NOBODY).await.expect("stored").digest
     }
 
     /// Sweeps until nothing is left to do.

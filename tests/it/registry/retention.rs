@@ -15,6 +15,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Database, Fixture, bytes, repo};
+use crate::fixtures::NOBODY;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -51,7 +52,7 @@ async fn put(app: &Fixture, repo: &RepoName, tag: Option<&str>, document: Value)
         payload: payload.clone(),
         precondition: Precondition::None,
     };
-    app.registry.put_manifest(repo, put).await.expect("stored").digest
+    app.registry.put_manifest(repo, put, &NOBODY).await.expect("stored").digest
 }
 
 /// An index of manifests, which are all taken to have the same length.
@@ -116,7 +117,7 @@ async fn untagged_ones_go_but_not_what_an_index_lists_until_the_index_goes() {
     app.registry.retain_now().await.expect("a pass");
     assert!(!has(&app, &repo, &alone).await);
     assert!(has(&app, &repo, &child).await && has(&app, &repo, &parent).await);
-    app.registry.delete_manifest(&repo, &"v1".parse().expect("a tag"), Purge::Later).await.expect("deleted");
+    app.registry.delete_manifest(&repo, &"v1".parse().expect("a tag"), Purge::Later, &NOBODY).await.expect("deleted");
     app.advance(DAY * 7);
     app.registry.retain_now().await.expect("a pass");
     assert!(!has(&app, &repo, &parent).await);

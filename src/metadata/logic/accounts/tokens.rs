@@ -101,7 +101,8 @@ pub(in crate::metadata::logic) async fn add<C: Conn>(
     tx.run(&sql::TOKENS_ENDED, values![new.now.before(TOKENS_KEPT)]).await?;
     expect_rows(&sql::TOKEN_INSERT, 1, tx.run(&sql::TOKEN_INSERT, values).await?)?;
     let detail = json!({"token": new.id, "scopes": new.scopes.to_texts()});
-    write_down(tx, by, Event { kind: "token.add", subject: user.as_str(), detail, now: new.now }).await?;
+    let kind = if new.login { "login" } else { "token.add" };
+    write_down(tx, by, Event { kind, subject: user.as_str(), detail, now: new.now }).await?;
     Ok(true)
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::fixtures::{
     DAY, Image, SHORT, at, at_key, begin, blob_id, digest, find, head, intended, key, new_blob, push_blob, repo, sweep,
 };
+use crate::fixtures::NOBODY;
 
 fn mount(to: &str, from: Option<&str>, text: &str, now: i64) -> BlobMount {
     BlobMount { to: repo(to), from: from.map(repo), digest: digest(text), now: at(now), lease_until: at(now + DAY) }
@@ -117,7 +118,7 @@ pub(super) async fn a_mount_from_anywhere_needs_a_member(store: &dyn MetadataSto
     push_blob(store, "a", "b", 0).await;
     assert!(store.blob_mount(&mount("to", None, "b", 1)).await.expect("an answer").is_some());
     for name in ["a", "to"] {
-        store.blob_delete(&repo(name), &digest("b"), at(2)).await.expect("a delete");
+        store.blob_delete(&repo(name), &digest("b"), at(2), &NOBODY).await.expect("a delete");
     }
     assert_eq!(store.blob_mount(&mount("to", None, "b", 3)).await.expect("an answer"), None);
 }
@@ -128,12 +129,12 @@ pub(super) async fn a_mount_makes_the_repository(store: &dyn MetadataStore) {
     assert_eq!(Image::new("m").blob("b").put(store, "new/one", 2).await, super::races::STORED);
     // What was not mounted made no repository.
     assert_eq!(store.blob_mount(&mount("none", Some("a"), "c", 1)).await.expect("an answer"), None);
-    assert_eq!(store.repository_delete(&repo("none"), at(3), at(3)).await.expect("an answer"), None);
+    assert_eq!(store.repository_delete(&repo("none"), at(3), at(3), &NOBODY).await.expect("an answer"), None);
 }
 
 pub(super) async fn a_blob_that_a_manifest_names_cannot_be_deleted(store: &dyn MetadataStore) {
     Image::new("m").blob("b").push(store, "r", 0).await;
-    let refused = store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("an answer");
+    let refused = store.blob_delete(&repo("r"), &digest("b"), at(1), &NOBODY).await.expect("an answer");
     assert_eq!(refused, BlobDeleted::Referenced(digest("m")));
     assert!(find(store, "r", "b").await.is_some());
 }
@@ -142,8 +143,14 @@ pub(super) async fn a_deleted_blob_is_gone_for_its_repository_only(store: &dyn M
     push_blob(store, "a", "b", 0).await;
     push_blob(store, "c", "b", 0).await;
     let id = blob_id(store, "a", "b").await;
-    assert_eq!(store.blob_delete(&repo("a"), &digest("b"), at(1)).await.expect("an answer"), BlobDeleted::Deleted(id));
-    assert_eq!(store.blob_delete(&repo("a"), &digest("b"), at(1)).await.expect("an answer"), BlobDeleted::Unknown);
+    assert_eq!(
+        store.blob_delete(&repo("a"), &digest("b"), at(1), &NOBODY).await.expect("an answer"),
+        BlobDeleted::Deleted(id)
+    );
+    assert_eq!(
+        store.blob_delete(&repo("a"), &digest("b"), at(1), &NOBODY).await.expect("an answer"),
+        BlobDeleted::Unknown
+    );
     assert_eq!(find(store, "a", "b").await, None);
     assert!(find(store, "c", "b").await.is_some());
     assert!(sweep(store, 2).await.is_empty());
@@ -164,7 +171,7 @@ pub(super) async fn restoring_makes_a_row_or_swaps_the_key(store: &dyn MetadataS
 
 pub(super) async fn restoring_takes_a_doomed_object_off_the_list(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
-    store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
+    store.blob_delete(&repo("r"), &digest("b"), at(1), &NOBODY).await.expect("a delete");
     store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     store.blob_restore(&digest("b"), 1, &key("b"), at(2), at(DAY)).await.expect("a row");
     assert!(sweep(store, 3).await.is_empty());

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::fixtures::{
     DAY, Image, at, begin, blob_id, delete, digest, find, head, intended, key, new_blob, push_blob, repo, sweep, taken,
 };
+use crate::fixtures::NOBODY;
 
 pub(super) async fn a_lease_holds_an_unnamed_blob(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
@@ -69,7 +70,7 @@ pub(super) async fn collecting_goes_in_batches(store: &dyn MetadataStore) {
 pub(super) async fn a_claim_is_not_handed_out_twice(store: &dyn MetadataStore) {
     for n in 0..3 {
         push_blob(store, "r", &format!("b{n}"), 0).await;
-        store.blob_delete(&repo("r"), &digest(&format!("b{n}")), at(1)).await.expect("a delete");
+        store.blob_delete(&repo("r"), &digest(&format!("b{n}")), at(1), &NOBODY).await.expect("a delete");
     }
     store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     let first = store.deletion_claim(at(1), 2).await.expect("a claim");
@@ -89,7 +90,7 @@ pub(super) async fn a_claim_is_not_handed_out_twice(store: &dyn MetadataStore) {
 
 pub(super) async fn a_failed_removal_comes_again(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
-    store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
+    store.blob_delete(&repo("r"), &digest("b"), at(1), &NOBODY).await.expect("a delete");
     store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     assert_eq!(store.deletion_claim(at(1), 10).await.expect("a claim").len(), 1);
     store.deletion_retry(&key("b"), at(500)).await.expect("a later time");
@@ -141,7 +142,7 @@ pub(super) async fn counts_add_up(store: &dyn MetadataStore) {
     let (hold, _) = taken(store, "r", 2, 0).await;
     assert!(store.upload_commit(&hold, &new_blob("b", 0), at(DAY)).await.expect("an answer"));
     push_blob(store, "r", "four", 0).await;
-    store.blob_delete(&repo("r"), &digest("four"), at(1)).await.expect("a delete");
+    store.blob_delete(&repo("r"), &digest("four"), at(1), &NOBODY).await.expect("a delete");
     store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     let counts = store.counts().await.expect("numbers");
     assert_eq!(counts, StoreCounts { deletions: 1, deletion_bytes: 4, uploads: 1, ..StoreCounts::default() });
@@ -150,7 +151,7 @@ pub(super) async fn counts_add_up(store: &dyn MetadataStore) {
 
 pub(super) async fn a_hold_keeps_objects_until_it_ends(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
-    store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
+    store.blob_delete(&repo("r"), &digest("b"), at(1), &NOBODY).await.expect("a delete");
     store.purge_hold("backup", at(50)).await.expect("a hold");
     store.purge_hold("backup", at(100)).await.expect("a longer hold");
     store.purge_hold("another", at(80)).await.expect("a hold");
@@ -169,7 +170,7 @@ pub(super) async fn a_hold_keeps_objects_until_it_ends(store: &dyn MetadataStore
 
 pub(super) async fn a_doomed_object_waits_as_long_as_it_was_told(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
-    store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
+    store.blob_delete(&repo("r"), &digest("b"), at(1), &NOBODY).await.expect("a delete");
     store.blob_collect(at(2), at(60), 10).await.expect("a pass");
     assert_eq!(store.deletion_claim(at(59), 10).await.expect("a claim"), []);
     assert_eq!(store.deletion_claim(at(60), 10).await.expect("a claim").len(), 1);

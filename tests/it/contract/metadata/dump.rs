@@ -11,6 +11,7 @@ use super::fixtures::{
     DAY, Image, at, begin, blob_id, delete, digest, find, has, head, key, push_blob, repo, sweep, tagged,
 };
 use crate::contract::accounts;
+use crate::fixtures::NOBODY;
 
 async fn read(rows: Rows) -> Vec<Batch> {
     rows.map(|batch| batch.expect("rows")).collect().await
@@ -41,7 +42,7 @@ async fn fill(store: &dyn MetadataStore) {
         Image::new(&format!("image {n}")).blob("shared").tag(&format!("n{n}")).push(store, "many", 2).await;
     }
     push_blob(store, "gone", "alone", 3).await;
-    store.repository_delete(&repo("gone"), at(4), at(4)).await.expect("deleted");
+    store.repository_delete(&repo("gone"), at(4), at(4), &NOBODY).await.expect("deleted");
 }
 
 pub(super) async fn facts_come_back_as_they_were(store: &dyn MetadataStore) {

@@ -14,6 +14,8 @@ use bonded::oci::reference::Reference;
 use bonded::storage::Key;
 use bytes::Bytes;
 
+use crate::fixtures::NOBODY;
+
 /// A day, in the seconds that [`at`] takes: the lease of an upload.
 pub(super) const DAY: i64 = 86_400;
 
@@ -204,6 +206,7 @@ impl Image {
             precondition: self.precondition.clone(),
             condition_on: self.condition_on.as_ref().or(first_tag.as_ref()).unwrap_or(&by_digest),
             now: at(now),
+            by: &NOBODY,
         };
         store.manifest_put(&put).await
     }
@@ -237,6 +240,7 @@ pub(super) async fn delete_with(
         end_leases_before: end_leases_before.map(at),
         referrers_until: at(now + DAY),
         now: at(now),
+        by: &NOBODY,
     };
     store.manifest_delete(&delete).await.expect("a manifest DELETE")
 }

@@ -9,13 +9,14 @@ use super::fixtures::{
     DAY, Image, SHORT, at, blob_id, delete, delete_with, digest, find, has, head, key, push_blob, repo, sweep, tagged,
 };
 use super::races::STORED;
+use crate::fixtures::NOBODY;
 
 fn missing(names: &[&str]) -> ManifestStored {
     ManifestStored::Missing(names.iter().copied().map(digest).collect())
 }
 
 async fn delete_blob(store: &dyn MetadataStore, name: &str, text: &str) -> BlobDeleted {
-    store.blob_delete(&repo(name), &digest(text), at(50)).await.expect("an answer")
+    store.blob_delete(&repo(name), &digest(text), at(50), &NOBODY).await.expect("an answer")
 }
 
 pub(super) async fn a_manifest_is_found_by_tag_and_digest(store: &dyn MetadataStore) {
@@ -62,7 +63,7 @@ pub(super) async fn what_is_not_required_may_be_missing(store: &dyn MetadataStor
 
 pub(super) async fn a_refused_manifest_makes_no_repository(store: &dyn MetadataStore) {
     assert_eq!(Image::new("m").blob("b").put(store, "r", 0).await, missing(&["b"]));
-    assert_eq!(store.repository_delete(&repo("r"), at(1), at(1)).await.expect("an answer"), None);
+    assert_eq!(store.repository_delete(&repo("r"), at(1), at(1), &NOBODY).await.expect("an answer"), None);
     assert_eq!(Image::new("m").put(store, "r", 0).await, STORED);
 }
 

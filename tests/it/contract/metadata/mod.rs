@@ -2,6 +2,7 @@
 //!
 //! After every rule the store must have no dangling reference.
 
+mod audit;
 mod blobs;
 mod collect;
 mod dump;

@@ -8,6 +8,7 @@ use super::fixtures::{
     DAY, Image, SHORT, at, at_key, begin, blob_id, delete, digest, ending, find, has, head, intended, key, new_blob,
     push_blob, repo, sweep, tagged, take, taken, upload_id,
 };
+use crate::fixtures::NOBODY;
 
 pub(super) const STORED: ManifestStored = ManifestStored::Stored;
 
@@ -62,7 +63,7 @@ pub(super) async fn a_mount_revives_an_orphan(store: &dyn MetadataStore) {
     store.membership_collect(at(DAY), 10).await.expect("a pass");
     let mount = BlobMount { to: repo("to"), from: None, digest: digest("b"), now: at(DAY), lease_until: at(2 * DAY) };
     assert!(store.blob_mount(&mount).await.expect("an answer").is_some());
-    store.blob_delete(&repo("two"), &digest("b"), at(DAY)).await.expect("a delete");
+    store.blob_delete(&repo("two"), &digest("b"), at(DAY), &NOBODY).await.expect("a delete");
     assert!(sweep(store, DAY + 1).await.is_empty());
     assert!(find(store, "to", "b").await.is_some());
 }
@@ -70,7 +71,10 @@ pub(super) async fn a_mount_revives_an_orphan(store: &dyn MetadataStore) {
 pub(super) async fn a_push_revives_an_orphan(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
     let id = blob_id(store, "r", "b").await;
-    assert_eq!(store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("gone"), BlobDeleted::Deleted(id));
+    assert_eq!(
+        store.blob_delete(&repo("r"), &digest("b"), at(1), &NOBODY).await.expect("gone"),
+        BlobDeleted::Deleted(id)
+    );
     store.blob_put(&repo("r"), &at_key("b", &key("again"), 2)).await.expect("a blob");
     assert_eq!(blob_id(store, "r", "b").await, id);
     assert_eq!(sweep(store, 3).await, [key("again")], "the first object stays, the second goes");
@@ -79,7 +83,7 @@ pub(super) async fn a_push_revives_an_orphan(store: &dyn MetadataStore) {
 /// A late removal of the old object cannot hit the new one, because it has another key.
 pub(super) async fn delete_then_push_again_before_the_purge(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
-    store.blob_delete(&repo("r"), &digest("b"), at(1)).await.expect("a delete");
+    store.blob_delete(&repo("r"), &digest("b"), at(1), &NOBODY).await.expect("a delete");
     store.blob_collect(at(1), at(1), 10).await.expect("a pass");
     store.blob_put(&repo("r"), &at_key("b", &key("again"), 2)).await.expect("a blob");
     let doomed = store.deletion_claim(at(3), 10).await.expect("a claim");

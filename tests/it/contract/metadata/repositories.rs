@@ -4,6 +4,7 @@ use bonded::metadata::MetadataStore;
 use bonded::metadata::model::UploadTaken;
 
 use super::fixtures::{DAY, Image, at, begin, blob_id, find, has, intended, key, push_blob, repo, sweep, tagged, take};
+use crate::fixtures::NOBODY;
 
 async fn list(store: &dyn MetadataStore, after: Option<&str>, limit: u32) -> Vec<String> {
     let repos = store.repository_list(after, limit).await.expect("a list");
@@ -31,7 +32,8 @@ pub(super) async fn a_deleted_repository_takes_everything_along(store: &dyn Meta
     intended(store, "r", 1, "session", 0).await;
     let mut blobs = vec![blob_id(store, "r", "own").await, blob_id(store, "r", "shared").await];
     blobs.sort();
-    let mut gone = store.repository_delete(&repo("r"), at(1), at(100)).await.expect("an answer").expect("it was there");
+    let mut gone =
+        store.repository_delete(&repo("r"), at(1), at(100), &NOBODY).await.expect("an answer").expect("it was there");
     gone.blobs.sort();
     assert_eq!((gone.manifests, gone.tags, gone.blobs), (2, 3, blobs));
     assert!(!has(store, "r", "index").await);
@@ -47,7 +49,7 @@ pub(super) async fn a_deleted_repository_takes_everything_along(store: &dyn Meta
 
 pub(super) async fn a_deleted_repository_can_come_back(store: &dyn MetadataStore) {
     Image::new("m").blob("b").tag("v").push(store, "r", 0).await;
-    store.repository_delete(&repo("r"), at(1), at(1)).await.expect("an answer").expect("it was there");
+    store.repository_delete(&repo("r"), at(1), at(1), &NOBODY).await.expect("an answer").expect("it was there");
     assert_eq!(Image::new("m").blob("b").put(store, "r", 2).await, super::races::missing("b"));
     Image::new("m").blob("b").push(store, "r", 3).await;
     assert!(has(store, "r", "m").await);
@@ -56,5 +58,5 @@ pub(super) async fn a_deleted_repository_can_come_back(store: &dyn MetadataStore
 }
 
 pub(super) async fn deleting_an_unknown_repository_says_so(store: &dyn MetadataStore) {
-    assert_eq!(store.repository_delete(&repo("r"), at(0), at(0)).await.expect("an answer"), None);
+    assert_eq!(store.repository_delete(&repo("r"), at(0), at(0), &NOBODY).await.expect("an answer"), None);
 }

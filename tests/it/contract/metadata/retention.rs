@@ -6,6 +6,7 @@ use bonded::metadata::model::{
 };
 
 use super::fixtures::{DAY, Image, at, begin, blob_id, delete, digest, has, key, push_blob, repo, sweep, tag, tagged};
+use crate::fixtures::NOBODY;
 
 /// Facts about all manifests of `r`, read in pages of two, by the name of the manifest.
 async fn facts(store: &dyn MetadataStore, name: &str) -> ManifestFacts {
@@ -21,7 +22,8 @@ async fn facts(store: &dyn MetadataStore, name: &str) -> ManifestFacts {
 }
 
 async fn retire(store: &dyn MetadataStore, manifests: &[ManifestFacts], now: i64) -> usize {
-    let retire = ManifestRetire { repo: &repo("r"), manifests, referrers_until: at(now + DAY), now: at(now) };
+    let retire =
+        ManifestRetire { repo: &repo("r"), manifests, referrers_until: at(now + DAY), now: at(now), by: &NOBODY };
     match store.manifest_retire(&retire).await.expect("an answer") {
         ManifestsRetired::Retired(gone) => gone.len(),
         ManifestsRetired::Busy => panic!("nobody else writes"),

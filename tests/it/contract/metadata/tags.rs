@@ -6,6 +6,7 @@ use bonded::oci::glob::ImmutableTags;
 
 use super::fixtures::{Image, at, delete, delete_with, digest, has, push_blob, repo, tag, tagged};
 use super::races::STORED;
+use crate::fixtures::NOBODY;
 
 async fn list(store: &dyn MetadataStore, name: &str, after: Option<&str>, limit: u32) -> Option<Vec<String>> {
     let tags = store.tag_list(&repo(name), after, limit).await.expect("a list");
@@ -14,7 +15,7 @@ async fn list(store: &dyn MetadataStore, name: &str, after: Option<&str>, limit:
 
 async fn delete_tag(store: &dyn MetadataStore, name: &str, text: &str, rules: &[&str]) -> TagDeleted {
     let rules = ImmutableTags::parse(rules).expect("rules");
-    store.tag_delete(&repo(name), &tag(text), &rules, at(9)).await.expect("an answer")
+    store.tag_delete(&repo(name), &tag(text), &rules, at(9), &NOBODY).await.expect("an answer")
 }
 
 pub(super) async fn tags_come_in_byte_order_and_pages(store: &dyn MetadataStore) {

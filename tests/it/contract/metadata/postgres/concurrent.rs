@@ -16,6 +16,7 @@ use crate::contract::metadata::fixtures::{
     DAY, Image, at, at_key, begin, blob_id, delete, digest, ending, find, has, head, intended, key, new_blob,
     new_upload, push_blob, repo, sweep, tag, tagged, take, upload_id, wish,
 };
+use crate::fixtures::NOBODY;
 
 /// How often each race is run.
 const RUNS: usize = 60;
@@ -34,8 +35,8 @@ async fn double_last_delete() {
         push_blob(nodes.node(0), &two, &blob, 0).await;
         let (one, two, digest) = (repo(&one), repo(&two), digest(&blob));
         let (a, b) = tokio::join!(
-            nodes.node(0).blob_delete(&one, &digest, at(1)),
-            nodes.node(1).blob_delete(&two, &digest, at(1))
+            nodes.node(0).blob_delete(&one, &digest, at(1), &NOBODY),
+            nodes.node(1).blob_delete(&two, &digest, at(1), &NOBODY)
         );
         assert!(matches!(
             (a.expect("a delete"), b.expect("a delete")),
@@ -57,8 +58,8 @@ async fn double_last_end_of_repositories() {
         }
         let (one, two) = (repo(&one), repo(&two));
         let (a, b) = tokio::join!(
-            nodes.node(0).repository_delete(&one, at(1), at(1)),
-            nodes.node(1).repository_delete(&two, at(1), at(1))
+            nodes.node(0).repository_delete(&one, at(1), at(1), &NOBODY),
+            nodes.node(1).repository_delete(&two, at(1), at(1), &NOBODY)
         );
         assert!(a.expect("an end").is_some() && b.expect("an end").is_some());
         nodes.check().await;
@@ -183,7 +184,7 @@ async fn a_repository_ends_while_others_push_to_it() {
         let ((), _, ended, commit) = tokio::join!(
             push_blob(nodes.node(0), "r", &blob, 1),
             image.put(nodes.node(1), "r", 1),
-            nodes.node(2).repository_delete(&name, at(1), at(1)),
+            nodes.node(2).repository_delete(&name, at(1), at(1), &NOBODY),
             nodes.node(0).upload_commit(&hold, &committed, at(DAY)),
         );
         assert!(ended.expect("an end").is_some());
@@ -252,8 +253,10 @@ async fn a_manifest_and_the_delete_of_its_blob() {
         push_blob(nodes.node(0), &place, &blob, 0).await;
         let image = Image::new(&format!("image {run}")).blob(&blob);
         let (name, digest) = (repo(&place), digest(&blob));
-        let (put, deleted) =
-            tokio::join!(image.put(nodes.node(0), &place, 1), nodes.node(1).blob_delete(&name, &digest, at(1)));
+        let (put, deleted) = tokio::join!(
+            image.put(nodes.node(0), &place, 1),
+            nodes.node(1).blob_delete(&name, &digest, at(1), &NOBODY)
+        );
         let deleted = deleted.expect("an answer");
         match (&put, &deleted) {
             (ManifestStored::Stored, BlobDeleted::Referenced(_))
@@ -275,7 +278,7 @@ async fn a_filled_edge_and_the_delete_of_its_blob() {
         let (name, digest) = (repo(&place), digest(&blob));
         let (_, deleted, ()) = tokio::join!(
             image.put(nodes.node(0), &place, 1),
-            nodes.node(1).blob_delete(&name, &digest, at(1)),
+            nodes.node(1).blob_delete(&name, &digest, at(1), &NOBODY),
             push_blob(nodes.node(2), &place, &blob, 1),
         );
         deleted.expect("an answer");
@@ -368,7 +371,7 @@ async fn many_commits_of_one_digest() {
         // An orphan of the same digest, which a collector is about to take.
         push_blob(nodes.node(0), "old", &text, 0).await;
         let (old, digest) = (repo("old"), digest(&text));
-        nodes.node(0).blob_delete(&old, &digest, at(1)).await.expect("a delete");
+        nodes.node(0).blob_delete(&old, &digest, at(1), &NOBODY).await.expect("a delete");
         let mut holds = Vec::new();
         for n in 0..6_u8 {
             let id = UploadId::from_bytes([
@@ -449,7 +452,7 @@ async fn a_mount_against_the_end_of_its_source() {
         };
         let source = repo(&from);
         let end = async {
-            nodes.node(1).blob_delete(&source, &mount.digest, at(1)).await.expect("a delete");
+            nodes.node(1).blob_delete(&source, &mount.digest, at(1), &NOBODY).await.expect("a delete");
             nodes.node(1).blob_collect(at(1), at(1), 10).await.expect("a pass");
         };
         let (mounted, (), _) =

@@ -17,6 +17,7 @@ use super::nodes::Nodes;
 use crate::contract::metadata::fixtures::{
     DAY, Image, at, at_key, digest, ending, find, head, key, new_upload, repo, tagged, wish,
 };
+use crate::fixtures::NOBODY;
 
 const NODES: usize = 3;
 const WRITERS: u64 = 12;
@@ -43,7 +44,11 @@ async fn nothing_is_lost_or_left_over() {
     writers.join_all().await;
     nodes.check().await;
     for name in 0..3 {
-        nodes.node(name).repository_delete(&repo(&format!("r{name}")), at(9 * DAY), at(9 * DAY)).await.expect("an end");
+        nodes
+            .node(name)
+            .repository_delete(&repo(&format!("r{name}")), at(9 * DAY), at(9 * DAY), &NOBODY)
+            .await
+            .expect("an end");
     }
     while nodes.node(0).blob_collect(at(9 * DAY), at(9 * DAY), 100).await.expect("a pass").seen > 0 {}
     nodes.check().await;
@@ -131,10 +136,10 @@ impl Writer {
     async fn delete(&self, place: &str, n: u64, now: i64) {
         let name = repo(place);
         match self.random.below(10) {
-            0 => drop(self.store.repository_delete(&name, at(now), at(now)).await.expect("an end")),
+            0 => drop(self.store.repository_delete(&name, at(now), at(now), &NOBODY).await.expect("an end")),
             1..4 => {
                 let digest = digest(&format!("blob {}", n % 5));
-                self.store.blob_delete(&name, &digest, at(now)).await.expect("a delete");
+                self.store.blob_delete(&name, &digest, at(now), &NOBODY).await.expect("a delete");
             }
             chance => {
                 let target = digest(&if chance < 7 { format!("image {n}") } else { format!("index {n}") });
@@ -145,6 +150,7 @@ impl Writer {
                     end_leases_before: self.random.permille(300).then(|| at(now)),
                     referrers_until: at(now),
                     now: at(now),
+                    by: &NOBODY,
                 };
                 self.store.manifest_delete(&delete).await.expect("a delete");
             }

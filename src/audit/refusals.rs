@@ -1,0 +1,204 @@
+//! Refusals, counted by who was refused, what for, and minute; one event for each count.
+//!
+//! Counts stand in memory until their minute is over, so that whoever is refused a thousand times a second costs one row a
+//! minute. A node that dies loses the last of them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::json;
+
+use crate::clock::Timestamp;
+use crate::metadata::model::accounts::Actor;
+use crate::metadata::model::audit::AuditNote;
+
+/// Most counts at once; what else there is is counted under no name.
+const COUNTS_MAX: usize = 10_000;
+
+/// Most counts written down in one transaction.
+const BATCH: usize = 500;
+
+/// Microseconds of a minute.
+const MINUTE: i64 = 60_000_000;
+
+/// What is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    /// Minutes since 1970.
+    minute: i64,
+    /// The account that was refused.
+    name: Option<String>,
+    /// From where, where no account is known.
+    address: Option<IpAddr>,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum What {
+    /// Wrong credentials, perhaps of this account.
+    Login(Option<String>),
+    /// An action.
+    Action(String),
+}
+
+/// How often, and the first of them.
+#[derive(Clone, Debug)]
+struct Count {
+    number: u64,
+    address: Option<IpAddr>,
+}
+
+/// A count that is over.
+#[derive(Debug)]
+pub(super) struct Counted(Key, Count);
+
+/// The counts that are not.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<HashMap<Key, Count>>);
+
+impl Refusals {
+    /// Counts wrong credentials.
+    pub(super) fn count_login(&self, account: Option<&str>, by: &Actor, now: Timestamp) {
+        self.add(What::Login(account.map(str::to_owned)), by, now);
+    }
+
+    /// Counts a refusal.
+    pub(super) fn count(&self, action: &str, by: &Actor, now: Timestamp) {
+        self.add(What::Action(action.to_owned()), by, now);
+    }
+
+    fn add(&self, what: What, by: &Actor, now: Timestamp) {
+        let address = by.address.filter(|_| by.name.is_none());
+        let minute = now.as_micros().div_euclid(MINUTE);
+        let mut key = Key { minute, name: by.name.clone(), address, what };
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= COUNTS_MAX && !counts.contains_key(&key) {
+            let what = match key.what {
+                What::Login(_) => What::Login(None),
+                What::Action(_) => What::Action("other".to_owned()),
+            };
+            key = Key { name: None, address: None, what, ..key };
+            count(&mut counts, key, None);
+            return;
+        }
+        count(&mut counts, key, by.address);
+    }
+
+    /// Takes some of those whose minute is over at `now`; `None`: of all.
+    pub(super) fn take(&self, now: Option<Timestamp>) -> Vec<Counted> {
+        let current = now.map_or(i64::MAX, |now| now.as_micros().div_euclid(MINUTE));
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back leaves minutes that seem to come; they are over as well.
+        let over = |key: &Key| key.minute != current;
+        counts.extract_if(|key, _| over(key)).take(BATCH).map(|(key, count)| Counted(key, count)).collect()
+    }
+
+    /// Takes back what could not be written down.
+    pub(super) fn put_back(&self, counted: Vec<Counted>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for Counted(key, count) in counted {
+            counts.entry(key).and_modify(|known| known.number += count.number).or_insert(count);
+        }
+    }
+}
+
+fn count(counts: &mut HashMap<Key, Count>, key: Key, address: Option<IpAddr>) {
+    counts.entry(key).or_insert(Count { number: 0, address }).number += 1;
+}
+
+impl From<&Counted> for AuditNote {
+    fn from(Counted(key, count): &Counted) -> Self {
+        let by = Actor { name: key.name.clone(), address: count.address, request_id: None };
+        let minute = Timestamp::from_micros(key.minute.saturating_mul(MINUTE)).to_rfc3339();
+        // No account has this name.
+        let nobody = || "-".to_owned();
+        let (kind, subject, action) = match &key.what {
+            What::Login(account) => ("login.refused", account.clone().unwrap_or_else(nobody), "login"),
+            What::Action(action) => {
+                let address = || count.address.map_or_else(nobody, |address| address.to_string());
+                ("refused", key.name.clone().unwrap_or_else(address), action.as_str())
+            }
+        };
+        Self { by, kind, subject, detail: json!({"action": action, "count": count.number, "minute": minute}) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(MINUTE * 5 + 1);
+    const LATER: Timestamp = Timestamp::from_micros(MINUTE * 6);
+
+    fn at(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    fn account(name: &str, last: u8) -> Actor {
+        Actor { name: Some(name.to_owned()), address: Some(at(last)), request_id: Some("r".to_owned()) }
+    }
+
+    fn notes(refusals: &Refusals, now: Option<Timestamp>) -> Vec<String> {
+        let counted = refusals.take(now);
+        let shown = |counted: &Counted| {
+            let AuditNote { kind, subject, detail, .. } = AuditNote::from(counted);
+            format!("{kind} {subject} {} {}", detail["action"], detail["count"])
+        };
+        let mut notes: Vec<String> = counted.iter().map(shown).collect();
+        notes.sort();
+        notes
+    }
+
+    #[test]
+    fn a_minute_of_somebody_and_something_is_one_event() {
+        let refusals = Refusals::default();
+        for last in 1..=3 {
+            refusals.count("push", &account("ann", last), NOW);
+        }
+        refusals.count("pull", &account("ann", 1), NOW);
+        refusals.count("pull", &Actor { address: Some(at(7)), ..Actor::default() }, NOW);
+        refusals.count_login(Some("ann"), &Actor { address: Some(at(8)), ..Actor::default() }, NOW);
+        refusals.count_login(None, &Actor { address: Some(at(8)), ..Actor::default() }, NOW);
+        assert!(notes(&refusals, Some(NOW)).is_empty(), "the minute is not over");
+        refusals.count("push", &account("ann", 1), LATER);
+        let expected = [
+            r#"login.refused - "login" 1"#,
+            r#"login.refused ann "login" 1"#,
+            r#"refused 10.0.0.7 "pull" 1"#,
+            r#"refused ann "pull" 1"#,
+            r#"refused ann "push" 3"#,
+        ];
+        assert_eq!(notes(&refusals, Some(LATER)), expected);
+        assert!(notes(&refusals, Some(LATER)).is_empty());
+        assert_eq!(notes(&refusals, None), [r#"refused ann "push" 1"#]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_counted_on() {
+        let refusals = Refusals::default();
+        refusals.count("push", &account("ann", 1), NOW);
+        let counted = refusals.take(None);
+        refusals.count("push", &account("ann", 1), NOW);
+        refusals.put_back(counted);
+        assert_eq!(notes(&refusals, None), [r#"refused ann "push" 2"#]);
+    }
+
+    #[test]
+    fn many_who_are_refused_are_counted_without_their_names() {
+        let refusals = Refusals::default();
+        for number in 0..COUNTS_MAX + 50 {
+            refusals.count("push", &account(&format!("u{number}"), 1), NOW);
+        }
+        let mut all = Vec::new();
+        loop {
+            let some = notes(&refusals, None);
+            if some.is_empty() {
+                break;
+            }
+            all.extend(some);
+        }
+        assert_eq!(all.len(), COUNTS_MAX + 1);
+        assert!(all.contains(&r#"refused - "other" 50"#.to_owned()));
+    }
+}

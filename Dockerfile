@@ -12,6 +12,8 @@ RUN cargo build --release --locked --bin bonded
 FROM docker.io/library/debian:bookworm-slim
 RUN useradd --system --uid 10001 bonded && install --directory --owner bonded /data
 COPY --from=build /build/target/release/bonded /usr/local/bin/bonded
+# Receivers of webhooks and stores of objects show certificates.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 USER bonded
 ENV BONDED_LISTEN=0.0.0.0:8080 \
     BONDED_DATA=/data

@@ -53,6 +53,7 @@ pub mod clock;
 pub mod config;
 pub mod faults;
 pub mod frontends;
+pub mod hooks;
 pub mod http;
 pub mod jobs;
 pub mod metadata;

@@ -23,6 +23,7 @@ use crate::audit::Audit;
 use crate::auth::{Auth, AuthError};
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy, Timestamp};
 use crate::config::Config;
+use crate::hooks::{HookOptions, Hooks};
 use crate::http::Metrics;
 use crate::http::tls::TlsError;
 use crate::metadata::MetadataError;
@@ -141,6 +142,7 @@ pub struct App {
     config: Config,
     registry: Arc<Registry>,
     auth: Arc<Auth>,
+    hooks: Arc<Hooks>,
     stores: transfer::Stores,
     metrics: Arc<Metrics>,
     entropy: Arc<dyn Entropy>,
@@ -210,19 +212,27 @@ impl AppBuilder {
         let Self { config, clock, entropy } = self;
         let metrics = Arc::new(Metrics::default());
         let opened = Stores::open(&config, migrate, clock).await?.measured(&metrics).with_trap();
-        let Stores { metadata, accounts, audit, storage, clock, database_clock, writer_died } = opened;
+        let Stores { metadata, accounts, audit, webhooks, storage, clock, database_clock, writer_died } = opened;
         let stores = transfer::Stores { metadata, storage, clock };
         let registry_options = registry_options(&config, entropy.as_ref());
         let transfer::Stores { metadata, storage, clock } = stores.clone();
         let options = secret::auth_options(&config, migrate, entropy.as_ref())?;
         let audit = Arc::new(Audit::new(audit, Arc::clone(&clock), entropy.as_ref()));
         let auth = Auth::open(accounts, audit, Arc::clone(&clock), Arc::clone(&entropy), options).await;
-        let auth = auth.map_err(AppError::Accounts)?;
+        let auth = Arc::new(auth.map_err(AppError::Accounts)?);
+        let hooks = Hooks::new(
+            webhooks,
+            Arc::clone(&auth),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            hook_options(&config, auth.service()),
+        );
         let registry = Arc::new(Registry::new(metadata, storage, clock, Arc::clone(&entropy), registry_options));
         Ok(App {
             config,
             registry,
-            auth: Arc::new(auth),
+            auth,
+            hooks: Arc::new(hooks),
             stores,
             metrics,
             entropy,
@@ -231,6 +241,12 @@ impl AppBuilder {
             folder: None,
         })
     }
+}
+
+/// Where webhooks may be sent, and what they say that they come from.
+fn hook_options(config: &Config, service: &str) -> HookOptions {
+    let source = config.public_url.as_ref().map_or_else(|| service.to_owned(), |public| public.url.clone());
+    HookOptions { networks: config.webhook_networks.clone(), source, ..HookOptions::default() }
 }
 
 /// The operator's options, and what follows from how many processes may write.
@@ -254,6 +270,11 @@ impl App {
     /// Who may do what.
     pub fn auth(&self) -> &Arc<Auth> {
         &self.auth
+    }
+
+    /// Who is told what happens.
+    pub fn hooks(&self) -> &Arc<Hooks> {
+        &self.hooks
     }
 
     /// The stores below them, for moving everything at once.

@@ -20,23 +20,24 @@ const FILE: &str = "secret";
 /// What this registry is called in tokens when it has no `public_url`.
 const SERVICE: &str = "bonded";
 
-/// What follows for accounts from the configuration. Only a server (`serves`) makes a secret.
+/// What follows for accounts from the configuration. Only a server (`serves`) makes a secret, and only a server cannot do
+/// without one that is configured: most of what the command line does needs none.
 pub(super) fn auth_options(config: &Config, serves: bool, entropy: &dyn Entropy) -> Result<AuthOptions, AppError> {
     let service = config.public_url.as_ref().map_or_else(|| SERVICE.to_owned(), |public| public.host.clone());
     Ok(AuthOptions { service, secret: secret(config, serves, entropy)?, open: config.insecure_anonymous })
 }
 
 fn secret(config: &Config, serves: bool, entropy: &dyn Entropy) -> Result<Option<Secret>, AppError> {
-    if !serves {
-        return Ok(None);
-    }
     if let Some(path) = &config.secret_file {
-        return read(path).map(Some);
+        return if serves { read(path).map(Some) } else { Ok(read(path).ok()) };
     }
     if config.database.is_some() || !config.listen.ip().to_canonical().is_loopback() {
         return Ok(None);
     }
     let path = config.data.join(FILE);
+    if !serves {
+        return Ok(read(&path).ok());
+    }
     make(&path, entropy).map_err(|error| unusable(&path, &error))?;
     read(&path).map(Some)
 }

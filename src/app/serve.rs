@@ -27,7 +27,7 @@ use crate::http::origin::Origins;
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::TlsReloader;
 use crate::http::{ClockDoubt, Draining, Services};
-use crate::jobs::{self, ReloadTls, SealAudit, Sweep, WatchAccess};
+use crate::jobs::{self, Deliver, ReloadTls, SealAudit, Sweep, WatchAccess};
 use crate::metadata::MetadataError;
 use crate::telemetry;
 
@@ -162,6 +162,7 @@ impl App {
         let api = Api {
             registry: Arc::clone(&registry),
             auth: Arc::clone(&self.auth),
+            hooks: Arc::clone(&self.hooks),
             origins: gate.origins.clone(),
             registration_open: self.config.registration == Registration::Open,
         };
@@ -179,7 +180,7 @@ impl App {
             tls: self.config.tls.is_some(),
             trusted_proxies: Arc::from(self.config.trusted_proxies.as_slice()),
         };
-        Gate { auth: Arc::clone(&self.auth), origins }
+        Gate { auth: Arc::clone(&self.auth), hooks: Arc::clone(&self.hooks), origins }
     }
 
     fn envelope(&self, services: &Services) -> Envelope {
@@ -235,6 +236,7 @@ fn start_jobs(
     jobs::start(workers, ended.clone(), Sweep::new(Arc::clone(&app.registry)));
     jobs::start(workers, ended.clone(), WatchAccess::new(Arc::clone(&app.auth)));
     jobs::start(workers, ended.clone(), SealAudit::new(Arc::clone(app.auth.audit())));
+    jobs::start(workers, ended.clone(), Deliver::new(Arc::clone(&app.hooks), ended.clone()));
     if let Some(clock) = &app.database_clock {
         jobs::start(workers, ended.clone(), SyncClock::new(Arc::clone(clock), services.clock_doubt.clone()));
     }

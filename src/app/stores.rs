@@ -14,6 +14,7 @@ use crate::metadata::accounts::AccountStore;
 use crate::metadata::audit::AuditStore;
 use crate::metadata::postgres::{PostgresClock, PostgresOptions, PostgresStore};
 use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
+use crate::metadata::webhooks::WebhookStore;
 use crate::storage::BlobStore;
 use crate::storage::fs::{self, FsOptions, FsStore};
 use crate::storage::layers::{Instrumented, Observe, Operation, Outcome};
@@ -28,6 +29,8 @@ pub struct Stores {
     pub accounts: Arc<dyn AccountStore>,
     /// The record of what happened, there too.
     pub audit: Arc<dyn AuditStore>,
+    /// The webhooks, in the same database.
+    pub webhooks: Arc<dyn WebhookStore>,
     /// The bytes.
     pub storage: Arc<dyn BlobStore>,
     /// What leases and expiry go by: the machine's time, or the database's where many nodes share one.
@@ -50,8 +53,9 @@ impl Stores {
             let writer_died = store.writer_died();
             let store = Arc::new(store);
             let (accounts, audit) = (Arc::<SqliteStore>::clone(&store), Arc::<SqliteStore>::clone(&store));
-            let (clock, database_clock) = (machine, None);
-            return Ok(Self { metadata: store, accounts, audit, storage, clock, database_clock, writer_died });
+            let webhooks = Arc::<SqliteStore>::clone(&store);
+            let (metadata, clock, database_clock) = (store, machine, None);
+            return Ok(Self { metadata, accounts, audit, webhooks, storage, clock, database_clock, writer_died });
         };
         let options = PostgresOptions {
             migrate,
@@ -64,8 +68,9 @@ impl Stores {
         let storage = open_storage(config).await?;
         let database_clock = Some(Arc::clone(&clock));
         let (accounts, audit) = (Arc::<PostgresStore>::clone(&store), Arc::<PostgresStore>::clone(&store));
+        let webhooks = Arc::<PostgresStore>::clone(&store);
         let writer_died = CancellationToken::new();
-        Ok(Self { metadata: store, accounts, audit, storage, clock, database_clock, writer_died })
+        Ok(Self { metadata: store, accounts, audit, webhooks, storage, clock, database_clock, writer_died })
     }
 
     /// The same stores, with the times of their operations among the metrics.

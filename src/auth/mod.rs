@@ -14,6 +14,7 @@ mod identity;
 mod keys;
 mod logins;
 mod remembered;
+mod sealing;
 mod service;
 mod tokens;
 
@@ -21,5 +22,6 @@ pub use admin::{AdminError, Given, TOKEN_LIFE_MAX, TokenWish};
 pub use identity::{Identity, Limit, Principal, Verdict};
 pub use keys::KeyError;
 pub use logins::{LOGIN_LIFE, Login};
+pub use sealing::SealError;
 pub use service::{Auth, AuthError, AuthOptions, Credentials};
 pub use tokens::{Issued, TOKEN_LIFE};

@@ -20,6 +20,7 @@ mod store;
 mod team;
 mod token;
 mod user;
+mod webhook;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -33,6 +34,7 @@ use tokio::runtime::Runtime;
 use crate::app::{App, AppBuilder, AppError};
 use crate::auth::Auth;
 use crate::config::{Config, Loaded, Sources};
+use crate::hooks::Hooks;
 use crate::registry::{Registry, RegistryError};
 use crate::telemetry;
 
@@ -97,6 +99,9 @@ enum Verb {
     /// Shows, verifies and exports the record of what happened, beside a running server if there is one.
     #[command(subcommand)]
     Audit(audit::AuditVerb),
+    /// Makes and ends webhooks, and looks after what is sent to them.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookVerb),
     /// Writes the reference pages.
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
@@ -142,6 +147,7 @@ pub fn run() -> ExitCode {
         Verb::Namespace(verb) => namespace::run(&verb),
         Verb::Token(verb) => token::run(&verb),
         Verb::Audit(verb) => audit::run(&verb),
+        Verb::Webhook(verb) => webhook::run(&verb),
         Verb::Reference(args) => reference::run(&args),
         #[cfg(feature = "faults")]
         Verb::Points => Ok(points()),
@@ -223,6 +229,16 @@ async fn work_on_accounts(
     let done = work(app.auth()).await;
     app.close().await;
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Works on the webhooks of the configured stores, beside servers that may be running.
+fn with_hooks(config: Config, work: impl AsyncFnOnce(&Hooks) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(async {
+        let app = AppBuilder::new(config).open_beside().await.map_err(Failure::usage)?;
+        let done = work(app.hooks()).await;
+        app.close().await;
+        done.map(|()| ExitCode::SUCCESS)
+    })
 }
 
 /// An argument that is parsed with a sentence of its own when it is wrong.

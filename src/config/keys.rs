@@ -187,6 +187,9 @@ mod tests {
     #[test]
     fn every_section_is_described() {
         let names: Vec<String> = sections().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["auth", "gc", "limits", "log", "retention", "shutdown", "storage.s3", "tls", "uploads"]);
+        assert_eq!(
+            names,
+            ["auth", "gc", "limits", "log", "retention", "shutdown", "storage.s3", "tls", "uploads", "webhooks"]
+        );
     }
 }

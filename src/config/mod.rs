@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::hooks::Networks;
 use crate::oci::glob::{ImmutableTags, RepoGlobs};
 use crate::registry::{Limits, RegistryOptions};
 use crate::storage::s3::S3Options;
@@ -68,6 +69,8 @@ pub struct Config {
     pub log_level: String,
     /// How long transfers may go on after a signal to stop.
     pub shutdown_grace: Duration,
+    /// Where webhooks may be sent.
+    pub webhook_networks: Networks,
 }
 
 /// Files for HTTPS, both PEM.
@@ -149,6 +152,8 @@ impl Settings {
             log_format: self.log.format,
             log_level: self.log_level()?,
             shutdown_grace: self.shutdown.grace.0,
+            webhook_networks: Networks::parse(&self.webhooks.allowed_networks)
+                .map_err(|error| Fault::new("webhooks.allowed_networks", error.to_string()))?,
         })
     }
 

@@ -66,6 +66,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How the server stops.
     pub shutdown: ShutdownSettings,
+    /// What namespaces have sent elsewhere.
+    pub webhooks: WebhookSettings,
 }
 
 /// How an acknowledged push is kept.
@@ -216,6 +218,15 @@ pub struct ShutdownSettings {
     pub grace: Span,
 }
 
+/// `[webhooks]`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Networks to which webhooks may be sent, such as `10.1.0.0/16`; `public` stands for every public address. Only to
+    /// networks listed here may they be sent by `http://`.
+    pub allowed_networks: Vec<String>,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -239,6 +250,7 @@ impl Default for Settings {
             limits: LimitSettings::default(),
             log: LogSettings::default(),
             shutdown: ShutdownSettings::default(),
+            webhooks: WebhookSettings::default(),
         }
     }
 }
@@ -286,6 +298,12 @@ impl Default for LimitSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        Self { allowed_networks: vec!["public".to_owned()] }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod deliver;
 mod sweep;
 mod tls;
 
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 pub use access::WatchAccess;
 pub use audit::SealAudit;
+pub use deliver::Deliver;
 pub use sweep::Sweep;
 pub use tls::ReloadTls;
 

@@ -18,6 +18,7 @@ mod rows;
 mod schema;
 pub mod sql;
 pub mod sqlite;
+pub mod webhooks;
 
 use std::fmt;
 

@@ -11,6 +11,7 @@ use bonded::clock::{Clock, ManualClock, SeededEntropy, Timestamp};
 use bonded::frontends;
 use bonded::frontends::api::Api;
 use bonded::frontends::oci::Gate;
+use bonded::hooks::{HookOptions, Hooks, Networks};
 use bonded::http::origin::Origins;
 use bonded::metadata;
 use bonded::oci::glob::RepoGlobs;
@@ -110,12 +111,18 @@ impl TestAppBuilder {
         let times: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
         let entropy = Arc::new(SeededEntropy::new(1_000 + node));
         let audit = Arc::new(Audit::new(stores.audit, Arc::clone(&times), entropy.as_ref()));
-        let auth = Auth::open(stores.accounts, audit, times, entropy, options).await;
+        let auth =
+            Auth::open(stores.accounts, audit, Arc::clone(&times), Arc::<SeededEntropy>::clone(&entropy), options)
+                .await;
         let auth = Arc::new(auth.expect("accounts"));
-        let gate = Gate { auth: Arc::clone(&auth), origins: Origins::default() };
+        let networks = Networks::parse(&["127.0.0.0/8"]).expect("a network");
+        let options = HookOptions { networks, source: "https://bonded.test".to_owned(), ..HookOptions::default() };
+        let hooks = Arc::new(Hooks::new(stores.webhooks, Arc::clone(&auth), times, entropy, options));
+        let gate = Gate { auth: Arc::clone(&auth), hooks: Arc::clone(&hooks), origins: Origins::default() };
         let api = Api {
             registry: Arc::clone(&registry),
             auth: Arc::clone(&auth),
+            hooks: Arc::clone(&hooks),
             origins: Origins::default(),
             registration_open: self.registration_open,
         };
@@ -126,7 +133,7 @@ impl TestAppBuilder {
             .build()
             .expect("a client without options");
         let (clock, place) = (Arc::clone(clock), Arc::clone(place));
-        TestApp { address, clock, place, registry, auth, metadata_faults, storage_faults, client, server }
+        TestApp { address, clock, place, registry, auth, hooks, metadata_faults, storage_faults, client, server }
     }
 }
 
@@ -151,6 +158,8 @@ pub(crate) struct TestApp {
     pub(crate) registry: Arc<Registry>,
     /// Who may do what.
     pub(crate) auth: Arc<Auth>,
+    /// Who is told what happens; receivers may be on loopback.
+    pub(crate) hooks: Arc<Hooks>,
     /// Makes its facts fail.
     pub(crate) metadata_faults: Arc<metadata::layers::Faulty>,
     /// Makes its bytes fail.

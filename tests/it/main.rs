@@ -11,6 +11,7 @@ mod docs;
 mod faults;
 mod first_start;
 mod fixtures;
+mod hooks;
 mod http;
 mod layering;
 mod moving;

@@ -173,6 +173,7 @@ async fn facts_are_listed_with_all_their_columns() {
         "access_state",
         "audit_sealer",
         "signing_keys",
+        "outbox",
         "_sqlx_migrations",
     ];
     let listed: BTreeMap<String, Vec<(String, Kind)>> = TABLES
@@ -200,7 +201,7 @@ async fn facts_are_listed_with_all_their_columns() {
         for (table, column, kind) in found.into_iter().filter(|(table, ..)| !NO_FACTS.contains(&table.as_str())) {
             let kind = match (kind.to_lowercase().as_str(), column.as_str()) {
                 // SQLite holds yes and no as a number.
-                ("boolean", _) | ("integer", "adopted" | "public" | "admin" | "login") => Kind::Flag,
+                ("boolean", _) | ("integer", "adopted" | "public" | "admin" | "login" | "active") => Kind::Flag,
                 ("integer" | "bigint", _) => Kind::Integer,
                 ("text", _) => Kind::Text,
                 ("blob" | "bytea", _) => Kind::Bytes,

@@ -11,6 +11,7 @@ use bonded::metadata::accounts::AccountStore;
 use bonded::metadata::audit::AuditStore;
 use bonded::metadata::postgres::PostgresStore;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
+use bonded::metadata::webhooks::WebhookStore;
 use bonded::storage::BlobStore;
 use bonded::storage::fs::{Durability, FsOptions, FsStore};
 use bonded::storage::s3::{S3Credentials, S3Options, S3Store};
@@ -37,6 +38,7 @@ pub(crate) struct Stores {
     pub(crate) metadata: Arc<dyn MetadataStore>,
     pub(crate) accounts: Arc<dyn AccountStore>,
     pub(crate) audit: Arc<dyn AuditStore>,
+    pub(crate) webhooks: Arc<dyn WebhookStore>,
     pub(crate) storage: Arc<dyn BlobStore>,
 }
 
@@ -66,17 +68,19 @@ impl Place {
                 let database = Arc::new(SqliteStore::open(&options).await.expect("a new database"));
                 let accounts = Arc::<SqliteStore>::clone(&database);
                 let audit = Arc::<SqliteStore>::clone(&database);
+                let webhooks = Arc::<SqliteStore>::clone(&database);
                 let (root, boot_id) = (folder.path().to_owned(), "test".to_owned());
                 let options = FsOptions { root, durability: Durability::Relaxed, boot_id };
                 let storage = FsStore::open(options).await.expect("a new store");
-                Stores { metadata: database, accounts, audit, storage: Arc::new(storage) }
+                Stores { metadata: database, accounts, audit, webhooks, storage: Arc::new(storage) }
             }
             Self::Shared { database, bucket } => {
                 let storage = S3Store::open(s3_options(bucket)).await.expect("a bucket");
                 let database = Arc::new(database.open().await);
                 let accounts = Arc::<PostgresStore>::clone(&database);
                 let audit = Arc::<PostgresStore>::clone(&database);
-                Stores { metadata: database, accounts, audit, storage: Arc::new(storage) }
+                let webhooks = Arc::<PostgresStore>::clone(&database);
+                Stores { metadata: database, accounts, audit, webhooks, storage: Arc::new(storage) }
             }
         }
     }

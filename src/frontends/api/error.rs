@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::auth::{AdminError, AuthError};
+use crate::hooks::HookError;
 use crate::metadata::MetadataError;
 use crate::telemetry;
 
@@ -137,6 +138,20 @@ impl From<AdminError> for ApiError {
             AdminError::NamespaceUnknown(_) => Self::NotFound("namespace"),
             AdminError::Store(error) => error.into(),
             AdminError::Hash => Self::internal(&error),
+        }
+    }
+}
+
+impl From<HookError> for ApiError {
+    fn from(error: HookError) -> Self {
+        let why = error.to_string();
+        match error {
+            HookError::Url(_) | HookError::Secret | HookError::NoEvents => Self::Invalid(why),
+            HookError::Seal(_) | HookError::TooMany | HookError::Full => Self::Conflict(why),
+            HookError::NamespaceUnknown(_) => Self::NotFound("namespace"),
+            HookError::WebhookUnknown(_) => Self::NotFound("webhook"),
+            HookError::DeliveryUnknown(_) => Self::NotFound("delivery, or it is being sent just now"),
+            other @ HookError::Store(_) => Self::internal(&other),
         }
     }
 }

@@ -13,6 +13,7 @@ mod repositories;
 mod sessions;
 mod teams;
 mod tokens;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{any, delete, get, patch, post, put};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -31,6 +32,7 @@ use self::error::{ApiError, Refusal};
 use crate::access::{NamespacePath, Role};
 use crate::audit::Audit;
 use crate::auth::{Auth, Identity, Principal};
+use crate::hooks::Hooks;
 use crate::http::credentials::credentials;
 use crate::http::middleware::X_REQUEST_ID;
 use crate::http::origin::Origins;
@@ -44,6 +46,8 @@ pub struct Api {
     pub registry: Arc<Registry>,
     /// Who may do what.
     pub auth: Arc<Auth>,
+    /// Who is told what happens.
+    pub hooks: Arc<Hooks>,
     /// From where a request came.
     pub origins: Origins,
     /// Whether anybody may make himself an account.
@@ -73,6 +77,11 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/namespaces/{path}", get(namespaces::show).patch(namespaces::change).delete(namespaces::remove))
         .route("/api/v1/namespaces/{path}/members/{member}", put(namespaces::grant).delete(namespaces::revoke))
         .route("/api/v1/namespaces/{path}/robots", post(namespaces::add_robot))
+        .route("/api/v1/namespaces/{path}/webhooks", get(webhooks::list).post(webhooks::add))
+        .route("/api/v1/namespaces/{path}/webhooks/{id}", patch(webhooks::change).delete(webhooks::remove))
+        .route("/api/v1/namespaces/{path}/webhooks/{id}/test", post(webhooks::test))
+        .route("/api/v1/namespaces/{path}/deliveries", get(webhooks::deliveries))
+        .route("/api/v1/namespaces/{path}/deliveries/{id}/resend", post(webhooks::resend))
         .route("/api/v1/repositories/{*name}", delete(repositories::remove).put(repositories::set_visibility))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))
@@ -169,6 +178,9 @@ impl Caller {
             return Ok(principal);
         }
         let role = api.auth.role_in(principal.id, path).await?;
+        if role.is_none_or(|role| role < least) {
+            api.hooks.denied(path.as_repository(), "administer", &self.actor);
+        }
         match role {
             None => Err(self.refused(ApiError::NotFound("namespace"))),
             Some(role) if role < least => Err(self.refused(ApiError::Denied)),

@@ -4,7 +4,7 @@ use http::StatusCode;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{Answer, accounts, audit, json, namespaces, repositories, sessions, teams, tokens};
+use super::{Answer, accounts, audit, json, namespaces, repositories, sessions, teams, tokens, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,6 +38,13 @@ use super::{Answer, accounts, audit, json, namespaces, repositories, sessions, t
         namespaces::grant,
         namespaces::revoke,
         namespaces::add_robot,
+        webhooks::list,
+        webhooks::add,
+        webhooks::change,
+        webhooks::remove,
+        webhooks::test,
+        webhooks::deliveries,
+        webhooks::resend,
         repositories::remove,
         repositories::set_visibility,
         audit::list,

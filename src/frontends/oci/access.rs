@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::peer;
 use crate::access::{Action, Actions};
 use crate::auth::{Auth, AuthError, Identity, Verdict};
+use crate::hooks::Hooks;
 use crate::http::credentials::credentials;
 use crate::http::middleware::X_REQUEST_ID;
 use crate::http::origin::Origins;
@@ -30,6 +31,8 @@ use crate::registry::RegistryError;
 pub struct Gate {
     /// Tells and judges identities.
     pub auth: Arc<Auth>,
+    /// Who is told of refusals.
+    pub hooks: Arc<Hooks>,
     /// Under which address a request came.
     pub origins: Origins,
 }
@@ -72,6 +75,7 @@ impl Gate {
         if is_refusal(verdict, identity, action) {
             let by = self.actor(&parts.headers, peer(parts), identity);
             self.auth.audit().refused(action.as_str(), &by);
+            self.hooks.denied(repo, action.as_str(), &by);
         }
         match verdict {
             Verdict::Allowed => Ok(route),

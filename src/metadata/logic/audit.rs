@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::tags::Target;
-use crate::metadata::logic::{Conn, Value};
+use crate::metadata::logic::{Conn, Value, outbox};
 use crate::metadata::model::NewManifest;
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::rows::expect_rows;
@@ -26,9 +26,9 @@ pub(super) struct Event<'a> {
 
 /// One of several things that happened at once.
 pub(super) struct Happened<'a> {
-    kind: &'static str,
-    subject: Cow<'a, str>,
-    detail: Json,
+    pub(super) kind: &'static str,
+    pub(super) subject: Cow<'a, str>,
+    pub(super) detail: Json,
 }
 
 impl<'a> Happened<'a> {
@@ -48,26 +48,29 @@ pub(super) async fn write_down<C: Conn>(tx: &mut C, by: &Actor, event: Event<'_>
     write_all(tx, by, now, &[Happened::new(kind, subject, detail)]).await
 }
 
-/// Writes down what one request did, by one statement; nothing is fine.
+/// Writes down what one request did, by one statement, and puts it on its way to webhooks, by another if there are any at
+/// all; nothing is fine.
 pub(super) async fn write_all<C: Conn>(tx: &mut C, by: &Actor, now: Timestamp, events: &[Happened<'_>]) -> Result<()> {
     let address = by.address.map(|address| address.to_string());
     let (name, address) = (Value::text_option(by.name.as_deref()), Value::text_option(address.as_deref()));
     let request = Value::text_option(by.request_id.as_deref());
-    match events {
-        [] => Ok(()),
+    let told: Vec<bool> = match events {
+        [] => return Ok(()),
         [Happened { kind, subject, detail }] => {
             let detail = detail.to_string();
             let values =
                 &[now.into(), (*kind).into(), name, address, request, subject.as_ref().into(), detail.as_str().into()];
-            expect_rows(&sql::EVENT, 1, tx.run(&sql::EVENT, values).await?)
+            tx.column(&sql::EVENT, values).await?
         }
         several => {
             let row = |event: &Happened<'_>| json!([event.kind, event.subject, event.detail.to_string()]);
             let rows: Vec<Json> = several.iter().map(row).collect();
             let values = &[now.into(), name, address, request, Value::rows(&rows)];
-            expect_rows(&sql::EVENTS, rows.len() as u64, tx.run(&sql::EVENTS, values).await?)
+            tx.column(&sql::EVENTS, values).await?
         }
-    }
+    };
+    expect_rows(&sql::EVENTS, events.len() as u64, told.len() as u64)?;
+    if told.contains(&true) { outbox::enqueue(tx, by, now, events).await } else { Ok(()) }
 }
 
 /// A push, for the record.

@@ -21,12 +21,15 @@ mod dump;
 mod error;
 mod garbage;
 mod manifests;
+mod outbox;
 mod record;
 mod repositories;
 mod retention;
 mod store;
 mod tags;
 mod uploads;
+mod webhook_store;
+mod webhooks;
 
 pub(crate) use conn::{Conn, Value, values};
 pub(crate) use database::Database;

@@ -1,14 +1,14 @@
 //! The record of what happened.
 
 super::statements! { "audit":
-    /// Writes down one thing that happened.
+    /// Writes down one thing that happened, and says whether anybody may want to be told.
     EVENT = "INSERT INTO audit_events (at, kind, actor, address, request_id, subject, detail) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING EXISTS (SELECT 1 FROM webhooks h WHERE h.id > 0) AS told";
 
     /// Writes down several that one request did: rows of (kind, subject, detail).
     EVENTS = concat!("INSERT INTO audit_events (at, actor, address, request_id, kind, subject, detail) \
         SELECT CAST($1 AS BIGINT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), ", text!(0), ", ", text!(1), ", ",
-        text!(2), " FROM ", rows!("$5"));
+        text!(2), " FROM ", rows!("$5"), " WHERE TRUE RETURNING EXISTS (SELECT 1 FROM webhooks h WHERE h.id > 0) AS told");
 
     /// Writes down what several people did, by no transaction: rows of (actor, address, request, kind, subject, detail).
     NOTES = concat!("INSERT INTO audit_events (at, actor, address, request_id, kind, subject, detail) \

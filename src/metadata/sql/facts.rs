@@ -203,6 +203,10 @@ tables! {
         0 id: Integer, 1 key_id: Text, 2 user_id: Integer, 3 hash: Bytes, 4 name: Text, 5 scopes: Text,
         6 created_at: Integer, 7 expires_at: Integer, 8 used_at: Integer, 9 login: Flag,
     }
+    webhooks [id] by 1000 {
+        0 id: Integer, 1 key_id: Text, 2 ns_id: Integer, 3 url: Text, 4 secret_sealed: Bytes, 5 events: Integer,
+        6 active: Flag, 7 created_at: Integer,
+    }
     audit_events [id] by 1000 {
         0 id: Integer, 1 at: Integer, 2 kind: Text, 3 actor: Text, 4 address: Text, 5 request_id: Text, 6 subject: Text,
         7 detail: Text, 8 sequence: Integer, 9 hash: Bytes,

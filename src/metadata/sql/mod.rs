@@ -21,6 +21,7 @@ pub mod repositories;
 pub mod retention;
 pub mod tags;
 pub mod uploads;
+pub mod webhooks;
 
 /// One statement in both dialects.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     checks::ALL,
     accounts::ALL,
     audit::ALL,
+    webhooks::ALL,
     dump::ALL,
     facts::ALL,
 ];

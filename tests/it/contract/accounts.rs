@@ -11,7 +11,9 @@ use bonded::metadata::model::accounts::{
     Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, RepositoryRights, UserAdded,
     UserChange, UserId,
 };
+use bonded::metadata::model::webhooks::{HookEvents, WebhookAdded};
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
+use bonded::metadata::webhooks::WebhookStore;
 use bonded::oci::name::RepoName;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use proptest::prelude::*;
@@ -203,15 +205,18 @@ async fn a_robot_ends_with_its_namespace(store: &dyn AccountStore) {
 }
 
 /// Tables of facts that only accounts fill.
-pub(super) const TABLES: [&str; 6] = ["namespaces", "users", "teams", "team_members", "grants", "api_tokens"];
+pub(super) const TABLES: [&str; 7] =
+    ["namespaces", "users", "teams", "team_members", "grants", "api_tokens", "webhooks"];
 
-async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore>(store: &S) {
+async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore + WebhookStore>(store: &S) {
     let ann = add(store, "ann", true).await;
     found(store, "a", "ann", true).await;
     store.team_add(&team("t"), NOW, &by()).await.expect("an answer");
     store.team_member_set(&team("t"), &user("ann"), true, NOW, &by()).await.expect("an answer");
     grant(store, "a", Member::Team(team("t")), Some(Role::Read)).await;
     let hash = token(store, "ann", "one", None).await;
+    assert_eq!(super::webhooks::add(store, "a", "hook", HookEvents::ALL).await, WebhookAdded::Added);
+    let hooks = store.webhook_list(&path("a")).await.expect("a list");
     let dumped: Vec<Batch> = store.dump().try_collect().await.expect("rows");
     for table in TABLES {
         assert!(dumped.iter().any(|batch| batch.table.name == table), "{table}");
@@ -224,6 +229,7 @@ async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore>(store:
     assert!(store.access_state().await.expect("a state").version > version, "nodes have to notice");
     assert!(store.user_find(&user("bob")).await.expect("a look").is_none());
     assert_eq!(store.token_find(&hash, NOW).await.expect("a look").expect("ann").id, ann);
+    assert_eq!(store.webhook_list(&path("a")).await.expect("a list"), hooks);
     let rights = store.rights(&repo("a/b"), Some(ann)).await.expect("rights");
     assert_eq!(rights, RepositoryRights { namespace: Some(path("a")), public: true, role: Some(Role::Owner) });
     assert!(add(store, "cat", false).await > ann, "new rows follow the old ones");

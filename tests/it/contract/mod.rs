@@ -5,3 +5,4 @@ mod metadata;
 mod source;
 mod storage;
 mod storage_fs;
+mod webhooks;

@@ -74,7 +74,7 @@ async fn find_row<C: Conn>(conn: &mut C, path: &NamespacePath) -> Result<Option<
 }
 
 /// The number of a namespace.
-pub(super) async fn find_id<C: Conn>(conn: &mut C, path: &NamespacePath) -> Result<Option<i64>> {
+pub(in crate::metadata::logic) async fn find_id<C: Conn>(conn: &mut C, path: &NamespacePath) -> Result<Option<i64>> {
     Ok(find_row(conn, path).await?.map(|row| row.id))
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::AppError;
+use super::{AppError, stores};
 use crate::auth::AuthOptions;
 use crate::auth::seal::{SECRET_BYTES_MAX, Secret};
 use crate::clock::Entropy;
@@ -24,7 +24,9 @@ const SERVICE: &str = "bonded";
 /// without one that is configured: most of what the command line does needs none.
 pub(super) fn auth_options(config: &Config, serves: bool, entropy: &dyn Entropy) -> Result<AuthOptions, AppError> {
     let service = config.public_url.as_ref().map_or_else(|| SERVICE.to_owned(), |public| public.host.clone());
-    Ok(AuthOptions { service, secret: secret(config, serves, entropy)?, open: config.insecure_anonymous })
+    let (secret, buckets) = (secret(config, serves, entropy)?, stores::shared_buckets(config)?);
+    let limits = config.client_limits.clone();
+    Ok(AuthOptions { service, secret, open: config.insecure_anonymous, limits, buckets })
 }
 
 fn secret(config: &Config, serves: bool, entropy: &dyn Entropy) -> Result<Option<Secret>, AppError> {

@@ -27,7 +27,7 @@ use crate::http::origin::Origins;
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::TlsReloader;
 use crate::http::{ClockDoubt, Draining, Services};
-use crate::jobs::{self, Deliver, ReloadTls, SealAudit, Sweep, WatchAccess};
+use crate::jobs::{self, Deliver, ReloadTls, SealAudit, ShareLimits, Sweep, WatchAccess};
 use crate::metadata::MetadataError;
 use crate::telemetry;
 
@@ -235,6 +235,7 @@ fn start_jobs(
 ) {
     jobs::start(workers, ended.clone(), Sweep::new(Arc::clone(&app.registry)));
     jobs::start(workers, ended.clone(), WatchAccess::new(Arc::clone(&app.auth)));
+    jobs::start(workers, ended.clone(), ShareLimits::new(Arc::clone(&app.auth)));
     jobs::start(workers, ended.clone(), SealAudit::new(Arc::clone(app.auth.audit())));
     jobs::start(workers, ended.clone(), Deliver::new(Arc::clone(&app.hooks), ended.clone()));
     if let Some(clock) = &app.database_clock {

@@ -12,7 +12,9 @@ use crate::http::Metrics;
 use crate::metadata::MetadataStore;
 use crate::metadata::accounts::AccountStore;
 use crate::metadata::audit::AuditStore;
+use crate::metadata::limits::SharedBuckets;
 use crate::metadata::postgres::{PostgresClock, PostgresOptions, PostgresStore};
+use crate::metadata::redis::RedisBuckets;
 use crate::metadata::sqlite::{SqliteOptions, SqliteStore};
 use crate::metadata::webhooks::WebhookStore;
 use crate::storage::BlobStore;
@@ -98,6 +100,13 @@ impl Config {
             _ => false,
         }
     }
+}
+
+/// Where nodes share what they let through, if not in the database. It need not answer yet.
+pub(super) fn shared_buckets(config: &Config) -> Result<Option<Arc<dyn SharedBuckets>>, AppError> {
+    let Some(url) = &config.redis else { return Ok(None) };
+    let fault = |source| AppError::Database { place: url.to_string(), source };
+    Ok(Some(Arc::new(RedisBuckets::new(url.expose()).map_err(fault)?)))
 }
 
 async fn open_sqlite(config: &Config, create: bool) -> Result<SqliteStore, AppError> {

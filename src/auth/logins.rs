@@ -46,7 +46,8 @@ impl Auth {
     /// Logs somebody in by name and password.
     ///
     /// # Errors
-    /// [`AuthError::Wrong`], [`AuthError::Busy`], [`AuthError::NoSecret`], [`AuthError::Store`].
+    /// [`AuthError::Wrong`], [`AuthError::Busy`], [`AuthError::TooManyFailures`], [`AuthError::NoSecret`],
+    /// [`AuthError::Store`].
     pub async fn log_in_for_long(&self, user: &str, password: &SecretString, by: &Actor) -> Result<Login> {
         let principal = self.log_in(user, password, by).await?;
         let by = Actor { name: Some(principal.name.to_string()), ..by.clone() };

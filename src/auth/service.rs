@@ -11,11 +11,14 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use crate::access::{Action, Actions, NamespacePath, Role, UserName};
+use crate::access::{Action, Actions, ClientLimits, NamespacePath, Role, UserName};
 use crate::audit::Audit;
+use crate::auth::attempts::Attempts;
 use crate::auth::identity::{Identity, Limit, Principal, Verdict};
 use crate::auth::keys::{KeyError, Keys};
 use crate::auth::password::{Judged, KeptPassword};
+use crate::auth::quotas::Quotas;
+use crate::auth::rates::RateGuard;
 use crate::auth::remembered::Remembered;
 use crate::auth::seal::Secret;
 use crate::auth::secret::{ApiToken, PREFIX};
@@ -23,6 +26,7 @@ use crate::auth::tokens::has_expired;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::metadata::MetadataError;
 use crate::metadata::accounts::AccountStore;
+use crate::metadata::limits::SharedBuckets;
 use crate::metadata::model::accounts::{AccessState, Actor, RepositoryRights, UserId, UserRecord};
 use crate::oci::name::RepoName;
 
@@ -62,6 +66,18 @@ pub enum AuthError {
     /// Too many passwords are being checked.
     #[error("too many logins at once; try again")]
     Busy,
+    /// Too many logins have failed. The same is said whether there is such an account.
+    #[error("too many logins have failed; wait before you try again")]
+    TooManyFailures {
+        /// How long.
+        wait: Duration,
+    },
+    /// Too many requests have come from this account or address.
+    #[error("too many requests; wait before you send more")]
+    TooManyRequests {
+        /// How long.
+        wait: Duration,
+    },
     /// There is no secret under which signing keys could be kept.
     #[error("there is no `auth.secret_file`, so no tokens can be made")]
     NoSecret,
@@ -72,6 +88,9 @@ pub enum AuthError {
     #[error(transparent)]
     Store(#[from] MetadataError),
 }
+
+/// Says from where credentials come, and is asked only where that is counted or written down.
+pub(crate) type Sender<'a> = &'a (dyn Fn() -> Actor + Send + Sync);
 
 /// Shorthand for this layer's results.
 pub(super) type Result<T> = std::result::Result<T, AuthError>;
@@ -85,6 +104,10 @@ pub struct AuthOptions {
     pub secret: Option<Secret>,
     /// Everybody may do everything, whatever accounts there are.
     pub open: bool,
+    /// How many requests and logins somebody may send.
+    pub limits: ClientLimits,
+    /// Where nodes share what they let through, if not in the database.
+    pub buckets: Option<Arc<dyn SharedBuckets>>,
 }
 
 /// When something was done last.
@@ -143,7 +166,12 @@ pub struct Auth {
     pub(super) making_key: tokio::sync::Mutex<()>,
     keyed: Hmac<Sha256>,
     hashing: Semaphore,
-    logins: Semaphore,
+    pub(super) logins: Semaphore,
+    pub(super) attempts: Attempts,
+    pub(super) rates: RateGuard,
+    pub(super) quotas: Quotas,
+    pub(super) buckets: Arc<dyn SharedBuckets>,
+    pub(super) limits_forgotten: Pause,
     used: Mutex<HashMap<String, Timestamp>>,
     used_flushed: Pause,
 }
@@ -164,7 +192,9 @@ impl Auth {
         for part in key.chunks_exact_mut(16) {
             part.copy_from_slice(&entropy.bytes16());
         }
+        let buckets = options.buckets.clone();
         let auth = Self {
+            buckets: buckets.unwrap_or_else(|| Arc::<dyn AccountStore>::clone(&store)),
             store,
             audit,
             clock,
@@ -174,6 +204,10 @@ impl Auth {
             rights: Remembered::new(RIGHTS_MAX),
             credentials: Remembered::new(CREDENTIALS_MAX),
             bearers: Remembered::new(CREDENTIALS_MAX),
+            attempts: Attempts::new(options.limits.logins),
+            rates: RateGuard::new(options.limits.rates.clone(), options.limits.shared),
+            quotas: Quotas::default(),
+            limits_forgotten: Pause::default(),
             options,
             keys: Keys::default(),
             keys_loaded: Pause::default(),
@@ -229,15 +263,11 @@ impl Auth {
         &self.audit
     }
 
-    /// Who has these credentials; `by` says from where they come, and is asked only where that is written down.
+    /// Who has these credentials; `by` says from where they come.
     ///
     /// # Errors
-    /// [`AuthError::Wrong`], [`AuthError::Busy`], [`AuthError::Store`].
-    pub async fn identify(
-        &self,
-        credentials: &Credentials,
-        by: &(dyn Fn() -> Actor + Send + Sync),
-    ) -> Result<Identity> {
+    /// [`AuthError::Wrong`], [`AuthError::Busy`], [`AuthError::TooManyFailures`], [`AuthError::Store`].
+    pub async fn identify(&self, credentials: &Credentials, by: Sender<'_>) -> Result<Identity> {
         if !self.has_accounts() {
             return Ok(Identity::Everybody);
         }
@@ -260,7 +290,7 @@ impl Auth {
         found
     }
 
-    async fn by_token(&self, text: &str, by: &(dyn Fn() -> Actor + Send + Sync)) -> Result<Arc<Principal>> {
+    async fn by_token(&self, text: &str, by: Sender<'_>) -> Result<Arc<Principal>> {
         let (version, now) = (self.version(), self.clock.now());
         let key = self.keyed_hash(&["token", text]);
         if let Some((principal, until)) = self.credentials.get(&key, version)
@@ -309,37 +339,61 @@ impl Auth {
         Ok(())
     }
 
-    async fn by_password(
-        &self,
-        user: &str,
-        password: &SecretString,
-        by: &(dyn Fn() -> Actor + Send + Sync),
-    ) -> Result<Arc<Principal>> {
-        let (version, now) = (self.version(), self.clock.now());
-        let key = self.keyed_hash(&["password", user, password.expose_secret()]);
-        if let Some((principal, until)) = self.credentials.get(&key, version)
-            && now < until
-        {
+    async fn by_password(&self, user: &str, password: &SecretString, by: Sender<'_>) -> Result<Arc<Principal>> {
+        let key = self.password_key(user, password);
+        if let Some(principal) = self.remembered(&key) {
             return Ok(principal);
         }
-        let by = by();
-        let principal = Arc::new(self.log_in(user, password, &by).await?);
+        let _turn = self.turn(key).await?;
+        // Whoever had the turn before may have shown the same password.
+        if let Some(principal) = self.remembered(&key) {
+            return Ok(principal);
+        }
+        let (version, by) = (self.version(), by());
+        let principal = Arc::new(self.try_password(user, password, &by).await?);
         self.audit.logged_in(principal.name.as_str(), by).await?;
-        self.credentials.put(key, version, (Arc::clone(&principal), now.after(PASSWORD_REMEMBERED)));
+        let until = self.clock.now().after(PASSWORD_REMEMBERED);
+        self.credentials.put(key, version, (Arc::clone(&principal), until));
         Ok(principal)
+    }
+
+    fn password_key(&self, user: &str, password: &SecretString) -> [u8; 32] {
+        self.keyed_hash(&["password", user, password.expose_secret()])
+    }
+
+    fn remembered(&self, key: &[u8; 32]) -> Option<Arc<Principal>> {
+        let found = self.credentials.get(key, self.version());
+        found.filter(|(_, until)| self.clock.now() < *until).map(|(principal, _)| principal)
     }
 
     /// Whether a password is that of an account.
     ///
     /// # Errors
-    /// [`AuthError::Wrong`] when it is not.
+    /// [`AuthError::Wrong`] when it is not; [`AuthError::TooManyFailures`].
     pub async fn check_password(&self, user: &str, password: &SecretString, by: &Actor) -> Result<()> {
         self.log_in(user, password, by).await.map(drop)
     }
 
-    /// The account with a name and a password. It takes as long for a name that nobody has.
+    /// The account with a name and a password, which is hashed in any case.
     pub(super) async fn log_in(&self, user: &str, password: &SecretString, by: &Actor) -> Result<Principal> {
-        let _waiting = self.logins.try_acquire().map_err(|_| AuthError::Busy)?;
+        let _turn = self.turn(self.password_key(user, password)).await?;
+        self.try_password(user, password, by).await
+    }
+
+    /// The same for one whose turn it is. It is counted as a failure until it is known to be none.
+    async fn try_password(&self, user: &str, password: &SecretString, by: &Actor) -> Result<Principal> {
+        let counted = self.begin_attempt(user, by.address.into()).await?;
+        let found = self.hash_password(user, password, by).await;
+        match &found {
+            Ok(_) => self.end_attempt(&counted).await?,
+            Err(AuthError::Wrong) => {}
+            Err(_) => self.drop_attempt(&counted).await?,
+        }
+        found
+    }
+
+    /// The account with a name and a password. It takes as long for a name that nobody has.
+    async fn hash_password(&self, user: &str, password: &SecretString, by: &Actor) -> Result<Principal> {
         let name = user.parse::<UserName>().ok();
         let found = match &name {
             Some(name) => self.store.user_find(name).await?,
@@ -436,7 +490,7 @@ impl Auth {
     }
 
     /// One statement for everybody and every repository, so that its time tells nothing.
-    async fn rights(&self, user: Option<UserId>, repo: &RepoName) -> Result<Arc<RepositoryRights>> {
+    pub(super) async fn rights(&self, user: Option<UserId>, repo: &RepoName) -> Result<Arc<RepositoryRights>> {
         let (version, key) = (self.version(), (user, repo.clone()));
         if let Some(rights) = self.rights.get(&key, version) {
             return Ok(rights);

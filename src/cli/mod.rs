@@ -12,6 +12,7 @@ mod gc;
 mod namespace;
 mod output;
 mod progress;
+mod quota;
 mod reference;
 mod repo;
 mod robot;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::quota::{self, QuotaArgs};
 use super::team::done;
 use super::{DataArgs, Failure, parsed, print, with_auth};
 use crate::access::{NamespacePath, Role, UserName};
@@ -56,6 +57,8 @@ pub(super) enum NamespaceVerb {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Shows what a namespace may hold and what it holds, or changes the former.
+    Quota(QuotaArgs),
     /// Lets anybody pull its repositories, unless one says something else.
     Publish(NamespaceArgs),
     /// Takes that back.
@@ -86,6 +89,7 @@ pub(super) fn run(verb: &NamespaceVerb) -> Result<ExitCode, Failure> {
             let path = namespace(path)?;
             with_auth(data.load()?.config, async |auth| members(auth, &path).await)
         }
+        NamespaceVerb::Quota(args) => quota::run(args),
         NamespaceVerb::Publish(args) => set_public(args, true),
         NamespaceVerb::Hide(args) => set_public(args, false),
         NamespaceVerb::Rm(args) => {

@@ -4,6 +4,7 @@
 //! unknown key or variable is refused by name. Only `app` and `cli` read this; every other module has its own options.
 
 mod keys;
+mod limits;
 mod load;
 mod retention;
 mod settings;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::access::ClientLimits;
 use crate::hooks::Networks;
 use crate::oci::glob::{ImmutableTags, RepoGlobs};
 use crate::registry::{Limits, RegistryOptions};
@@ -59,6 +61,10 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// The options of the registry.
     pub registry: RegistryOptions,
+    /// What bounds clients.
+    pub client_limits: ClientLimits,
+    /// Where nodes share what they let through, if not in the database.
+    pub redis: Option<DatabaseUrl>,
     /// Longest time until the header of a request is complete.
     pub header_time_max: Duration,
     /// Most connections at once.
@@ -147,6 +153,8 @@ impl Settings {
             metrics_listen,
             tls: self.tls()?,
             registry: self.registry_options()?,
+            client_limits: self.client_limits()?,
+            redis: self.redis()?,
             header_time_max: positive_span("limits.header_time_max", self.limits.header_time_max)?,
             connections_max: self.limits.connections_max,
             log_format: self.log.format,

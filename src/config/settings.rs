@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Limits, RegistryOptions};
 
+use super::limits::{LoginSettings, RateSettings};
 use super::retention::RetentionSettings;
 use super::storage::StorageSettings;
 use super::units::{DatabaseUrl, Size, Span, positive};
@@ -60,7 +61,7 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Upload sessions.
     pub uploads: UploadSettings,
-    /// Limits; none can be switched off.
+    /// Limits. Of these none can be switched off but those of `limits.rate`.
     pub limits: LimitSettings,
     /// The log on standard error.
     pub log: LogSettings,
@@ -188,6 +189,10 @@ pub struct LimitSettings {
     #[serde(deserialize_with = "positive")]
     #[schemars(range(min = 1))]
     pub connections_max: usize,
+    /// How many requests clients may send. Nodes share what they let through.
+    pub rate: RateSettings,
+    /// How many logins by password may fail.
+    pub logins: LoginSettings,
 }
 
 /// `[log]`.
@@ -291,6 +296,8 @@ impl Default for LimitSettings {
             request_time_max: Span(limits.request_time_max),
             header_time_max: Span(Duration::from_secs(15)),
             connections_max: 10_000,
+            rate: RateSettings::default(),
+            logins: LoginSettings::default(),
         }
     }
 }

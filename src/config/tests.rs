@@ -31,6 +31,39 @@ fn variable_refusal(name: &str, value: &str) -> String {
 }
 
 #[test]
+fn limits_of_clients_are_read_and_wrong_ones_are_named() {
+    let text = r#"
+        [limits.rate]
+        v2_anonymous = "600/m, 5000/d"
+        api_anonymous = "none"
+        redis = "redis://:secret@redis.example/1"
+        [limits.logins]
+        per_account = 3
+        window = "1h"
+    "#;
+    let config = load(text, &[], &[]).expect("valid").config;
+    let ClientLimits { rates, logins, shared } = config.client_limits;
+    assert_eq!((rates.v2_anonymous.to_string().as_str(), rates.api_anonymous.is_unlimited()), ("600/m,5000/d", true));
+    assert_eq!((logins.per_account, logins.per_address, logins.window), (3, 50, Duration::from_hours(1)));
+    assert!(shared, "whoever names a Redis server shares");
+    let redis = config.redis.expect("an address");
+    assert_eq!(
+        (redis.to_string().as_str(), redis.expose()),
+        ("redis://:***@redis.example/1", "redis://:secret@redis.example/1")
+    );
+    assert!(!load("", &[], &[]).expect("valid").config.client_limits.shared);
+    for (wrong, named) in [
+        ("[limits.rate]\nv2_anonymous = \"many\"", "`many` is not a rate"),
+        ("[limits.rate]\nredis = \"http://redis.example\"", "limits.rate.redis"),
+        ("[limits.logins]\nper_account = 0", "at least 1"),
+        ("[limits.logins]\nwindow = \"0s\"", "limits.logins.window"),
+    ] {
+        let refused = refusal(wrong);
+        assert!(refused.contains(named), "{refused}");
+    }
+}
+
+#[test]
 fn without_anything_it_is_a_local_registry() {
     let config = Loaded::read(&Sources::default()).expect("the defaults are valid").config;
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");

@@ -7,6 +7,7 @@ pub mod origin;
 mod patient;
 pub mod sendfile;
 pub mod server;
+pub mod standing;
 pub mod tls;
 
 use std::sync::Arc;

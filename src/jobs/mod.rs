@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod deliver;
+mod limits;
 mod sweep;
 mod tls;
 
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 pub use access::WatchAccess;
 pub use audit::SealAudit;
 pub use deliver::Deliver;
+pub use limits::ShareLimits;
 pub use sweep::Sweep;
 pub use tls::ReloadTls;
 

@@ -10,15 +10,16 @@ use async_trait::async_trait;
 use crate::access::{NamespacePath, Role, TeamName, UserName};
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::limits::LimitStore;
 use crate::metadata::model::accounts::{
     AccessState, Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, PrincipalRecord,
     RepositoryRights, SigningKeyRecord, TokenRecord, UserAdded, UserChange, UserId, UserRecord,
 };
 use crate::oci::name::RepoName;
 
-/// A place for accounts.
+/// A place for accounts, and for what bounds them.
 #[async_trait]
-pub trait AccountStore: fmt::Debug + Send + Sync {
+pub trait AccountStore: LimitStore + fmt::Debug + Send + Sync {
     /// Whether anything changed, and whether there is any account.
     async fn access_state(&self) -> Result<AccessState>;
 

@@ -97,6 +97,8 @@ conditions! {
         "The content is named by a manifest that is still there, which the message names. Delete that first.";
     RepositoryUnknown NAME_UNKNOWN 404 "repository unknown"
         "The repository does not exist or has nothing to list.";
+    QuotaExceeded DENIED 403 "quota exceeded"
+        "The namespace has no room for this. The message and `detail` have the numbers: what it may hold, what it holds, and what was asked for. Delete something, or ask for a larger quota.";
     RouteUnknown UNSUPPORTED 404 "nothing under this path"
         "The path is not one of the distribution API.";
     SizeMismatch SIZE_INVALID 400 "size does not match"
@@ -105,10 +107,14 @@ conditions! {
         "A rule of `immutable_tags` covers the tag, so it cannot be moved or deleted.";
     TagInvalid MANIFEST_INVALID 400 "tag invalid"
         "The tag to be set breaks the grammar of the specification.";
+    TooManyFailures TOOMANYREQUESTS 429 "too many logins have failed"
+        "Too many logins to this account or from this address have failed (`limits.logins`). Wait as long as `Retry-After` says, and again if need be; logins from elsewhere go on.";
     TooManyLogins TOOMANYREQUESTS 429 "too many logins at once"
         "More passwords are waiting to be checked than the registry checks at once. Use tokens, which cost nothing to check.";
     TooManyRanges UNSUPPORTED 400 "too many ranges"
         "The `Range` header names more ranges than the registry's limit. Ask for fewer at a time.";
+    TooManyRequests TOOMANYREQUESTS 429 "too many requests"
+        "More requests have come from this account, or without one from this address, than `limits.rate` allows. `Retry-After` says when to try again, 60 seconds at most.";
     TooManySessions TOOMANYREQUESTS 429 "too many upload sessions"
         "As many upload sessions are open as `limits.sessions_max` allows. Finish or cancel some; `Retry-After` says when to try again.";
     TooManyTags UNSUPPORTED 414 "too many tags"

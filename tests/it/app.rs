@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
+use bonded::access::ClientLimits;
 use bonded::audit::Audit;
 use bonded::auth::seal::Secret;
 use bonded::auth::{Auth, AuthOptions};
@@ -14,6 +15,7 @@ use bonded::frontends::oci::Gate;
 use bonded::hooks::{HookOptions, Hooks, Networks};
 use bonded::http::origin::Origins;
 use bonded::metadata;
+use bonded::metadata::limits::SharedBuckets;
 use bonded::oci::glob::RepoGlobs;
 use bonded::registry::{Limits, Registry, RegistryOptions};
 use bonded::storage::{self, BlobStore};
@@ -34,6 +36,9 @@ pub(crate) struct TestAppBuilder {
     options: RegistryOptions,
     registration_open: bool,
     storage: Option<Arc<dyn BlobStore>>,
+    clients: ClientLimits,
+    buckets: Option<Arc<dyn SharedBuckets>>,
+    origins: Origins,
 }
 
 impl TestAppBuilder {
@@ -58,6 +63,25 @@ impl TestAppBuilder {
     /// Lets everybody make himself an account.
     pub(crate) fn registration_open(mut self) -> Self {
         self.registration_open = true;
+        self
+    }
+
+    /// Changes how much clients may send.
+    pub(crate) fn clients(mut self, change: impl FnOnce(&mut ClientLimits)) -> Self {
+        change(&mut self.clients);
+        self
+    }
+
+    /// Shares limits elsewhere than in the database.
+    pub(crate) fn buckets(mut self, buckets: Arc<dyn SharedBuckets>) -> Self {
+        self.buckets = Some(buckets);
+        self
+    }
+
+    /// Believes what loopback says of those for whom it speaks.
+    pub(crate) fn behind_a_proxy(mut self) -> Self {
+        let loopback = "127.0.0.0/8".parse().expect("a network");
+        self.origins.trusted_proxies = Arc::from([loopback]);
         self
     }
 
@@ -107,6 +131,8 @@ impl TestAppBuilder {
             service: "bonded.test".to_owned(),
             secret: Some(Secret::new(&[b's'; 32]).expect("a secret")),
             open: false,
+            limits: self.clients.clone(),
+            buckets: self.buckets.clone(),
         };
         let times: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
         let entropy = Arc::new(SeededEntropy::new(1_000 + node));
@@ -118,12 +144,12 @@ impl TestAppBuilder {
         let networks = Networks::parse(&["127.0.0.0/8"]).expect("a network");
         let options = HookOptions { networks, source: "https://bonded.test".to_owned(), ..HookOptions::default() };
         let hooks = Arc::new(Hooks::new(stores.webhooks, Arc::clone(&auth), times, entropy, options));
-        let gate = Gate { auth: Arc::clone(&auth), hooks: Arc::clone(&hooks), origins: Origins::default() };
+        let gate = Gate { auth: Arc::clone(&auth), hooks: Arc::clone(&hooks), origins: self.origins.clone() };
         let api = Api {
             registry: Arc::clone(&registry),
             auth: Arc::clone(&auth),
             hooks: Arc::clone(&hooks),
-            origins: Origins::default(),
+            origins: self.origins.clone(),
             registration_open: self.registration_open,
         };
         let server = serve(listener, api, gate);

@@ -57,6 +57,7 @@ const RULES: &[Rule] = &[
         may_name: &[
             "clock",
             "oci",
+            "access",
             "telemetry",
             "storage",
             "metadata",

@@ -1,6 +1,6 @@
 //! Servers that a test starts for itself on loopback and that end with it.
 //!
-//! [`PostgresCluster`] and [`Versitygw`] are real servers from installed programs; [`FaultProxy`], [`RoundRobinProxy`] and
+//! [`PostgresCluster`], [`Redis`] and [`Versitygw`] are real servers from installed programs; [`FaultProxy`], [`RoundRobinProxy`] and
 //! [`TcpProxy`] stand between. Everything here is started and asked from plain or async code alike: proxies have a
 //! runtime of their own, processes a supervisor that ends them when this process is gone, however it went.
 
@@ -10,6 +10,7 @@ mod operation;
 mod postgres;
 mod process;
 mod programs;
+mod redis;
 mod round_robin;
 mod tcp_proxy;
 mod versitygw;
@@ -18,6 +19,7 @@ pub use fault_proxy::{Call, Fault, FaultProxy, Rule, RuleId};
 pub use operation::Operation;
 pub use postgres::{PostgresCluster, PostgresOptions, Restart};
 pub use programs::{Programs, free_port};
+pub use redis::Redis;
 pub use round_robin::RoundRobinProxy;
 pub use tcp_proxy::TcpProxy;
 pub use versitygw::Versitygw;

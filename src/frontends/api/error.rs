@@ -1,5 +1,7 @@
 //! Refusals of `/api/v1`, in one shape.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -37,6 +39,13 @@ pub(super) enum ApiError {
     Busy,
     /// A store does not answer.
     Unavailable,
+    /// Not before a time has passed.
+    TooMany {
+        /// Of what.
+        why: String,
+        /// How long.
+        wait: Duration,
+    },
     /// A failure on this side, which the log has.
     Internal,
 }
@@ -73,6 +82,7 @@ impl ApiError {
             Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text("the registry cannot do that now; try again"))
             }
+            Self::TooMany { why, .. } => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY", why.clone()),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", text("internal error")),
         }
     }
@@ -82,6 +92,10 @@ impl IntoResponse for ApiError {
     /// The request's identifier is put in by the layer that knows it.
     fn into_response(self) -> Response {
         let (status, code, message) = self.parts();
+        let wait = match self {
+            Self::TooMany { wait, .. } => wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+            _ => 1,
+        };
         let refusal = Refusal { code, message };
         let mut response = (status, refusal.to_json(None)).into_response();
         response.extensions_mut().insert(refusal);
@@ -92,7 +106,7 @@ impl IntoResponse for ApiError {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="bonded""#));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(RETRY_AFTER, HeaderValue::from(wait.max(1)));
             }
             _ => {}
         }
@@ -122,6 +136,9 @@ impl From<AuthError> for ApiError {
         match error {
             AuthError::Wrong | AuthError::Malformed => Self::Wrong(error.to_string()),
             AuthError::Busy => Self::Busy,
+            AuthError::TooManyFailures { wait } | AuthError::TooManyRequests { wait } => {
+                Self::TooMany { why: error.to_string(), wait }
+            }
             AuthError::Store(error) => error.into(),
             other => Self::internal(&other),
         }

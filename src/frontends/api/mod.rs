@@ -9,6 +9,7 @@ mod error;
 mod input;
 mod namespaces;
 mod openapi;
+mod quotas;
 mod repositories;
 mod sessions;
 mod teams;
@@ -16,7 +17,7 @@ mod tokens;
 mod webhooks;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -31,11 +32,12 @@ use serde::Serialize;
 use self::error::{ApiError, Refusal};
 use crate::access::{NamespacePath, Role};
 use crate::audit::Audit;
-use crate::auth::{Auth, Identity, Principal};
+use crate::auth::{Auth, Credentials, Identity, Principal, Standing, Surface};
 use crate::hooks::Hooks;
 use crate::http::credentials::credentials;
 use crate::http::middleware::X_REQUEST_ID;
 use crate::http::origin::Origins;
+use crate::http::standing::tell_standing;
 use crate::metadata::model::accounts::Actor;
 use crate::registry::Registry;
 
@@ -76,6 +78,7 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/namespaces", get(namespaces::list).post(namespaces::create))
         .route("/api/v1/namespaces/{path}", get(namespaces::show).patch(namespaces::change).delete(namespaces::remove))
         .route("/api/v1/namespaces/{path}/members/{member}", put(namespaces::grant).delete(namespaces::revoke))
+        .route("/api/v1/namespaces/{path}/quota", get(quotas::show).put(quotas::set))
         .route("/api/v1/namespaces/{path}/robots", post(namespaces::add_robot))
         .route("/api/v1/namespaces/{path}/webhooks", get(webhooks::list).post(webhooks::add))
         .route("/api/v1/namespaces/{path}/webhooks/{id}", patch(webhooks::change).delete(webhooks::remove))
@@ -97,14 +100,38 @@ async fn unknown() -> ApiError {
     ApiError::NotFound("resource in /api/v1")
 }
 
-/// Names the request in the body of a refusal, so that whoever reads it can be helped.
-async fn with_request_id(request: Request, next: Next) -> Response {
+/// Names the request in the body of a refusal, so that whoever reads it can be helped, and tells what is left of a limit.
+async fn with_request_id(mut request: Request, next: Next) -> Response {
     let id = request.headers().get(X_REQUEST_ID).cloned();
+    let told = Told::default();
+    request.extensions_mut().insert(told.clone());
     let mut response = next.run(request).await;
+    if let Some(standing) = told.0.get() {
+        tell_standing(response.headers_mut(), *standing);
+    }
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         *response.body_mut() = Body::from(refusal.to_json(id.as_ref().and_then(|id| id.to_str().ok())));
     }
     response
+}
+
+/// What is left of the caller's limit, once that is known.
+#[derive(Clone, Debug, Default)]
+struct Told(Arc<OnceLock<Standing>>);
+
+/// From where somebody asks, whose credentials may be any.
+#[derive(Debug)]
+struct Origin(Actor);
+
+impl FromRequestParts<Api> for Origin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        match Caller::from_request_parts(parts, api).await {
+            Ok(_) | Err(ApiError::Wrong(_)) => Ok(Self(sender(parts, api))),
+            Err(other) => Err(other),
+        }
+    }
 }
 
 /// Who calls, and from where.
@@ -128,11 +155,21 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let identity = match credentials(&parts.headers) {
-            Ok(credentials) => api.auth.identify(&credentials, &|| sender(parts, api)).await?,
-            Err(_) if !api.auth.has_accounts() => Identity::Everybody,
-            Err(error) => return Err(error.into()),
+        let credentials = match credentials(&parts.headers) {
+            Ok(credentials) => credentials,
+            // As long as there are no accounts, nobody looks at credentials.
+            Err(_) if !api.auth.has_accounts() => Credentials::None,
+            Err(error) => {
+                api.auth.admit(Surface::Api, &Identity::Unidentified, &|| sender(parts, api))?;
+                return Err(error.into());
+            }
         };
+        let found = api.auth.identify_within(Surface::Api, &credentials, false, &|| sender(parts, api)).await;
+        let (identity, standing) = found?;
+        if let (Some(standing), Some(Told(told))) = (standing, parts.extensions.get()) {
+            // A request has one caller; if it were asked for again, the first answer would do.
+            told.set(standing).ok();
+        }
         let name = identity.principal().map(|principal| principal.name.to_string());
         let actor = Actor { name, ..sender(parts, api) };
         // Whatever is behind it names something that somebody made.

@@ -4,7 +4,7 @@ use http::StatusCode;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{Answer, accounts, audit, json, namespaces, repositories, sessions, teams, tokens, webhooks};
+use super::{Answer, accounts, audit, json, namespaces, quotas, repositories, sessions, teams, tokens, webhooks};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,6 +38,8 @@ use super::{Answer, accounts, audit, json, namespaces, repositories, sessions, t
         namespaces::grant,
         namespaces::revoke,
         namespaces::add_robot,
+        quotas::show,
+        quotas::set,
         webhooks::list,
         webhooks::add,
         webhooks::change,

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use http::request::Parts;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,7 +10,7 @@ use utoipa::ToSchema;
 use super::accounts::Account;
 use super::error::ApiError;
 use super::input::{Body, parse};
-use super::{Answer, Api, Caller, json, no_content, sender};
+use super::{Answer, Api, Caller, Origin, json, no_content};
 use crate::access::Email;
 use crate::auth::{Credentials, Identity, Login};
 
@@ -96,8 +95,8 @@ async fn logged_in(api: &Api, login: Login) -> Answer {
 /// Says whether a token is good. Everybody who has it may ask.
 #[utoipa::path(post, path = "/api/v1/auth/verify", tag = "auth", request_body = Token,
     responses((status = 200, body = Verified)))]
-pub(super) async fn verify(State(api): State<Api>, parts: Parts, Body(given): Body<Token>) -> Answer {
-    let user = match api.auth.identify(&Credentials::Token(given.token), &|| sender(&parts, &api)).await {
+pub(super) async fn verify(State(api): State<Api>, Origin(from): Origin, Body(given): Body<Token>) -> Answer {
+    let user = match api.auth.identify(&Credentials::Token(given.token), &|| from.clone()).await {
         Ok(Identity::Principal(principal)) => Some(Account::find(&api, &principal.name).await?),
         Ok(_) | Err(crate::auth::AuthError::Wrong | crate::auth::AuthError::Malformed) => None,
         Err(error) => return Err(error.into()),

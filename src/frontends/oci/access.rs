@@ -8,14 +8,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::WWW_AUTHENTICATE;
 use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::peer;
 use crate::access::{Action, Actions};
-use crate::auth::{Auth, AuthError, Identity, Verdict};
+use crate::auth::{Auth, AuthError, Credentials, Identity, Standing, Surface, Verdict};
 use crate::hooks::Hooks;
 use crate::http::credentials::credentials;
 use crate::http::middleware::X_REQUEST_ID;
@@ -24,7 +24,6 @@ use crate::metadata::model::accounts::Actor;
 use crate::oci::error::Condition;
 use crate::oci::name::RepoName;
 use crate::oci::route::{BlobAction, ManifestAction, Route};
-use crate::registry::RegistryError;
 
 /// Lets requests in or refuses them.
 #[derive(Clone, Debug)]
@@ -38,22 +37,26 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Who sends a request; `late`: by a token that may have expired meanwhile.
+    /// Who sends a request, and what is left of his limit where there is one; `late`: by a token that may have expired
+    /// meanwhile.
     ///
     /// # Errors
-    /// A challenge when the credentials are wrong.
-    pub(super) async fn identify(&self, parts: &Parts, late: bool) -> Result<Identity, Failure> {
-        let found = match credentials(&parts.headers) {
-            Ok(credentials) => match self.auth.identify(&credentials, &|| self.sender(parts)).await {
-                Err(AuthError::Wrong) if late => self.auth.identify_late(&credentials).await,
-                found => found,
-            },
+    /// A challenge when the credentials are wrong; 429 when there were too many requests, or too many wrong ones.
+    pub(super) async fn identify(&self, parts: &Parts, late: bool) -> Result<(Identity, Option<Standing>), Failure> {
+        let credentials = match credentials(&parts.headers) {
             // As long as there are no accounts, nobody asks for credentials, and nobody looks at them.
-            Err(_) if !self.auth.has_accounts() => Ok(Identity::Everybody),
-            Err(error) => Err(error),
+            Err(_) if !self.auth.has_accounts() => Ok(Credentials::None),
+            read => read,
+        };
+        let found = match credentials {
+            Ok(credentials) => self.auth.identify_within(Surface::V2, &credentials, late, &|| self.sender(parts)).await,
+            Err(error) => {
+                self.auth.admit(Surface::V2, &Identity::Unidentified, &|| self.sender(parts))?;
+                Err(error)
+            }
         };
         match found {
-            Ok(identity) => Ok(identity),
+            Ok(found) => Ok(found),
             Err(error @ (AuthError::Wrong | AuthError::Malformed)) => {
                 let failure = Failure::new(Condition::Unauthorized, error.to_string(), Value::Null);
                 Err(failure.with_header(WWW_AUTHENTICATE, self.challenge(parts, None, Some("invalid_token"))))
@@ -137,17 +140,6 @@ impl Gate {
         });
         let error = error.map_or_else(String::new, |error| format!(r#",error="{error}""#));
         format!(r#"Bearer realm="{realm}/v2/token",service="{}"{scope}{error}"#, self.auth.service())
-    }
-}
-
-impl From<AuthError> for Failure {
-    /// What is left when wrong credentials were answered with a challenge: a failure of this side.
-    fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::Busy => Self::from(Condition::TooManyLogins).with_header(RETRY_AFTER, "1"),
-            AuthError::Store(error) => RegistryError::from(error).into(),
-            other => Self::internal(&other),
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use http::{HeaderName, StatusCode};
 use serde_json::{Value, json};
 
 use super::reply::{JSON_MEDIA_TYPE, Reply};
+use crate::auth::AuthError;
 use crate::oci::error::{Condition, ErrorBody};
 use crate::oci::range::content_range_unsatisfied;
 use crate::oci::route::RouteError;
@@ -76,6 +77,22 @@ impl Failure {
 impl From<Condition> for Failure {
     fn from(condition: Condition) -> Self {
         Self { condition, body: ErrorBody::from(condition), headers: Vec::new() }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        let too_many = |condition, wait| Self::from(condition).with_header(RETRY_AFTER, seconds(wait));
+        match error {
+            AuthError::Busy => too_many(Condition::TooManyLogins, Duration::ZERO),
+            AuthError::TooManyFailures { wait } => too_many(Condition::TooManyFailures, wait),
+            AuthError::TooManyRequests { wait } => too_many(Condition::TooManyRequests, wait),
+            AuthError::Wrong | AuthError::Malformed => {
+                Self::new(Condition::Unauthorized, error.to_string(), Value::Null)
+            }
+            AuthError::Store(error) => RegistryError::from(error).into(),
+            other => Self::internal(&other),
+        }
     }
 }
 

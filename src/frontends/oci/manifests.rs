@@ -63,8 +63,12 @@ pub(super) async fn put(exchange: &Exchange, repo: &RepoName, reference: Referen
     let content_type = conditions::media_type(&exchange.headers)?;
     let precondition = conditions::precondition(&exchange.headers)?;
     let payload = exchange.inbound.read_manifest(exchange.registry.limits().manifest_bytes_max).await?;
+    let (room, bytes) = (exchange.room_for_manifest(repo, &reference, &payload).await?, payload.len() as u64);
     let put = PutManifest { reference, tags, content_type, payload, precondition };
     let receipt = exchange.registry.put_manifest(repo, put, &exchange.actor()).await?;
+    if let Some(room) = room {
+        room.fill(bytes);
+    }
 
     let mut reply = Reply::empty(StatusCode::CREATED)
         .header(LOCATION, location_manifest(repo, &Reference::Digest(receipt.digest.clone())))

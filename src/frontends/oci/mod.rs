@@ -10,6 +10,7 @@ mod conditions;
 mod failure;
 mod lists;
 mod manifests;
+mod quotas;
 mod ranges;
 mod reply;
 mod token;
@@ -33,11 +34,12 @@ use self::reply::{Answer, DOCKER_API_VERSION, JSON_MEDIA_TYPE, Reply};
 use crate::access::Action;
 use crate::auth::Identity;
 use crate::http::sendfile::FileQueue;
+use crate::http::standing::tell_standing;
 use crate::metadata::model::UploadId;
 use crate::metadata::model::accounts::Actor;
 use crate::oci::error::Condition;
 use crate::oci::name::RepoName;
-use crate::oci::route::{BlobAction, ManifestAction, Route, UploadAction};
+use crate::oci::route::{BlobAction, ManifestAction, Route, RouteError, UploadAction};
 use crate::registry::{Holder, Purge, Registry, RegistryError};
 
 /// Answers a request for any path below `/v2`.
@@ -51,7 +53,11 @@ pub async fn handle(registry: Arc<Registry>, gate: Gate, request: Request) -> Re
         parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let inbound = Inbound::new(body, registry.limits().body_idle_max, awaits_continue);
     let files = parts.extensions.remove();
-    let admitted = admit(&gate, &parts).await;
+    let route = Route::parse(&parts.method, parts.uri.path(), parts.uri.query());
+    let (admitted, standing) = match gate.identify(&parts, goes_on(&route)).await {
+        Ok((identity, standing)) => (admit(&gate, &parts, identity, route).await, standing),
+        Err(failure) => (Err(failure), None),
+    };
     let peer = peer(&parts);
     let headers = std::mem::take(&mut parts.headers);
     let (route, identity) = match admitted {
@@ -71,6 +77,9 @@ pub async fn handle(registry: Arc<Registry>, gate: Gate, request: Request) -> Re
     let headers = response.headers_mut();
     headers.insert(DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(standing) = standing {
+        tell_standing(headers, standing);
+    }
     if exchange.inbound.settle().await == Settled::Unread && version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -85,15 +94,22 @@ fn peer(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())
 }
 
-/// What a request asks for and who sends it, if he may.
-async fn admit(gate: &Gate, parts: &Parts) -> Result<(Route, Identity), Failure> {
-    let route = Route::parse(&parts.method, parts.uri.path(), parts.uri.query());
-    // Sessions are their principals' alone, so a token that has expired leads to no others.
-    let goes_on = matches!(
-        &route,
+/// Whether a request goes on with a session. Sessions are their principals' alone, so a token that has expired leads to no
+/// others.
+fn goes_on(route: &Result<Route, RouteError>) -> bool {
+    matches!(
+        route,
         Ok(Route::Upload { action: UploadAction::Append | UploadAction::Finish { .. } | UploadAction::Cancel, .. })
-    );
-    let identity = gate.identify(parts, goes_on).await?;
+    )
+}
+
+/// What a request asks for and who sends it, if he may.
+async fn admit(
+    gate: &Gate,
+    parts: &Parts,
+    identity: Identity,
+    route: Result<Route, RouteError>,
+) -> Result<(Route, Identity), Failure> {
     match route {
         Ok(route) => Ok((gate.admit(parts, &identity, route).await?, identity)),
         Err(error) => {

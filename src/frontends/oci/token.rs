@@ -22,7 +22,7 @@ use super::failure::Failure;
 use super::peer;
 use super::reply::{Answer, DOCKER_API_VERSION, JSON_MEDIA_TYPE, Reply};
 use crate::access::Scopes;
-use crate::auth::{AuthError, Credentials, Identity, Issued};
+use crate::auth::{AuthError, Credentials, Identity, Issued, Surface};
 use crate::oci::error::Condition;
 
 /// Longest form of a POST in bytes.
@@ -56,7 +56,7 @@ async fn form(body: Body) -> Option<Bytes> {
 
 /// `GET /v2/token?service=&scope=&account=&offline_token=`.
 async fn get(gate: &Gate, parts: &Parts) -> Answer {
-    let identity = gate.identify(parts, false).await?;
+    let (identity, _) = gate.identify(parts, false).await?;
     let parameters = Parameters::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let offline = parameters.first("offline_token") == Some("true");
     answer(gate, parts, &identity, &parameters, offline).await
@@ -74,7 +74,7 @@ async fn post(gate: &Gate, parts: &Parts, form: &Bytes) -> Answer {
         Some("refresh_token") => Credentials::Token(secret("refresh_token")),
         // Clients of distribution send Basic and no grant at all.
         None => {
-            let identity = gate.identify(parts, false).await?;
+            let (identity, _) = gate.identify(parts, false).await?;
             return answer(gate, parts, &identity, &parameters, false).await;
         }
         Some(_) => {
@@ -82,8 +82,9 @@ async fn post(gate: &Gate, parts: &Parts, form: &Bytes) -> Answer {
             return Ok(refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type", description));
         }
     };
-    let identity = match gate.auth.identify(&credentials, &|| gate.sender(parts)).await {
-        Ok(identity) => identity,
+    let from = || gate.sender(parts);
+    let identity = match gate.auth.identify_within(Surface::V2, &credentials, false, &from).await {
+        Ok((identity, _)) => identity,
         Err(error @ (AuthError::Wrong | AuthError::Malformed)) => {
             return Ok(refuse(StatusCode::UNAUTHORIZED, "invalid_grant", &error.to_string()));
         }

@@ -12,7 +12,7 @@ use super::conditions::chunk_range;
 use super::failure::Failure;
 use super::reply::{Answer, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Reply};
 use crate::access::Action;
-use crate::auth::Identity;
+use crate::auth::{Identity, Room};
 use crate::metadata::model::UploadId;
 use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::name::RepoName;
@@ -21,7 +21,8 @@ use crate::registry::{ChunkRange, RegistryError, UploadStatus};
 
 /// `POST /v2/<name>/blobs/uploads/`: a mount, a whole blob, or a session.
 ///
-/// What cannot be mounted becomes a session, never an error: clients go on after a 202 and give up after a 4xx.
+/// What cannot be mounted becomes a session, never an error: clients go on after a 202 and give up after a 4xx. Only what
+/// goes beyond a quota is refused at once, as the upload would be.
 pub(super) async fn start(
     exchange: &Exchange,
     repo: &RepoName,
@@ -31,18 +32,33 @@ pub(super) async fn start(
 ) -> Answer {
     if let Some(Mount { digest, from }) = mount
         && may_mount(exchange, from.as_ref()).await?
-        && exchange.registry.mount_blob(repo, from.as_ref(), digest).await?
     {
-        return Ok(created(repo, digest));
+        let room = exchange.room_to_mount(repo, from.as_ref(), digest).await?;
+        if exchange.registry.mount_blob(repo, from.as_ref(), digest).await? {
+            if let Some((room, bytes)) = room {
+                room.fill(bytes);
+            }
+            return Ok(created(repo, digest));
+        }
     }
     if let Some(digest) = digest {
+        let room = exchange.room_for_blob(repo, digest).await?;
         exchange.registry.push_blob(repo, digest, exchange.inbound.push_body()).await?;
+        fill(exchange, room);
         return Ok(created(repo, digest));
     }
+    exchange.room_to_begin(repo).await?;
     // Whoever asked for a mount will close the session with the digest that could not be mounted.
     let algorithm = algorithm.or(mount.map(|mount| mount.digest.algorithm())).unwrap_or(Algorithm::Sha256);
     let status = exchange.registry.start_upload(exchange.holder(repo), algorithm).await?;
     Ok(progress(StatusCode::ACCEPTED, repo, &status).finish())
+}
+
+/// The body of a request came in.
+fn fill(exchange: &Exchange, room: Option<Room>) {
+    if let Some(room) = room {
+        room.fill(exchange.inbound.length().unwrap_or(0));
+    }
 }
 
 /// Whether the caller may read where a blob is to come from, by what his account may do and not by what his token says: a
@@ -58,17 +74,23 @@ async fn may_mount(exchange: &Exchange, from: Option<&RepoName>) -> Result<bool,
 /// `PATCH <location>`: the next piece.
 pub(super) async fn append(exchange: &Exchange, repo: &RepoName, id: &UploadId) -> Answer {
     let range = checked_chunk(exchange)?;
+    let room = exchange.room_for_piece(repo, id, None).await?;
     let taken = exchange.registry.append_upload(exchange.holder(repo), id, range, exchange.inbound.push_body()).await;
     let status = taken.map_err(|error| with_position(error, repo, id))?;
+    if let Some(room) = room {
+        room.fill(status.received);
+    }
     Ok(progress(StatusCode::ACCEPTED, repo, &status).finish())
 }
 
 /// `PUT <location>?digest=`: the last piece, which may be empty, and the end.
 pub(super) async fn finish(exchange: &Exchange, repo: &RepoName, id: &UploadId, digest: &Digest) -> Answer {
     let range = checked_chunk(exchange)?;
+    let room = exchange.room_for_piece(repo, id, Some(digest)).await?;
     let body = exchange.inbound.push_body();
     let done = exchange.registry.finish_upload(exchange.holder(repo), id, range, digest, body).await;
     done.map_err(|error| with_position(error, repo, id))?;
+    fill(exchange, room);
     Ok(created(repo, digest))
 }
 

@@ -20,6 +20,7 @@ mod database;
 mod dump;
 mod error;
 mod garbage;
+mod limits;
 mod manifests;
 mod outbox;
 mod record;

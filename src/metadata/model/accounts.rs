@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::access::{Email, NamespacePath, Role, TeamName, TokenScopes, UserName};
 use crate::clock::Timestamp;
+use crate::metadata::model::limits::Quota;
 
 /// Identifies an account for ever: it is never given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -233,6 +234,8 @@ pub struct RepositoryRights {
     pub public: bool,
     /// The role of the one who was asked for.
     pub role: Option<Role>,
+    /// What the namespace may hold.
+    pub quota: Quota,
 }
 
 /// What became of a new namespace.

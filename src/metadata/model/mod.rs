@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod audit;
 mod collect;
+pub mod limits;
 pub mod webhooks;
 
 use accounts::Actor;

@@ -128,7 +128,7 @@ super::statements! { "accounts":
     /// Takes an account out of a team.
     TEAM_LEAVE = "DELETE FROM team_members WHERE team_id = $1 AND user_id = $2";
 
-    /// Who owns a repository, whether it is public, and the role of an account there. Always one row.
+    /// Who owns a repository, what he may hold, whether it is public, and the role of an account there. Always one row.
     RIGHTS = concat!("SELECT n.path AS namespace, \
             COALESCE((SELECT r.is_public <> 0 FROM repositories r WHERE r.path = $1 AND r.deleted_at IS NULL), n.public, FALSE) \
                 AS public, \
@@ -136,8 +136,9 @@ super::statements! { "accounts":
                 SELECT g.role FROM grants g WHERE g.ns_id = n.id AND g.user_id = $3 \
                 UNION ALL \
                 SELECT g.role FROM team_members m JOIN grants g ON g.team_id = m.team_id AND g.ns_id = n.id \
-                WHERE m.user_id = $3) AS o) AS role \
+                WHERE m.user_id = $3) AS o) AS role, q.bytes AS quota_bytes, q.repositories AS quota_repositories \
         FROM (SELECT 1 AS one) AS one LEFT JOIN namespaces n ON n.path ", among!("$2"), " \
+        LEFT JOIN quotas q ON q.ns_id = n.id \
         ORDER BY length(n.path) DESC LIMIT 1");
 
     /// Whether a repository is public; none: as its namespace is.

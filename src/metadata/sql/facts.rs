@@ -56,7 +56,7 @@ macro_rules! sequence {
             stringify!($table)
         )
     };
-    ($table:ident $one:ident $two:ident) => {
+    ($table:ident $($key:ident)+) => {
         ""
     };
 }
@@ -206,6 +206,9 @@ tables! {
     webhooks [id] by 1000 {
         0 id: Integer, 1 key_id: Text, 2 ns_id: Integer, 3 url: Text, 4 secret_sealed: Bytes, 5 events: Integer,
         6 active: Flag, 7 created_at: Integer,
+    }
+    quotas [ns_id] by 1000 {
+        0 ns_id: Integer, 1 bytes: Integer, 2 repositories: Integer,
     }
     audit_events [id] by 1000 {
         0 id: Integer, 1 at: Integer, 2 kind: Text, 3 actor: Text, 4 address: Text, 5 request_id: Text, 6 subject: Text,

@@ -16,6 +16,7 @@ mod dialect;
 pub mod dump;
 pub mod facts;
 pub mod garbage;
+pub mod limits;
 pub mod manifests;
 pub mod repositories;
 pub mod retention;
@@ -70,6 +71,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     accounts::ALL,
     audit::ALL,
     webhooks::ALL,
+    limits::ALL,
     dump::ALL,
     facts::ALL,
 ];

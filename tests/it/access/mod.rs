@@ -2,7 +2,10 @@
 
 mod api;
 mod audit;
+mod limits;
 mod matrix;
+mod nodes;
+mod quotas;
 mod tokens;
 
 use bonded::access::{NamespacePath, Role, TokenScopes, UserName};

@@ -11,6 +11,7 @@ use bonded::metadata::model::accounts::{
     Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, RepositoryRights, UserAdded,
     UserChange, UserId,
 };
+use bonded::metadata::model::limits::Quota;
 use bonded::metadata::model::webhooks::{HookEvents, WebhookAdded};
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::metadata::webhooks::WebhookStore;
@@ -205,8 +206,8 @@ async fn a_robot_ends_with_its_namespace(store: &dyn AccountStore) {
 }
 
 /// Tables of facts that only accounts fill.
-pub(super) const TABLES: [&str; 7] =
-    ["namespaces", "users", "teams", "team_members", "grants", "api_tokens", "webhooks"];
+pub(super) const TABLES: [&str; 8] =
+    ["quotas", "namespaces", "users", "teams", "team_members", "grants", "api_tokens", "webhooks"];
 
 async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore + WebhookStore>(store: &S) {
     let ann = add(store, "ann", true).await;
@@ -217,6 +218,8 @@ async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore + Webho
     let hash = token(store, "ann", "one", None).await;
     assert_eq!(super::webhooks::add(store, "a", "hook", HookEvents::ALL).await, WebhookAdded::Added);
     let hooks = store.webhook_list(&path("a")).await.expect("a list");
+    let quota = Quota { bytes: Some(5), repositories: None };
+    assert!(store.quota_set(&path("a"), quota, NOW, &by()).await.expect("an answer"));
     let dumped: Vec<Batch> = store.dump().try_collect().await.expect("rows");
     for table in TABLES {
         assert!(dumped.iter().any(|batch| batch.table.name == table), "{table}");
@@ -231,7 +234,7 @@ async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore + Webho
     assert_eq!(store.token_find(&hash, NOW).await.expect("a look").expect("ann").id, ann);
     assert_eq!(store.webhook_list(&path("a")).await.expect("a list"), hooks);
     let rights = store.rights(&repo("a/b"), Some(ann)).await.expect("rights");
-    assert_eq!(rights, RepositoryRights { namespace: Some(path("a")), public: true, role: Some(Role::Owner) });
+    assert_eq!(rights, RepositoryRights { namespace: Some(path("a")), public: true, role: Some(Role::Owner), quota });
     assert!(add(store, "cat", false).await > ann, "new rows follow the old ones");
 }
 

@@ -1,6 +1,7 @@
 //! What every driver of a trait must do, as functions over the trait, run on each driver.
 
 mod accounts;
+mod limits;
 mod metadata;
 mod source;
 mod storage;

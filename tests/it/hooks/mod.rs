@@ -8,7 +8,7 @@ mod receiver;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bonded::access::NamespacePath;
+use bonded::access::{ClientLimits, NamespacePath};
 use bonded::audit::Audit;
 use bonded::auth::seal::Secret;
 use bonded::auth::{Auth, AuthOptions};
@@ -52,7 +52,8 @@ where
     S: AccountStore + AuditStore + 'static,
 {
     let secret = secret.map(|byte| Secret::new(&[byte; 32]).expect("a secret"));
-    let options = AuthOptions { service: "bonded.test".to_owned(), secret, open: false };
+    let limits = ClientLimits::default();
+    let options = AuthOptions { service: "bonded.test".to_owned(), secret, open: false, limits, buckets: None };
     let times: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
     let entropy = Arc::new(SeededEntropy::new(3));
     let audit = Arc::new(Audit::new(Arc::<S>::clone(store), Arc::clone(&times), entropy.as_ref()));

@@ -7,10 +7,12 @@ use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::accounts::{bump, teams, users};
 use crate::metadata::logic::audit::{Event, write_down};
+use crate::metadata::logic::limits::quotas::quota;
 use crate::metadata::logic::{Conn, Value, record, values};
 use crate::metadata::model::accounts::{
     Actor, Granted, Member, NamespaceAdded, NamespaceRecord, RepositoryRights, UserId,
 };
+use crate::metadata::model::limits::Quota;
 use crate::metadata::rows::{expect_rows, inconsistent, parse, records, text_after, texts};
 use crate::metadata::sql::accounts as sql;
 use crate::oci::name::RepoName;
@@ -37,6 +39,8 @@ record! {
         namespace: Option<String>,
         public: bool,
         role: Option<i64>,
+        quota_bytes: Option<i64>,
+        quota_repositories: Option<i64>,
     }
 }
 
@@ -201,11 +205,12 @@ pub(in crate::metadata::logic) async fn rights<C: Conn>(
     let owners = texts(NamespacePath::owners_of(repo));
     let values = &[repo.as_str().into(), owners.as_slice().into(), Value::Int(user.map(|user| user.0))];
     let row: RightsRow = conn.one(&sql::RIGHTS, values).await?;
-    Ok(RepositoryRights {
-        namespace: row.namespace.map(|path| parse("namespaces", "path", &path, &path)).transpose()?,
-        public: row.public,
-        role: row.role.map(role).transpose()?,
-    })
+    let namespace = row.namespace.map(|path| parse("namespaces", "path", &path, &path)).transpose()?;
+    let quota = match &namespace {
+        Some(path) => quota(path, row.quota_bytes, row.quota_repositories)?,
+        None => Quota::default(),
+    };
+    Ok(RepositoryRights { namespace, public: row.public, role: row.role.map(role).transpose()?, quota })
 }
 
 pub(in crate::metadata::logic) async fn set_repository_public<C: Conn>(

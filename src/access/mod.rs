@@ -2,7 +2,10 @@
 
 pub mod action;
 pub mod address;
+pub mod certificate;
+pub mod claims;
 pub mod name;
+pub mod publisher;
 pub mod rate;
 pub mod role;
 pub mod scope;
@@ -10,7 +13,10 @@ pub mod token_scope;
 
 pub use action::{Action, Actions};
 pub use address::AddressBlock;
+pub use certificate::CertificateName;
+pub use claims::ClaimRules;
 pub use name::{Email, NamespacePath, TeamName, UserName};
+pub use publisher::{Audience, Issuer, PublisherName};
 pub use rate::{ClientLimits, LoginLimits, Rate, RateLimits, Rates};
 pub use role::Role;
 pub use scope::Scopes;

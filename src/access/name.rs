@@ -104,7 +104,7 @@ impl FromStr for TeamName {
 }
 
 /// `[a-z0-9]+([._-][a-z0-9]+)*`, whatever the case of the letters.
-fn plain(text: &str) -> Result<String, NameError> {
+pub(super) fn plain(text: &str) -> Result<String, NameError> {
     let name = text.to_ascii_lowercase();
     let is_word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let good = name.len() <= NAME_BYTES_MAX && name.split(['.', '_', '-']).all(is_word);

@@ -192,7 +192,8 @@ impl AppBuilder {
             None
         };
         let unclean_since = folder.as_ref().and_then(DataFolder::unclean_since);
-        let mut app = self.assemble(true).await?;
+        // What it waits for is large, and would be within every future that opens an app.
+        let mut app = Box::pin(self.assemble(true)).await?;
         app.folder = folder;
         if let Some(stopped) = unclean_since {
             app.recheck(stopped).await?;
@@ -205,7 +206,7 @@ impl AppBuilder {
     /// # Errors
     /// Any [`AppError`] but those of taking the folder.
     pub async fn open_beside(self) -> Result<App, AppError> {
-        self.assemble(false).await
+        Box::pin(self.assemble(false)).await
     }
 
     async fn assemble(self, migrate: bool) -> Result<App, AppError> {

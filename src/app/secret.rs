@@ -4,15 +4,17 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{AppError, stores};
-use crate::auth::AuthOptions;
 use crate::auth::seal::{SECRET_BYTES_MAX, Secret};
+use crate::auth::{AuthOptions, Issuers};
 use crate::clock::Entropy;
 use crate::config::Config;
+use crate::http::fetch::HttpFetch;
 
 /// Its name in the data folder.
 const FILE: &str = "secret";
@@ -26,7 +28,8 @@ pub(super) fn auth_options(config: &Config, serves: bool, entropy: &dyn Entropy)
     let service = config.public_url.as_ref().map_or_else(|| SERVICE.to_owned(), |public| public.host.clone());
     let (secret, buckets) = (secret(config, serves, entropy)?, stores::shared_buckets(config)?);
     let limits = config.client_limits.clone();
-    Ok(AuthOptions { service, secret, open: config.insecure_anonymous, limits, buckets })
+    let issuers = Issuers::new(config.oidc_hosts.clone(), Arc::new(HttpFetch::default()));
+    Ok(AuthOptions { service, secret, open: config.insecure_anonymous, limits, buckets, issuers })
 }
 
 fn secret(config: &Config, serves: bool, entropy: &dyn Entropy) -> Result<Option<Secret>, AppError> {

@@ -18,14 +18,14 @@ use tokio_util::task::TaskTracker;
 
 use super::clock::SyncClock;
 use super::{App, AppError, DataFolder, greeting};
-use crate::config::{Config, Registration};
+use crate::config::{Config, Registration, Tls};
 use crate::frontends::api::{self, Api};
 use crate::frontends::oci::{self, Gate};
 use crate::frontends::ops;
 use crate::http::middleware::{Envelope, HostGuard, envelope};
 use crate::http::origin::Origins;
 use crate::http::server::{Server, ServerOptions};
-use crate::http::tls::TlsReloader;
+use crate::http::tls::{TlsFiles, TlsReloader};
 use crate::http::{ClockDoubt, Draining, Services};
 use crate::jobs::{self, Deliver, ReloadTls, SealAudit, ShareLimits, Sweep, WatchAccess};
 use crate::metadata::MetadataError;
@@ -64,7 +64,7 @@ impl App {
         self.make_first_admin().await?;
         self.check_open()?;
         let tls = match self.config.tls.clone() {
-            Some(files) => Some(Arc::new(TlsReloader::open(files.cert, files.key)?)),
+            Some(Tls { cert, key, client_ca }) => Some(Arc::new(TlsReloader::open(TlsFiles { cert, key, client_ca })?)),
             None => None,
         };
         let (listener, listens) = listen(self.config.listen, "--listen").await?;

@@ -1,7 +1,7 @@
 //! The record of what happened: kept, sealed, verified. Knows no HTTP and no SQL.
 //!
 //! - What changes something is written down by the transaction that does it, below; here is what happens without one:
-//!   logins by password, and refusals, which are [counted](refusals).
+//!   logins by password, and refusals, which are counted.
 //! - [`Audit::seal`] numbers events and chains them by hash; [`Audit::verify`] walks the chain.
 
 mod refusals;

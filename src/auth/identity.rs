@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::access::{Actions, Scopes, TokenScopes, UserName};
+use crate::auth::trust::Publisher;
 use crate::metadata::model::accounts::{PrincipalRecord, UserId};
 use crate::oci::name::RepoName;
 
@@ -17,6 +18,8 @@ pub enum Identity {
     Anonymous(Arc<Scopes>),
     /// An account.
     Principal(Arc<Principal>),
+    /// A job elsewhere, by the rules of namespaces.
+    Publisher(Arc<Publisher>),
 }
 
 /// An account that acts, and by what.
@@ -96,8 +99,31 @@ impl Identity {
     pub fn principal(&self) -> Option<&Arc<Principal>> {
         match self {
             Self::Principal(principal) => Some(principal),
-            Self::Everybody | Self::Unidentified | Self::Anonymous(_) => None,
+            Self::Everybody | Self::Unidentified | Self::Anonymous(_) | Self::Publisher(_) => None,
         }
+    }
+
+    /// How it is called in records; `None`: it is nobody in particular.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Self::Everybody | Self::Unidentified | Self::Anonymous(_) => None,
+            Self::Principal(principal) => Some(principal.name.to_string()),
+            Self::Publisher(publisher) => Some(publisher.shown()),
+        }
+    }
+
+    /// To whom its upload sessions belong.
+    pub fn holder(&self) -> Option<String> {
+        match self {
+            Self::Everybody | Self::Unidentified | Self::Anonymous(_) => None,
+            Self::Principal(principal) => Some(principal.id.0.to_string()),
+            Self::Publisher(publisher) => Some(publisher.holder()),
+        }
+    }
+
+    /// Whether others' credentials may help it: it has shown none of its own.
+    pub(super) fn is_nobody(&self) -> bool {
+        matches!(self, Self::Unidentified | Self::Anonymous(_))
     }
 
     /// What its credential grants in a repository, whatever it may do there.
@@ -106,6 +132,7 @@ impl Identity {
             Self::Everybody | Self::Unidentified => Actions::ALL,
             Self::Anonymous(scopes) => scopes.actions(repo),
             Self::Principal(principal) => principal.limit.actions(repo),
+            Self::Publisher(publisher) => publisher.limit(repo),
         }
     }
 

@@ -12,6 +12,7 @@ pub mod secret;
 mod admin;
 mod attempts;
 mod bucket;
+mod certificate;
 mod identity;
 mod keys;
 mod logins;
@@ -21,8 +22,10 @@ mod remembered;
 mod sealing;
 mod service;
 mod tokens;
+mod trust;
 
 pub use admin::{AdminError, Given, TOKEN_LIFE_MAX, TokenWish};
+pub use certificate::{CertificateError, ClientCertificate};
 pub use identity::{Identity, Limit, Principal, Verdict};
 pub use keys::KeyError;
 pub use logins::{LOGIN_LIFE, Login};
@@ -31,3 +34,7 @@ pub use rates::{Standing, Surface};
 pub use sealing::SealError;
 pub use service::{Auth, AuthError, AuthOptions, Credentials};
 pub use tokens::{Issued, TOKEN_LIFE};
+pub use trust::{
+    ExchangeError, Exchanged, Fetch, FetchError, HostError, Issuers, KeysError, Publisher, PublisherError,
+    PublisherWish, Refusal,
+};

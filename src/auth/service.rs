@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::access::{Action, Actions, ClientLimits, NamespacePath, Role, UserName};
 use crate::audit::Audit;
 use crate::auth::attempts::Attempts;
+use crate::auth::certificate::{ClientCertificate, Holder};
 use crate::auth::identity::{Identity, Limit, Principal, Verdict};
 use crate::auth::keys::{KeyError, Keys};
 use crate::auth::password::{Judged, KeptPassword};
@@ -22,7 +23,8 @@ use crate::auth::rates::RateGuard;
 use crate::auth::remembered::Remembered;
 use crate::auth::seal::Secret;
 use crate::auth::secret::{ApiToken, PREFIX};
-use crate::auth::tokens::has_expired;
+use crate::auth::tokens::{has_expired, is_jwt};
+use crate::auth::trust::Issuers;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::metadata::MetadataError;
 use crate::metadata::accounts::AccountStore;
@@ -108,6 +110,13 @@ pub struct AuthOptions {
     pub limits: ClientLimits,
     /// Where nodes share what they let through, if not in the database.
     pub buckets: Option<Arc<dyn SharedBuckets>>,
+    /// Whose tokens rules may be about, without their keys.
+    pub issuers: Issuers,
+}
+
+/// Whether what stands in the place of a password is one, and no token.
+fn is_password(text: &SecretString) -> bool {
+    ApiToken::parse(text.expose_secret()).is_none() && !is_jwt(text.expose_secret())
 }
 
 /// When something was done last.
@@ -146,6 +155,8 @@ pub enum Credentials {
     },
     /// A token.
     Token(SecretString),
+    /// No words, but a certificate.
+    Certificate(Arc<ClientCertificate>),
 }
 
 /// Tells and judges identities.
@@ -160,6 +171,8 @@ pub struct Auth {
     /// By keyed hash, so that no look into the table tells anything about a secret.
     credentials: Remembered<[u8; 32], (Arc<Principal>, Timestamp)>,
     pub(super) bearers: Remembered<[u8; 32], (Identity, Timestamp)>,
+    /// By fingerprint.
+    pub(super) certificates: Remembered<[u8; 32], Holder>,
     pub(super) options: AuthOptions,
     pub(super) keys: Keys,
     pub(super) keys_loaded: Pause,
@@ -174,6 +187,7 @@ pub struct Auth {
     pub(super) limits_forgotten: Pause,
     used: Mutex<HashMap<String, Timestamp>>,
     used_flushed: Pause,
+    pub(super) exchanged_swept: Pause,
 }
 
 impl Auth {
@@ -208,6 +222,7 @@ impl Auth {
             rates: RateGuard::new(options.limits.rates.clone(), options.limits.shared),
             quotas: Quotas::default(),
             limits_forgotten: Pause::default(),
+            certificates: Remembered::new(CREDENTIALS_MAX),
             options,
             keys: Keys::default(),
             keys_loaded: Pause::default(),
@@ -217,6 +232,7 @@ impl Auth {
             logins: Semaphore::new(HASHES_MAX + LOGINS_WAITING_MAX),
             used: Mutex::default(),
             used_flushed: Pause::default(),
+            exchanged_swept: Pause::default(),
         };
         auth.refresh().await?;
         Ok(auth)
@@ -273,15 +289,16 @@ impl Auth {
         }
         let token = match credentials {
             Credentials::None => return Ok(Identity::Unidentified),
-            Credentials::Basic { user, password } if ApiToken::parse(password.expose_secret()).is_none() => {
+            Credentials::Certificate(certificate) => return self.by_certificate(certificate).await,
+            Credentials::Basic { user, password } if is_password(password) => {
                 return self.by_password(user, password, by).await.map(Identity::Principal);
             }
             Credentials::Basic { password: token, .. } | Credentials::Token(token) => token.expose_secret(),
         };
-        let found = if token.starts_with(PREFIX) {
-            self.by_token(token, by).await.map(Identity::Principal)
-        } else {
-            self.by_jwt(token).await
+        let found = match credentials {
+            _ if token.starts_with(PREFIX) => self.by_token(token, by).await.map(Identity::Principal),
+            Credentials::Basic { .. } => self.by_exchanged(token).await,
+            _ => self.by_jwt(token).await,
         };
         // Tokens of the token service expire every few minutes, and clients come with them once more.
         if matches!(found, Err(AuthError::Wrong)) && !has_expired(token, self.clock.now()) {
@@ -446,7 +463,7 @@ impl Auth {
         Ok(match (may, identity.limit(repo).contains(action)) {
             (true, true) => Verdict::Allowed,
             (true, false) => Verdict::OutOfScope,
-            (false, _) if identity.principal().is_none() => Verdict::Unauthenticated,
+            (false, _) if identity.is_nobody() => Verdict::Unauthenticated,
             (false, _) if action == Action::Pull => Verdict::Missing,
             (false, _) => Verdict::Denied,
         })
@@ -457,19 +474,25 @@ impl Auth {
     /// # Errors
     /// [`AuthError::Store`].
     pub async fn actions(&self, identity: &Identity, repo: &RepoName) -> Result<Actions> {
-        let rights = match identity {
+        let (rights, role) = match identity {
             Identity::Everybody => return Ok(Actions::ALL),
-            Identity::Unidentified | Identity::Anonymous(_) => self.rights(None, repo).await?,
+            Identity::Unidentified | Identity::Anonymous(_) => (self.rights(None, repo).await?, None),
+            Identity::Publisher(publisher) => {
+                let rights = self.rights(None, repo).await?;
+                let role = rights.namespace.as_ref().and_then(|namespace| publisher.role_in(namespace));
+                (rights, role)
+            }
             Identity::Principal(principal) => {
                 let rights = self.rights(Some(principal.id), repo).await?;
                 if principal.admin {
                     return Ok(Actions::ALL);
                 }
-                rights
+                let role = rights.role;
+                (rights, role)
             }
         };
         let public = if rights.public { Actions::of([Action::Pull]) } else { Actions::NONE };
-        Ok(rights.role.map_or(Actions::NONE, crate::access::Role::actions).union(public))
+        Ok(role.map_or(Actions::NONE, Role::actions).union(public))
     }
 
     /// The role of an account in a namespace, as a member of it or of a longer path's.

@@ -19,6 +19,7 @@ use crate::access::scope::AccessEntry;
 use crate::auth::identity::{Identity, Limit, Principal};
 use crate::auth::keys::{Key, KeyError};
 use crate::auth::service::{Auth, AuthError, Credentials, Result};
+use crate::auth::trust::Publisher;
 use crate::clock::Timestamp;
 use crate::metadata::model::accounts::UserId;
 
@@ -49,6 +50,12 @@ struct Claims {
     /// The public number of the API token that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tok: Option<String>,
+    /// The numbers of the rules by which somebody acts who has no account.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<i64>,
+    /// Whether it may do whatever they give, and not only what `access` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    whole: bool,
 }
 
 /// A token that was made.
@@ -77,23 +84,53 @@ impl Auth {
             granted.allow_catalog();
         }
         let (now, principal) = (self.clock.now(), identity.principal());
-        let seconds = u64::try_from(now.as_micros() / 1_000_000).unwrap_or(0);
+        let (rules, life) = match identity {
+            // It ends with the one that it comes from.
+            Identity::Publisher(publisher) => (publisher.numbers(), TOKEN_LIFE.min(now.until(publisher.until))),
+            _ => (Vec::new(), TOKEN_LIFE),
+        };
         let claims = Claims {
-            iss: self.options.service.clone(),
-            sub: principal.map(|principal| principal.name.to_string()).unwrap_or_default(),
-            aud: self.options.service.clone(),
-            exp: seconds + TOKEN_LIFE.as_secs(),
-            nbf: seconds,
-            iat: seconds,
-            jti: hex::encode(self.entropy.bytes16()),
             access: granted.to_access(),
             uid: principal.map(|principal| principal.id.0),
             tok: principal.and_then(|principal| principal.token_id().map(str::to_owned)),
+            rules,
+            ..self.claims(identity.name().unwrap_or_default(), life, now)
         };
+        self.sign(&claims, life, now).await
+    }
+
+    /// Makes a token with all that rules give.
+    pub(super) async fn issue_to(&self, publisher: &Publisher) -> Result<Issued> {
+        let now = self.clock.now();
+        let life = now.until(publisher.until);
+        let claims = Claims { rules: publisher.numbers(), whole: true, ..self.claims(publisher.shown(), life, now) };
+        self.sign(&claims, life, now).await
+    }
+
+    /// Claims that grant nothing.
+    fn claims(&self, sub: String, life: Duration, now: Timestamp) -> Claims {
+        let seconds = u64::try_from(now.as_micros() / 1_000_000).unwrap_or(0);
+        Claims {
+            iss: self.options.service.clone(),
+            sub,
+            aud: self.options.service.clone(),
+            exp: seconds + life.as_secs(),
+            nbf: seconds,
+            iat: seconds,
+            jti: hex::encode(self.entropy.bytes16()),
+            access: Vec::new(),
+            uid: None,
+            tok: None,
+            rules: Vec::new(),
+            whole: false,
+        }
+    }
+
+    async fn sign(&self, claims: &Claims, life: Duration, now: Timestamp) -> Result<Issued> {
         let key = self.signing_key(now).await?;
         let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::ES256) };
-        let token = encode(&header, &claims, &key.signs).map_err(|_| KeyError::Unfit { kid: key.kid.clone() })?;
-        Ok(Issued { token, life: TOKEN_LIFE, issued_at: now })
+        let token = encode(&header, claims, &key.signs).map_err(|_| KeyError::Unfit { kid: key.kid.clone() })?;
+        Ok(Issued { token, life, issued_at: now })
     }
 
     /// The public keys, as `/.well-known/jwks.json` gives them.
@@ -113,6 +150,14 @@ impl Auth {
         let (identity, until) = self.read_jwt(text, now).await?;
         self.bearers.put(key, version, (identity.clone(), until));
         Ok(identity)
+    }
+
+    /// Who has a token from an exchange, which may stand in the place of a password; no other token of these may.
+    pub(super) async fn by_exchanged(&self, text: &str) -> Result<Identity> {
+        match self.by_jwt(text).await? {
+            identity @ Identity::Publisher(_) => Ok(identity),
+            _ => Err(AuthError::Wrong),
+        }
     }
 
     /// Who has a token that nobody remembers, and until when.
@@ -149,6 +194,10 @@ impl Auth {
     /// Who has a token that says this; its API token must not have ended by then.
     async fn bearer_of(&self, claims: Claims, then: Timestamp) -> Result<Identity> {
         let scopes = Scopes::of_access(&claims.access);
+        if !claims.rules.is_empty() {
+            let limit = (!claims.whole).then_some(scopes);
+            return self.by_rules(&claims.rules, moment(claims.exp), limit).await;
+        }
         let Some(id) = claims.uid else { return Ok(Identity::Anonymous(Arc::new(scopes))) };
         let found = self.store.principal_find(UserId(id), claims.tok.as_deref(), then).await?;
         let limit = Limit::Access { scopes, token: claims.tok };
@@ -229,6 +278,11 @@ pub(super) fn has_expired(text: &str, now: Timestamp) -> bool {
     let claims = claims.and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok());
     let end = claims.and_then(|claims| serde_json::from_slice::<End>(&claims).ok());
     end.is_some_and(|end| moment(end.exp) <= now)
+}
+
+/// Whether a text is a signed token by its form, and so nobody's password.
+pub(super) fn is_jwt(text: &str) -> bool {
+    text.starts_with("eyJ") && text.len() <= TOKEN_BYTES_MAX && decode_header(text).is_ok()
 }
 
 /// Shortest pause between two looks for keys that nobody knows.

@@ -5,6 +5,7 @@
 
 mod audit;
 mod backup;
+mod certificate;
 mod config;
 mod du;
 mod fsck;
@@ -12,6 +13,7 @@ mod gc;
 mod namespace;
 mod output;
 mod progress;
+mod publisher;
 mod quota;
 mod reference;
 mod repo;
@@ -94,6 +96,10 @@ enum Verb {
     /// Makes namespaces, and says who may do what in them.
     #[command(subcommand, name = "ns")]
     Namespace(namespace::NamespaceVerb),
+    /// Says whose jobs may publish without a secret of this registry: by tokens of GitHub Actions, GitLab, Kubernetes or
+    /// any other OIDC issuer.
+    #[command(subcommand)]
+    Publisher(publisher::PublisherVerb),
     /// Makes and ends API tokens.
     #[command(subcommand)]
     Token(token::TokenVerb),
@@ -146,6 +152,7 @@ pub fn run() -> ExitCode {
         Verb::Robot(verb) => robot::run(&verb),
         Verb::Team(verb) => team::run(&verb),
         Verb::Namespace(verb) => namespace::run(&verb),
+        Verb::Publisher(verb) => publisher::run(&verb),
         Verb::Token(verb) => token::run(&verb),
         Verb::Audit(verb) => audit::run(&verb),
         Verb::Webhook(verb) => webhook::run(&verb),

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::certificate::{self, CertificateVerb};
 use super::output::Format;
 use super::{DataArgs, Failure, parsed, print, with_auth, with_first_auth};
 use crate::access::{Email, UserName};
@@ -55,6 +56,9 @@ pub(super) enum UserVerb {
     Demote(UserArgs),
     /// Ends an account, with its tokens and roles.
     Rm(UserArgs),
+    /// Says which client certificates prove an account.
+    #[command(subcommand)]
+    Cert(CertificateVerb),
     /// Lists accounts, one a line.
     Ls {
         /// `text` for people, `json` for one object a line.
@@ -124,6 +128,7 @@ pub(super) fn run(verb: UserVerb) -> Result<ExitCode, Failure> {
                 Ok(())
             })
         }
+        UserVerb::Cert(verb) => certificate::run(&verb),
         UserVerb::Ls { output, data } => with_auth(data.load()?.config, async |auth| list(auth, output).await),
     }
 }

@@ -160,6 +160,7 @@ mod tests {
             "storage.s3.sse",
             "storage.s3.sse_kms_key_id",
             "tls.cert",
+            "tls.client_ca",
             "tls.key",
         ];
         for key in keys() {

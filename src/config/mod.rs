@@ -53,6 +53,8 @@ pub struct Config {
     pub admin_password_file: Option<PathBuf>,
     /// Who may make accounts.
     pub registration: Registration,
+    /// Hosts that may be asked for the keys of others, in small letters.
+    pub oidc_hosts: Vec<String>,
     /// Whether everybody may come from anywhere.
     pub insecure_anonymous: bool,
     /// Where to serve metrics and health, when not at `listen`.
@@ -86,6 +88,8 @@ pub struct Tls {
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// The authorities whose certificates clients may show.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `public_url`, taken apart.
@@ -149,6 +153,7 @@ impl Settings {
                 .map(|path| some_path("admin_password_file", path))
                 .transpose()?,
             registration: self.auth.registration,
+            oidc_hosts: self.oidc_hosts()?,
             insecure_anonymous: self.insecure_anonymous,
             metrics_listen,
             tls: self.tls()?,
@@ -175,6 +180,20 @@ impl Settings {
         self.trusted_proxies.iter().map(network).collect()
     }
 
+    fn oidc_hosts(&self) -> Result<Vec<String>, Fault> {
+        let host = |text: &String| {
+            let authority: Option<http::uri::Authority> = text.parse().ok().filter(|_| !text.contains(['@', '*', '%']));
+            let name = |text: &str| text.trim_end_matches(":443").to_ascii_lowercase();
+            authority.map(|authority| name(authority.as_str())).ok_or_else(|| {
+                Fault::new(
+                    "auth.oidc_hosts",
+                    format!("`{text}` is not a host such as \"gitlab.com\", nor one with a port"),
+                )
+            })
+        };
+        self.auth.oidc_hosts.iter().map(host).collect()
+    }
+
     fn database(&self) -> Result<Option<DatabaseUrl>, Fault> {
         let Some(url) = &self.database else { return Ok(None) };
         if url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://") {
@@ -187,7 +206,12 @@ impl Settings {
     fn tls(&self) -> Result<Option<Tls>, Fault> {
         match (&self.tls.cert, &self.tls.key) {
             (Some(cert), Some(key)) => {
-                Ok(Some(Tls { cert: some_path("tls.cert", cert)?, key: some_path("tls.key", key)? }))
+                let client_ca =
+                    self.tls.client_ca.as_deref().map(|path| some_path("tls.client_ca", path)).transpose()?;
+                Ok(Some(Tls { cert: some_path("tls.cert", cert)?, key: some_path("tls.key", key)?, client_ca }))
+            }
+            (None, None) if self.tls.client_ca.is_some() => {
+                Err(Fault::new("tls.client_ca", "`tls.cert` is missing; clients show certificates only over HTTPS"))
             }
             (None, None) => Ok(None),
             (Some(_), None) => Err(Fault::new("tls.cert", "`tls.key` is missing; HTTPS needs both files")),

@@ -51,7 +51,7 @@ pub struct Settings {
     pub metrics_listen: Option<String>,
     /// Who may do what, once there are accounts.
     pub auth: AuthSettings,
-    /// HTTPS. Both files are read again when they change.
+    /// HTTPS. The files are read again when they change.
     pub tls: TlsSettings,
     /// Where the bytes are.
     pub storage: StorageSettings,
@@ -90,6 +90,9 @@ pub struct AuthSettings {
     pub secret_file: Option<PathBuf>,
     /// Whether anybody may make himself an account at `/api/v1/auth/register`.
     pub registration: Registration,
+    /// Hosts that may be asked for the keys of those whose tokens rules for publishing take, each with its port where that
+    /// is not the usual one: `["token.actions.githubusercontent.com", "gitlab.com"]`. HTTPS only, beyond loopback.
+    pub oidc_hosts: Vec<String>,
 }
 
 /// Who may make accounts.
@@ -111,6 +114,9 @@ pub struct TlsSettings {
     pub cert: Option<PathBuf>,
     /// PEM file of the private key.
     pub key: Option<PathBuf>,
+    /// PEM file of the authorities whose certificates clients may show, to be the account that has a name in them
+    /// (`bonded user cert add`). Nobody has to show one; one of another authority is refused.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[gc]`.

@@ -277,6 +277,14 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
         ("sparse = [\"a[\"]", "/bonded.toml:1: `sparse`: `a[` is not a glob"),
         ("public_url = \"ftp://x\"", "/bonded.toml:1: `public_url`: `ftp://x` is not an address of this registry"),
         ("public_url = \"https://x/prefix\"", "/bonded.toml:1: `public_url`: `https://x/prefix` is not an address"),
+        (
+            "[auth]\noidc_hosts = [\"https://gitlab.com\"]",
+            "/bonded.toml:2: `auth.oidc_hosts`: `https://gitlab.com` is not a host such as \"gitlab.com\", nor one with a port",
+        ),
+        (
+            "[tls]\nclient_ca = \"ca.pem\"",
+            "/bonded.toml:2: `tls.client_ca`: `tls.cert` is missing; clients show certificates only over HTTPS",
+        ),
         ("[tls]\ncert = \"c.pem\"", "/bonded.toml:2: `tls.cert`: `tls.key` is missing; HTTPS needs both files"),
         ("[log]\nlevel = \"a=b=c\"", "/bonded.toml:2: `log.level`: `a=b=c` is not a filter"),
         ("database = \"mysql://x\"", "/bonded.toml:1: `database`: it is not the address of a Postgres database"),

@@ -11,7 +11,7 @@ use sha2::Sha256;
 use crate::clock::{Entropy, Timestamp};
 use crate::metadata::model::webhooks::Delivery;
 
-/// `Content-Type` of every delivery (CloudEvents, "HTTP Protocol Binding", section 3.2).
+/// `Content-Type` of every delivery (`CloudEvents`, "HTTP Protocol Binding", section 3.2).
 pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json";
 
 /// The header with the identifier of the event, the same in every attempt.

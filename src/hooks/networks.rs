@@ -75,24 +75,27 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let special = match address.octets() {
+    let special = matches!(
+        address.octets(),
         // This network, private, loopback, multicast, reserved, broadcast.
-        [0 | 10 | 127 | 224.., ..] => true,
-        // Shared by the customers of a carrier.
-        [100, 64..=127, ..] => true,
-        // Link-local, with the metadata service of most clouds.
-        [169, 254, ..] => true,
-        [172, 16..=31, ..] => true,
-        // IETF protocols; documentation; the old anycast of 6to4.
-        [192, 0, 0 | 2, _] | [192, 88, 99, _] => true,
-        [192, 168, ..] => true,
-        // Measurements.
-        [198, 18 | 19, ..] => true,
-        [198, 51, 100, _] | [203, 0, 113, _] => true,
-        // The host of a machine in Azure.
-        [168, 63, 129, 16] => true,
-        _ => false,
-    };
+        [0 | 10 | 127 | 224.., ..]
+            // Shared by the customers of a carrier.
+            | [100, 64..=127, ..]
+            // Link-local, with the metadata service of most clouds.
+            | [169, 254, ..]
+            // Private.
+            | [172, 16..=31, ..]
+            | [192, 168, ..]
+            // IETF protocols; documentation; the old anycast of 6to4.
+            | [192, 0, 0 | 2, _]
+            | [192, 88, 99, _]
+            | [198, 51, 100, _]
+            | [203, 0, 113, _]
+            // Measurements.
+            | [198, 18 | 19, ..]
+            // The host of a machine in Azure.
+            | [168, 63, 129, 16]
+    );
     !special
 }
 

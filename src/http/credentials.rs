@@ -1,15 +1,35 @@
 //! What a request says about who sends it (RFC 9110, section 11.6.2).
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, ORIGIN};
+use http::request::Parts;
 use secrecy::SecretString;
 
-use crate::auth::{AuthError, Credentials};
+use crate::auth::{AuthError, ClientCertificate, Credentials};
 
 /// Longest header that is looked at in bytes.
 const HEADER_BYTES_MAX: usize = 16 << 10;
+
+/// Reads what a request says, and where it says nothing, the certificate of its connection.
+///
+/// A browser shows a certificate for any page that asks it to, and says then whose page it is (`Origin`). To such requests
+/// the certificate does not lend a name.
+///
+/// # Errors
+/// [`AuthError::Malformed`], as for [`credentials`].
+pub fn credentials_of(parts: &Parts) -> Result<Credentials, AuthError> {
+    match credentials(&parts.headers)? {
+        Credentials::None if !parts.headers.contains_key(ORIGIN) => {
+            let certificate = parts.extensions.get::<Arc<ClientCertificate>>();
+            Ok(certificate.map_or(Credentials::None, |certificate| Credentials::Certificate(Arc::clone(certificate))))
+        }
+        found => Ok(found),
+    }
+}
 
 /// Reads `Authorization`: `Basic`, `Bearer`, or a token without a scheme, as cargo sends it.
 ///
@@ -66,6 +86,7 @@ mod tests {
         credentials(&headers).map(|found| match found {
             Credentials::None => "none".to_owned(),
             Credentials::Basic { user, password } => format!("{user} / {}", password.expose_secret()),
+            Credentials::Certificate(_) => "certificate".to_owned(),
             Credentials::Token(token) => format!("token {}", token.expose_secret()),
         })
     }

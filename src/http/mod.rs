@@ -1,6 +1,7 @@
 //! Serving HTTP: connections, TLS, a graceful end, and what every request passes through. Knows no dialect.
 
 pub mod credentials;
+pub mod fetch;
 pub mod metrics;
 pub mod middleware;
 pub mod origin;

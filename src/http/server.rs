@@ -11,6 +11,7 @@ use http::Version;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::auth::ClientCertificate;
 use crate::http::metrics::{GaugeGuard, Metrics};
 use crate::http::patient::Patient;
 use crate::http::sendfile::FileQueue;
@@ -194,10 +196,13 @@ impl Connection {
         match &self.tls {
             None => {
                 let files = stream.files();
-                self.exchange(stream, peer, Some(files)).await;
+                self.exchange(stream, peer, Some(files), None).await;
             }
             Some(tls) => match tokio::time::timeout(handshake_max, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.exchange(stream, peer, None).await,
+                Ok(Ok(stream)) => {
+                    let certificate = certificate(stream.get_ref().1);
+                    self.exchange(stream, peer, None, certificate).await;
+                }
                 Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
             },
@@ -205,17 +210,22 @@ impl Connection {
     }
 
     /// `files`: where answers may announce files, if what is written to the stream goes to the socket as it is.
+    /// `certificate`: what the client has shown, and TLS has found to be good.
     async fn exchange(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
         files: Option<FileQueue>,
+        certificate: Option<Arc<ClientCertificate>>,
     ) {
         let asked = CancellationToken::new();
         let first_request = asked.clone();
         let service = self.router.clone().map_request(move |mut request: http::Request<hyper::body::Incoming>| {
             first_request.cancel();
             request.extensions_mut().insert(ConnectInfo(peer));
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(Arc::clone(certificate));
+            }
             if let Some(files) = files.as_ref().filter(|_| request.version() < Version::HTTP_2) {
                 request.extensions_mut().insert(files.clone());
             }
@@ -239,6 +249,16 @@ impl Connection {
             tracing::debug!(%error, %peer, "connection ended early");
         }
     }
+}
+
+/// The certificate of the client, if it has shown one.
+fn certificate(connection: &ServerConnection) -> Option<Arc<ClientCertificate>> {
+    let shown = connection.peer_certificates()?.first()?;
+    let read = ClientCertificate::parse(shown);
+    if read.is_none() {
+        tracing::debug!("a client certificate cannot be read, and names nobody");
+    }
+    read.map(Arc::new)
 }
 
 /// Resolves when a connection has asked for nothing within `limit`; never once it has.

@@ -38,6 +38,7 @@ impl Job for WatchAccess {
     async fn run(&self) -> anyhow::Result<bool> {
         self.auth.refresh().await?;
         self.auth.flush_used().await?;
+        self.auth.forget_exchanged().await?;
         Ok(false)
     }
 }

@@ -10,16 +10,18 @@ use async_trait::async_trait;
 use crate::access::{NamespacePath, Role, TeamName, UserName};
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::certificates::CertificateStore;
 use crate::metadata::limits::LimitStore;
 use crate::metadata::model::accounts::{
     AccessState, Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, PrincipalRecord,
     RepositoryRights, SigningKeyRecord, TokenRecord, UserAdded, UserChange, UserId, UserRecord,
 };
+use crate::metadata::publishers::PublisherStore;
 use crate::oci::name::RepoName;
 
 /// A place for accounts, and for what bounds them.
 #[async_trait]
-pub trait AccountStore: LimitStore + fmt::Debug + Send + Sync {
+pub trait AccountStore: LimitStore + PublisherStore + CertificateStore + fmt::Debug + Send + Sync {
     /// Whether anything changed, and whether there is any account.
     async fn access_state(&self) -> Result<AccessState>;
 

@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod certificates;
 pub mod dump;
 pub mod error;
 pub mod layers;
@@ -15,6 +16,7 @@ pub mod limits;
 mod logic;
 pub mod model;
 pub mod postgres;
+pub mod publishers;
 pub mod redis;
 mod rows;
 mod schema;

@@ -82,6 +82,22 @@ impl TagGlobs {
     }
 }
 
+/// A pattern over any text in segments, such as `refs/heads/*`.
+#[derive(Clone, Debug)]
+pub struct TextGlob(GlobMatcher);
+
+impl TextGlob {
+    /// Reads a pattern.
+    pub fn parse(pattern: &str) -> Result<Self, GlobError> {
+        matcher(pattern).map(Self)
+    }
+
+    /// Whether the whole text matches.
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
 fn matcher(pattern: &str) -> Result<GlobMatcher, GlobError> {
     let error = |fault: String| GlobError { pattern: pattern.to_owned(), fault };
     if pattern.is_empty() {

@@ -7,12 +7,13 @@ use axum::extract::Request;
 use bonded::access::ClientLimits;
 use bonded::audit::Audit;
 use bonded::auth::seal::Secret;
-use bonded::auth::{Auth, AuthOptions};
+use bonded::auth::{Auth, AuthOptions, Issuers};
 use bonded::clock::{Clock, ManualClock, SeededEntropy, Timestamp};
 use bonded::frontends;
 use bonded::frontends::api::Api;
 use bonded::frontends::oci::Gate;
 use bonded::hooks::{HookOptions, Hooks, Networks};
+use bonded::http::fetch::HttpFetch;
 use bonded::http::origin::Origins;
 use bonded::metadata;
 use bonded::metadata::limits::SharedBuckets;
@@ -39,6 +40,7 @@ pub(crate) struct TestAppBuilder {
     clients: ClientLimits,
     buckets: Option<Arc<dyn SharedBuckets>>,
     origins: Origins,
+    oidc_hosts: Vec<String>,
 }
 
 impl TestAppBuilder {
@@ -91,6 +93,12 @@ impl TestAppBuilder {
         self
     }
 
+    /// Hosts that may be asked for the keys of others.
+    pub(crate) fn oidc_hosts(mut self, hosts: &[&str]) -> Self {
+        self.oidc_hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        self
+    }
+
     /// Starts it.
     pub(crate) async fn start(self) -> TestApp {
         let mut nodes = self.start_nodes(Place::chosen(), 1).await;
@@ -133,6 +141,7 @@ impl TestAppBuilder {
             open: false,
             limits: self.clients.clone(),
             buckets: self.buckets.clone(),
+            issuers: Issuers::new(self.oidc_hosts.clone(), Arc::new(HttpFetch::default())),
         };
         let times: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
         let entropy = Arc::new(SeededEntropy::new(1_000 + node));

@@ -1,6 +1,7 @@
 //! The binary as an operator meets it: what it prints, and what it ends with.
 
 use std::fs;
+use std::io::{Seek as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -31,6 +32,15 @@ pub(crate) fn bonded(arguments: &[&str]) -> Command {
 
 pub(crate) async fn run(arguments: &[&str]) -> Output {
     output(bonded(arguments)).await
+}
+
+/// With something to read from standard input.
+pub(crate) async fn run_reading(arguments: &[&str], input: &str) -> Output {
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(input.as_bytes()).and_then(|()| file.rewind()).expect("written");
+    let mut command = bonded(arguments);
+    command.stdin(file);
+    output(command).await
 }
 
 async fn output(mut command: Command) -> Output {

@@ -124,6 +124,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("argon2", &["src/auth/"]),
     ("aws_lc_rs", &["src/auth/", "src/http/tls.rs"]),
     ("jsonwebtoken", &["src/auth/"]),
+    ("x509_parser", &["src/auth/"]),
+    ("reqwest", &["src/http/fetch.rs", "src/hooks/sender.rs", "src/hooks/url.rs"]),
     ("pbkdf2", &["src/auth/"]),
     ("clap", &["src/cli.rs", "src/cli/", "src/main.rs"]),
 ];

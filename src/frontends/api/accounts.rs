@@ -84,7 +84,7 @@ impl Account {
 }
 
 /// Somebody's own account, or any for those who may do everything.
-fn own_or_admin<'c>(caller: &'c Caller, name: &UserName) -> Result<&'c Principal, ApiError> {
+pub(super) fn own_or_admin<'c>(caller: &'c Caller, name: &UserName) -> Result<&'c Principal, ApiError> {
     let principal = caller.whole()?;
     if principal.name == *name { Ok(principal) } else { caller.admin() }
 }

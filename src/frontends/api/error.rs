@@ -46,6 +46,8 @@ pub(super) enum ApiError {
         /// How long.
         wait: Duration,
     },
+    /// Somebody else does not answer; later.
+    Elsewhere(String),
     /// A failure on this side, which the log has.
     Internal,
 }
@@ -83,10 +85,14 @@ impl ApiError {
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text("the registry cannot do that now; try again"))
             }
             Self::TooMany { why, .. } => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY", why.clone()),
+            Self::Elsewhere(why) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", why.clone()),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", text("internal error")),
         }
     }
 }
+
+/// When to ask again for what depends on somebody else, in seconds.
+const ELSEWHERE_WAIT_SECS: u64 = 10;
 
 impl IntoResponse for ApiError {
     /// The request's identifier is put in by the layer that knows it.
@@ -94,6 +100,7 @@ impl IntoResponse for ApiError {
         let (status, code, message) = self.parts();
         let wait = match self {
             Self::TooMany { wait, .. } => wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+            Self::Elsewhere(_) => ELSEWHERE_WAIT_SECS,
             _ => 1,
         };
         let refusal = Refusal { code, message };

@@ -1,14 +1,16 @@
 //! `/api/v1`: accounts, teams, namespaces and tokens; everything that the command line does, over HTTP.
 //!
-//! Who may call is said by each handler's first line: [`Caller::identified`], [`Caller::admin`], or a role in a namespace.
+//! Who may call is said by each handler's first line: `Caller::identified`, `Caller::admin`, or a role in a namespace.
 //! Refusals are JSON of one shape, `{"error", "code", "requestId"}`; the whole is described at `/openapi.json`.
 
 mod accounts;
 mod audit;
+mod certificates;
 mod error;
 mod input;
 mod namespaces;
 mod openapi;
+mod publishers;
 mod quotas;
 mod repositories;
 mod sessions;
@@ -34,7 +36,7 @@ use crate::access::{NamespacePath, Role};
 use crate::audit::Audit;
 use crate::auth::{Auth, Credentials, Identity, Principal, Standing, Surface};
 use crate::hooks::Hooks;
-use crate::http::credentials::credentials;
+use crate::http::credentials::credentials_of;
 use crate::http::middleware::X_REQUEST_ID;
 use crate::http::origin::Origins;
 use crate::http::standing::tell_standing;
@@ -67,9 +69,14 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/auth/verify", post(sessions::verify))
         .route("/api/v1/auth/refresh", post(sessions::refresh))
         .route("/api/v1/auth/logout", post(sessions::logout))
+        .route("/api/v1/auth/oidc/exchange", post(publishers::exchange))
         .route("/api/v1/users", get(accounts::list).post(accounts::add))
         .route("/api/v1/users/{name}", get(accounts::show).patch(accounts::change).delete(accounts::remove))
         .route("/api/v1/users/{name}/password", put(accounts::set_password))
+        .route(
+            "/api/v1/users/{name}/certificates",
+            get(certificates::list).post(certificates::add).delete(certificates::remove),
+        )
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::remove))
         .route("/api/v1/teams", get(teams::list).post(teams::create))
@@ -80,6 +87,8 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/namespaces/{path}/members/{member}", put(namespaces::grant).delete(namespaces::revoke))
         .route("/api/v1/namespaces/{path}/quota", get(quotas::show).put(quotas::set))
         .route("/api/v1/namespaces/{path}/robots", post(namespaces::add_robot))
+        .route("/api/v1/namespaces/{path}/publishers", get(publishers::list).post(publishers::add))
+        .route("/api/v1/namespaces/{path}/publishers/{name}", delete(publishers::remove))
         .route("/api/v1/namespaces/{path}/webhooks", get(webhooks::list).post(webhooks::add))
         .route("/api/v1/namespaces/{path}/webhooks/{id}", patch(webhooks::change).delete(webhooks::remove))
         .route("/api/v1/namespaces/{path}/webhooks/{id}/test", post(webhooks::test))
@@ -155,7 +164,7 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let credentials = match credentials(&parts.headers) {
+        let credentials = match credentials_of(parts) {
             Ok(credentials) => credentials,
             // As long as there are no accounts, nobody looks at credentials.
             Err(_) if !api.auth.has_accounts() => Credentials::None,
@@ -170,8 +179,7 @@ impl FromRequestParts<Api> for Caller {
             // A request has one caller; if it were asked for again, the first answer would do.
             told.set(standing).ok();
         }
-        let name = identity.principal().map(|principal| principal.name.to_string());
-        let actor = Actor { name, ..sender(parts, api) };
+        let actor = Actor { name: identity.name(), ..sender(parts, api) };
         // Whatever is behind it names something that somebody made.
         let resource = parts.uri.path().split('/').nth(3).unwrap_or_default();
         let action = format!("{} /api/v1/{resource}", parts.method);
@@ -186,6 +194,7 @@ impl Caller {
             Identity::Principal(principal) => Ok(principal),
             Identity::Everybody => Err(ApiError::NoAccounts),
             Identity::Unidentified | Identity::Anonymous(_) => Err(self.refused(ApiError::Unauthenticated)),
+            Identity::Publisher(_) => Err(self.refused(ApiError::Limited)),
         }
     }
 

@@ -4,7 +4,10 @@ use http::StatusCode;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{Answer, accounts, audit, json, namespaces, quotas, repositories, sessions, teams, tokens, webhooks};
+use super::{
+    Answer, accounts, audit, certificates, json, namespaces, publishers, quotas, repositories, sessions, teams, tokens,
+    webhooks,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,6 +41,13 @@ use super::{Answer, accounts, audit, json, namespaces, quotas, repositories, ses
         namespaces::grant,
         namespaces::revoke,
         namespaces::add_robot,
+        certificates::list,
+        certificates::add,
+        certificates::remove,
+        publishers::list,
+        publishers::add,
+        publishers::remove,
+        publishers::exchange,
         quotas::show,
         quotas::set,
         webhooks::list,

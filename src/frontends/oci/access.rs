@@ -17,7 +17,7 @@ use super::peer;
 use crate::access::{Action, Actions};
 use crate::auth::{Auth, AuthError, Credentials, Identity, Standing, Surface, Verdict};
 use crate::hooks::Hooks;
-use crate::http::credentials::credentials;
+use crate::http::credentials::credentials_of;
 use crate::http::middleware::X_REQUEST_ID;
 use crate::http::origin::Origins;
 use crate::metadata::model::accounts::Actor;
@@ -43,7 +43,7 @@ impl Gate {
     /// # Errors
     /// A challenge when the credentials are wrong; 429 when there were too many requests, or too many wrong ones.
     pub(super) async fn identify(&self, parts: &Parts, late: bool) -> Result<(Identity, Option<Standing>), Failure> {
-        let credentials = match credentials(&parts.headers) {
+        let credentials = match credentials_of(parts) {
             // As long as there are no accounts, nobody asks for credentials, and nobody looks at them.
             Err(_) if !self.auth.has_accounts() => Ok(Credentials::None),
             read => read,
@@ -100,7 +100,7 @@ impl Gate {
     /// Who sends a request and from where, for the record of what happened.
     pub(super) fn actor(&self, headers: &HeaderMap, peer: Option<IpAddr>, identity: &Identity) -> Actor {
         Actor {
-            name: identity.principal().map(|principal| principal.name.to_string()),
+            name: identity.name(),
             address: self.origins.client(headers, peer),
             request_id: headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned),
         }

@@ -64,7 +64,7 @@ pub async fn handle(registry: Arc<Registry>, gate: Gate, request: Request) -> Re
         Ok((route, identity)) => (Ok(route), identity),
         Err(failure) => (Err(failure), Identity::Unidentified),
     };
-    let principal = identity.id().map(|id| id.0.to_string());
+    let principal = identity.holder();
     let exchange = Exchange { registry, gate, identity, principal, peer, headers, inbound, files };
     let answer = match route {
         Ok(route) => dispatch_in_time(&exchange, route).await,

@@ -2,8 +2,10 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod certificates;
 mod collect;
 pub mod limits;
+pub mod publishers;
 pub mod webhooks;
 
 use accounts::Actor;

@@ -210,6 +210,13 @@ tables! {
     quotas [ns_id] by 1000 {
         0 ns_id: Integer, 1 bytes: Integer, 2 repositories: Integer,
     }
+    publisher_rules [id] by 200 {
+        0 id: Integer, 1 ns_id: Integer, 2 name: Text, 3 issuer: Text, 4 audience: Text, 5 claims: Text, 6 role: Integer,
+        7 reuse: Integer, 8 jwks: Text, 9 created_at: Integer,
+    }
+    user_certificates [id] by 1000 {
+        0 id: Integer, 1 user_id: Integer, 2 name: Text, 3 created_at: Integer,
+    }
     audit_events [id] by 1000 {
         0 id: Integer, 1 at: Integer, 2 kind: Text, 3 actor: Text, 4 address: Text, 5 request_id: Text, 6 subject: Text,
         7 detail: Text, 8 sequence: Integer, 9 hash: Bytes,

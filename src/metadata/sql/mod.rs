@@ -10,6 +10,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod blobs;
+pub mod certificates;
 pub mod checks;
 pub mod collect;
 mod dialect;
@@ -18,6 +19,7 @@ pub mod facts;
 pub mod garbage;
 pub mod limits;
 pub mod manifests;
+pub mod publishers;
 pub mod repositories;
 pub mod retention;
 pub mod tags;
@@ -72,6 +74,8 @@ pub const STATEMENTS: &[&[Statement]] = &[
     audit::ALL,
     webhooks::ALL,
     limits::ALL,
+    publishers::ALL,
+    certificates::ALL,
     dump::ALL,
     facts::ALL,
 ];

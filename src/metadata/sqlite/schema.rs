@@ -14,6 +14,7 @@ pub const MIGRATIONS: &[BuiltIn] = &[
     (20_261_121_150_000, "session_key", include_str!("../../../migrations/sqlite/20261121150000_session_key.sql")),
     (20_261_121_160_000, "indexes", include_str!("../../../migrations/sqlite/20261121160000_indexes.sql")),
     (20_261_121_180_000, "accounts", include_str!("../../../migrations/sqlite/20261121180000_accounts.sql")),
+    (20_261_121_181_000, "trust_rules", include_str!("../../../migrations/sqlite/20261121181000_trust_rules.sql")),
     (20_261_121_182_000, "limits", include_str!("../../../migrations/sqlite/20261121182000_limits.sql")),
     (20_261_121_183_000, "audit", include_str!("../../../migrations/sqlite/20261121183000_audit.sql")),
     (20_261_121_184_000, "webhooks", include_str!("../../../migrations/sqlite/20261121184000_webhooks.sql")),

@@ -99,7 +99,7 @@ async fn logins_tokens_roles_pushes_and_deletes_say_who_where_and_by_which_reque
 
 #[tokio::test]
 async fn refusals_are_one_event_a_minute_with_their_number() {
-    let town = Town::build().await;
+    let town = Town::found(TestApp::builder().clients(|limits| limits.logins.per_account = 100).start().await).await;
     let root = town.token("root", &[]).await;
     let reader = town.token("reader", &[]).await;
     let narrow = town.token("writer", &["other/**:pull"]).await;

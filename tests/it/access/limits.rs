@@ -22,7 +22,7 @@ fn secret(text: &str) -> SecretString {
     SecretString::from(text.to_owned())
 }
 
-fn from(address: &str) -> Actor {
+fn somebody_at(address: &str) -> Actor {
     Actor { address: Some(address.parse().expect("an address")), ..Actor::default() }
 }
 
@@ -151,7 +151,7 @@ async fn failures_are_counted_exactly_over_nodes() {
     }
     let logins = (0..50).map(|n| {
         let (auth, password) = (Arc::clone(&nodes[n % 2].auth), secret(&format!("wrong horse {n}")));
-        async move { auth.check_password("ann", &password, &from("192.0.2.1")).await }
+        async move { auth.check_password("ann", &password, &somebody_at("192.0.2.1")).await }
     });
     let (mut wrong, mut refused) = (0, 0);
     for answer in join_all(logins).await {
@@ -163,9 +163,9 @@ async fn failures_are_counted_exactly_over_nodes() {
     }
     assert_eq!((wrong, refused), (10, 40));
     for node in &nodes {
-        let there = node.auth.check_password("ann", &secret(RIGHT), &from("192.0.2.1")).await;
+        let there = node.auth.check_password("ann", &secret(RIGHT), &somebody_at("192.0.2.1")).await;
         assert!(matches!(there, Err(AuthError::TooManyFailures { .. })), "{there:?}");
-        node.auth.check_password("ann", &secret(RIGHT), &from("192.0.2.2")).await.expect("from elsewhere");
+        node.auth.check_password("ann", &secret(RIGHT), &somebody_at("192.0.2.2")).await.expect("from elsewhere");
     }
 }
 

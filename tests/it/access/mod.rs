@@ -2,9 +2,12 @@
 
 mod api;
 mod audit;
+mod certificates;
+mod issuer;
 mod limits;
 mod matrix;
 mod nodes;
+mod publishing;
 mod quotas;
 mod tokens;
 

@@ -21,6 +21,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::contract::{certificates, publishers};
 use crate::postgres::Database;
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
@@ -206,8 +207,18 @@ async fn a_robot_ends_with_its_namespace(store: &dyn AccountStore) {
 }
 
 /// Tables of facts that only accounts fill.
-pub(super) const TABLES: [&str; 8] =
-    ["quotas", "namespaces", "users", "teams", "team_members", "grants", "api_tokens", "webhooks"];
+pub(super) const TABLES: [&str; 10] = [
+    "quotas",
+    "namespaces",
+    "users",
+    "teams",
+    "team_members",
+    "grants",
+    "api_tokens",
+    "webhooks",
+    "publisher_rules",
+    "user_certificates",
+];
 
 async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore + WebhookStore>(store: &S) {
     let ann = add(store, "ann", true).await;
@@ -220,6 +231,8 @@ async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore + Webho
     let hooks = store.webhook_list(&path("a")).await.expect("a list");
     let quota = Quota { bytes: Some(5), repositories: None };
     assert!(store.quota_set(&path("a"), quota, NOW, &by()).await.expect("an answer"));
+    publishers::add(store, "a", "ci").await;
+    certificates::add(store, "ann", "cn:ann").await;
     let dumped: Vec<Batch> = store.dump().try_collect().await.expect("rows");
     for table in TABLES {
         assert!(dumped.iter().any(|batch| batch.table.name == table), "{table}");
@@ -233,6 +246,8 @@ async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore + Webho
     assert!(store.user_find(&user("bob")).await.expect("a look").is_none());
     assert_eq!(store.token_find(&hash, NOW).await.expect("a look").expect("ann").id, ann);
     assert_eq!(store.webhook_list(&path("a")).await.expect("a list"), hooks);
+    assert_eq!(store.publisher_list(&path("a")).await.expect("a list").expect("a namespace").len(), 1);
+    assert_eq!(store.certificate_list(&user("ann")).await.expect("a list").expect("ann").len(), 1);
     let rights = store.rights(&repo("a/b"), Some(ann)).await.expect("rights");
     assert_eq!(rights, RepositoryRights { namespace: Some(path("a")), public: true, role: Some(Role::Owner), quota });
     assert!(add(store, "cat", false).await > ann, "new rows follow the old ones");

@@ -49,7 +49,7 @@ fn told(received: &[Received]) -> Vec<(String, Value, Value)> {
     received.iter().map(one).collect()
 }
 
-fn event(kind: &str, subject: String, data: Value) -> (String, Value, Value) {
+fn event(kind: &str, subject: &str, data: &Value) -> (String, Value, Value) {
     let mut whole = json!({"repository": "closed/app", "requestId": null});
     for (key, value) in data.as_object().expect("an object") {
         whole[key] = value.clone();
@@ -76,7 +76,7 @@ async fn pushes_moves_and_deletes_are_told_in_their_order() {
         let data = json!({
             "actor": "manager", "digest": digest, "tags": ["v2"], "mediaType": IMAGE_MANIFEST, "size": size(layer),
         });
-        event("manifest.push", format!("closed/app@{digest}"), data)
+        event("manifest.push", &format!("closed/app@{digest}"), &data)
     };
     let moved = json!({"actor": "manager", "tag": "v2", "old": first, "new": second});
     let untagged = json!({"actor": "manager", "tag": "v2", "digest": second});
@@ -84,9 +84,9 @@ async fn pushes_moves_and_deletes_are_told_in_their_order() {
     let expected = [
         pushed(&first, b"one"),
         pushed(&second, b"two"),
-        event("tag.move", "closed/app:v2".to_owned(), moved),
-        event("tag.delete", "closed/app:v2".to_owned(), untagged),
-        event("manifest.delete", format!("closed/app@{second}"), deleted),
+        event("tag.move", "closed/app:v2", &moved),
+        event("tag.delete", "closed/app:v2", &untagged),
+        event("manifest.delete", &format!("closed/app@{second}"), &deleted),
     ];
     let received = deliver(&town, &receiver).await;
     assert_eq!(told(&received), expected);
@@ -142,7 +142,7 @@ async fn refusals_are_told_when_their_minute_is_over() {
     // Who says nothing is asked who he is; that is no refusal.
     expect(with(town.app.get("/v2/closed/app/tags/list"), None), StatusCode::UNAUTHORIZED).await;
     assert!(deliver(&town, &receiver).await.is_empty(), "the minute is not over");
-    town.app.clock.advance(Duration::from_secs(60));
+    town.app.clock.advance(Duration::from_mins(1));
     let received = deliver(&town, &receiver).await;
     let mut told: Vec<Value> = received.iter().map(|request| request.event()["data"].clone()).collect();
     told.sort_by_key(|data| data["actor"].to_string());

@@ -11,9 +11,10 @@ use std::time::Duration;
 use bonded::access::{ClientLimits, NamespacePath};
 use bonded::audit::Audit;
 use bonded::auth::seal::Secret;
-use bonded::auth::{Auth, AuthOptions};
+use bonded::auth::{Auth, AuthOptions, Issuers};
 use bonded::clock::{Clock, ManualClock, SeededEntropy, Timestamp};
 use bonded::hooks::{HookError, HookOptions, Hooks, Networks, WebhookMade, WebhookWish};
+use bonded::http::fetch::HttpFetch;
 use bonded::metadata::accounts::AccountStore;
 use bonded::metadata::audit::AuditStore;
 use bonded::metadata::model::accounts::{Actor, NamespaceAdded, NamespaceRecord};
@@ -52,8 +53,14 @@ where
     S: AccountStore + AuditStore + 'static,
 {
     let secret = secret.map(|byte| Secret::new(&[byte; 32]).expect("a secret"));
-    let limits = ClientLimits::default();
-    let options = AuthOptions { service: "bonded.test".to_owned(), secret, open: false, limits, buckets: None };
+    let options = AuthOptions {
+        service: "bonded.test".to_owned(),
+        secret,
+        open: false,
+        limits: ClientLimits::default(),
+        buckets: None,
+        issuers: Issuers::new(Vec::new(), Arc::new(HttpFetch::default())),
+    };
     let times: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
     let entropy = Arc::new(SeededEntropy::new(3));
     let audit = Arc::new(Audit::new(Arc::<S>::clone(store), Arc::clone(&times), entropy.as_ref()));

@@ -13,7 +13,7 @@ use bonded::clock::SeededEntropy;
 use bonded::http::Metrics;
 use bonded::http::middleware::{Envelope, HostGuard, envelope};
 use bonded::http::server::{Server, ServerOptions};
-use bonded::http::tls::TlsReloader;
+use bonded::http::tls::{TlsFiles, TlsReloader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -64,6 +64,11 @@ fn write_certificate(folder: &Path) -> String {
     made.cert.pem()
 }
 
+/// What [`write_certificate`] has written.
+fn files_in(folder: &Path) -> TlsFiles {
+    TlsFiles { cert: folder.join("cert.pem"), key: folder.join("key.pem"), client_ca: None }
+}
+
 fn client_trusting(pem: &str) -> reqwest::Client {
     let root = reqwest::Certificate::from_pem(pem.as_bytes()).expect("a certificate");
     reqwest::Client::builder().tls_certs_only([root]).build().expect("a client")
@@ -73,7 +78,7 @@ fn client_trusting(pem: &str) -> reqwest::Client {
 async fn tls_speaks_http2_and_follows_its_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = write_certificate(folder.path());
-    let open = || TlsReloader::open(folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let open = || TlsReloader::open(files_in(folder.path()));
     let tls = Arc::new(open().expect("a pair"));
     let server = start(hello(), Some(tls.clone()), ServerOptions::default()).await;
     let url = format!("https://localhost:{}/", server.addr.port());

@@ -167,7 +167,7 @@ async fn where_bytes_are_changed_on_their_way_there_is_no_queue() {
     let content = Content::new();
     let folder = tempfile::tempdir().expect("a folder");
     let pem = write_certificate(folder.path());
-    let tls = bonded::http::tls::TlsReloader::open(folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let tls = bonded::http::tls::TlsReloader::open(super::files_in(folder.path()));
     let tls = Arc::new(tls.expect("a pair"));
     let secret = start(router(&content), Some(tls), ServerOptions::default()).await;
     let url = format!("https://localhost:{}/sized/0/10", secret.addr.port());

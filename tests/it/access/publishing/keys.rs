@@ -1,0 +1,181 @@
+//! Where the keys of an issuer come from, and how often.
+
+use std::time::Duration;
+
+use bonded::access::Role;
+use bonded::auth::PublisherWish;
+use bonded::metadata::model::accounts::Actor;
+use bonded::metadata::model::publishers::{NewPublisher, PublisherAdded};
+use jsonwebtoken::Algorithm;
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::super::issuer::{FakeIssuer, TestKey};
+use super::{Yard, claims, name, path};
+
+#[tokio::test]
+async fn keys_are_asked_for_once_and_again_when_they_change() {
+    let yard = Yard::build().await;
+    let next = TestKey::new("two", Algorithm::ES256);
+    for n in 0..3 {
+        yard.exchange(&yard.token(n)).await;
+    }
+    assert_eq!(yard.issuer.asked(), 1);
+    yard.issuer.publishes(&[&yard.key, &next]);
+    for _ in 0..3 {
+        yard.refused(&next.sign(&yard.claims(10)), "signature").await;
+    }
+    assert_eq!(yard.issuer.asked(), 1, "whatever clients send");
+    yard.town.app.clock.advance(Duration::from_secs(61));
+    yard.exchange(&next.sign(&yard.claims(10))).await;
+    yard.exchange(&yard.token(11)).await;
+    assert_eq!(yard.issuer.asked(), 2);
+    // A key that is withdrawn verifies for ten minutes at most.
+    yard.issuer.publishes(&[&next]);
+    yard.exchange(&yard.token(12)).await;
+    yard.town.app.clock.advance(Duration::from_mins(10));
+    yard.refused(&yard.token(13), "signature").await;
+    yard.exchange(&next.sign(&yard.claims(14))).await;
+    assert_eq!(yard.issuer.asked(), 3);
+}
+
+#[tokio::test]
+async fn of_many_at_once_one_asks() {
+    let yard = Yard::build().await;
+    let tokens: Vec<String> = (0..8).map(|n| yard.token(n)).collect();
+    let all = futures_util::future::join_all(tokens.iter().map(|token| yard.status(token))).await;
+    assert!(all.iter().all(|status| *status == StatusCode::OK), "{all:?}");
+    assert_eq!(yard.issuer.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_issuer_without_good_keys_is_a_matter_for_later() {
+    let yard = Yard::build().await;
+    let (url, good) = (yard.issuer.url(), json!({"keys": [yard.key.public()]}).to_string());
+    let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
+    let elsewhere = FakeIssuer::start(&[&yard.key]).await;
+    let asked = yard.issuer.asked();
+    for (document, keys, status) in [
+        (discovery.clone(), format!("{good}{}", " ".repeat(64 << 10)), StatusCode::SERVICE_UNAVAILABLE),
+        (discovery.clone(), "{}".to_owned(), StatusCode::SERVICE_UNAVAILABLE),
+        (discovery.clone(), r#"{"keys": []}"#.to_owned(), StatusCode::SERVICE_UNAVAILABLE),
+        (
+            json!({"issuer": format!("{url}/"), "jwks_uri": format!("{url}/keys")}),
+            good.clone(),
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
+        (json!({"issuer": url}), good.clone(), StatusCode::SERVICE_UNAVAILABLE),
+        (json!({"issuer": url, "jwks_uri": format!("{url}/none")}), good.clone(), StatusCode::SERVICE_UNAVAILABLE),
+        // Not allowed, whoever says so.
+        (
+            json!({"issuer": url, "jwks_uri": format!("{}/keys", elsewhere.url())}),
+            good.clone(),
+            StatusCode::UNAUTHORIZED,
+        ),
+        (json!({"issuer": url, "jwks_uri": "file:///etc/passwd"}), good.clone(), StatusCode::UNAUTHORIZED),
+    ] {
+        yard.issuer.discovers(document.clone());
+        yard.issuer.publishes_text(keys);
+        assert_eq!(yard.status(&yard.token(1)).await, status, "{document}");
+        assert_eq!(yard.status(&yard.token(1)).await, StatusCode::SERVICE_UNAVAILABLE, "it is not asked again at once");
+        yard.town.app.clock.advance(Duration::from_secs(11));
+    }
+    assert_eq!((yard.issuer.asked(), elsewhere.asked()), (asked + 8, 0));
+    yard.issuer.discovers(discovery);
+    yard.issuer.publishes_text(good);
+    yard.exchange(&yard.token(1)).await;
+}
+
+#[tokio::test]
+async fn nobody_is_led_elsewhere() {
+    let yard = Yard::build().await;
+    yard.issuer.leads_away();
+    let (status, body) = yard.answer(&json!({"token": yard.token(1)})).await;
+    assert_eq!((status, &body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("UNAVAILABLE")));
+}
+
+/// Known keys outlive a failure of the issuer for as long as they hold.
+#[tokio::test]
+async fn a_failure_does_not_take_known_keys_away() {
+    let yard = Yard::build().await;
+    yard.exchange(&yard.token(1)).await;
+    yard.issuer.leads_away();
+    yard.town.app.clock.advance(Duration::from_secs(61));
+    yard.refused(&TestKey::new("two", Algorithm::ES256).sign(&yard.claims(2)), "signature").await;
+    yard.exchange(&yard.token(3)).await;
+    assert_eq!(yard.issuer.asked(), 2);
+}
+
+/// An issuer that is away for a while stops nobody whose key is known, and nobody for ever.
+#[tokio::test]
+async fn keys_hold_for_an_hour_while_the_issuer_is_away() {
+    let yard = Yard::build().await;
+    yard.exchange(&yard.token(1)).await;
+    yard.issuer.leads_away();
+    yard.town.app.clock.advance(Duration::from_mins(11));
+    yard.exchange(&yard.token(2)).await;
+    yard.exchange(&yard.token(3)).await;
+    assert_eq!(yard.issuer.asked(), 2, "not for every token");
+    yard.refused(&TestKey::new("two", Algorithm::ES256).sign(&yard.claims(4)), "signature").await;
+    yard.town.app.clock.advance(Duration::from_mins(49));
+    assert_eq!(yard.status(&yard.token(5)).await, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_allowed_is_never_asked() {
+    let yard = Yard::without_rules(false).await;
+    let by = Actor::command_line();
+    let refused = yard.town.app.auth.add_publisher(&path("closed"), yard.wish("ci"), &by).await;
+    let why = refused.expect_err("it is not on the list").to_string();
+    assert!(why.contains(&yard.issuer.host) && why.contains("auth.oidc_hosts"), "{why}");
+    // The rule may be older than the list.
+    let PublisherWish { name, issuer, claims, .. } = yard.wish("ci");
+    let new = NewPublisher {
+        namespace: path("closed"),
+        name,
+        issuer,
+        audience: "bonded.test".parse().expect("an audience"),
+        claims,
+        role: Role::Write,
+        reuse: true,
+        jwks: None,
+        now: yard.town.app.auth.now(),
+    };
+    let added = yard.town.app.auth.accounts().publisher_add(&new, &by).await.expect("an answer");
+    assert_eq!(added, PublisherAdded::Added);
+    yard.refused(&yard.token(1), "signature").await;
+    assert_eq!(yard.issuer.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_rule_may_have_the_keys_itself() {
+    let yard = Yard::without_rules(false).await;
+    let (own, other) = (TestKey::new("own", Algorithm::RS256), TestKey::new("own", Algorithm::RS256));
+    let with = |key: &TestKey, called: &str| PublisherWish {
+        jwks: Some(json!({"keys": [key.public()]}).to_string()),
+        issuer: "https://kubernetes.default.svc.cluster.local".parse().expect("an issuer"),
+        claims: claims(&[("sub", "system:serviceaccount:ci:*")]),
+        ..yard.wish(called)
+    };
+    yard.add("closed", with(&own, "k8s")).await;
+    yard.add("open", with(&other, "k8s")).await;
+    let mut said = yard.claims(1);
+    said["iss"] = json!("https://kubernetes.default.svc.cluster.local");
+    said["sub"] = json!("system:serviceaccount:ci:builder");
+    for (key, at) in [(&own, "closed"), (&other, "open")] {
+        let (status, body) = yard.answer(&json!({"token": key.sign(&said)})).await;
+        assert_eq!((status, &body["namespaces"][0]["path"]), (StatusCode::OK, &json!(at)));
+        assert_eq!(
+            body["namespaces"].as_array().map(Vec::len),
+            Some(1),
+            "the key of a rule is good for that rule only"
+        );
+    }
+    yard.refused(&yard.key.sign(&said), "signature").await;
+    // A token that names no key is that of the only one.
+    said["jti"] = json!("unnamed");
+    yard.exchange(&own.sign_as(&json!({"alg": "RS256"}), &said)).await;
+    assert_eq!(yard.issuer.asked(), 0);
+    let ended = yard.town.app.auth.end_publisher(&path("closed"), &name("k8s"), &Actor::command_line()).await;
+    assert!(ended.expect("an answer"));
+}

@@ -11,6 +11,7 @@ mod postgres;
 mod process;
 mod programs;
 mod redis;
+mod restartable;
 mod round_robin;
 mod tcp_proxy;
 mod versitygw;

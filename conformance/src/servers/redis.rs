@@ -2,21 +2,19 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::process::{Launch, Process};
+use super::process::Launch;
 use super::programs::{Programs, free_port};
+use super::restartable::Restartable;
 
 /// A Redis server for tests.
 #[derive(Debug)]
 pub struct Redis {
-    port: u16,
-    launch: Launch,
-    process: Mutex<Option<Process>>,
+    server: Restartable,
     /// Dropped last, after the process.
     _folder: TempDir,
 }
@@ -26,19 +24,27 @@ impl Redis {
     pub fn start() -> Result<Self> {
         let program = Programs::from_environment().find("redis-server").context("redis-server is not installed")?;
         let folder = tempfile::Builder::new().prefix("bonded-redis-").tempdir()?;
-        let port = free_port()?.to_string();
-        let arguments =
-            ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no", "--requirepass", PASSWORD];
+        let port = free_port()?;
+        let arguments = [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--requirepass",
+            PASSWORD,
+        ];
         let arguments = arguments.map(str::to_owned).to_vec();
-        let port = port.parse()?;
         let launch = Launch { program, arguments, folder: folder.path().to_owned(), user: None, last_signal: "KILL" };
-        let process = launch_and_wait(&launch, port)?;
-        Ok(Self { port, launch, process: Mutex::new(Some(process)), _folder: folder })
+        Ok(Self { server: Restartable::start(launch, port, answers)?, _folder: folder })
     }
 
     /// `redis://:password@127.0.0.1:port/0`.
     pub fn url(&self) -> String {
-        format!("redis://:{PASSWORD}@127.0.0.1:{}/0", self.port)
+        format!("redis://:{PASSWORD}@127.0.0.1:{}/0", self.server.port)
     }
 
     /// What clients have to show.
@@ -48,23 +54,13 @@ impl Redis {
 
     /// Kills the server and starts it again, empty, on the same port.
     pub fn restart(&self) -> Result<()> {
-        self.stop()?;
-        let process = launch_and_wait(&self.launch, self.port)?;
-        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
-        Ok(())
+        self.server.restart()
     }
 
     /// Kills the server; [`Self::restart`] starts it again.
     pub fn stop(&self) -> Result<()> {
-        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
-        process.map_or(Ok(()), |process| process.end("KILL").map(drop))
+        self.server.stop()
     }
-}
-
-fn launch_and_wait(launch: &Launch, port: u16) -> Result<Process> {
-    let mut process = Process::start(launch)?;
-    process.wait_until(|| answers(port).unwrap_or(false))?;
-    Ok(process)
 }
 
 /// Whether any answer comes; without the password it is that there must be one.
@@ -86,12 +82,12 @@ mod tests {
     #[test]
     fn a_server_keeps_its_port_over_restarts_and_goes_with_its_folder() {
         let server = Redis::start().unwrap();
-        let port = server.port;
+        let port = server.server.port;
         server.stop().unwrap();
         assert!(answers(port).is_err());
         server.restart().unwrap();
         assert!(answers(port).unwrap());
-        let folder = server.launch.folder.clone();
+        let folder = server.server.launch.folder.clone();
         drop(server);
         assert!(!folder.exists() && answers(port).is_err());
     }

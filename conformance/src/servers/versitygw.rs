@@ -6,23 +6,22 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::process::{Launch, Process};
+use super::process::Launch;
 use super::programs::{Programs, free_port};
+use super::restartable::Restartable;
 use crate::random::Random;
 
 /// An S3 server for tests.
 #[derive(Debug)]
 pub struct Versitygw {
-    port: u16,
     buckets: PathBuf,
-    launch: Launch,
-    process: Mutex<Option<Process>>,
+    server: Restartable,
     /// Dropped last, after the process.
     _folder: TempDir,
 }
@@ -46,8 +45,7 @@ impl Versitygw {
         arguments.push(buckets.display().to_string());
         let folder_path = folder.path().to_owned();
         let launch = Launch { program, arguments, folder: folder_path, user: None, last_signal: "KILL" };
-        let process = launch_and_wait(&launch, port)?;
-        Ok(Self { port, buckets, launch, process: Mutex::new(Some(process)), _folder: folder })
+        Ok(Self { buckets, server: Restartable::start(launch, port, answers)?, _folder: folder })
     }
 
     /// The one server of this process, started by whoever asks first.
@@ -64,7 +62,7 @@ impl Versitygw {
 
     /// `127.0.0.1:port`, for a proxy in front.
     pub fn authority(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.server.port)
     }
 
     /// The access key that may do everything.
@@ -122,23 +120,13 @@ impl Versitygw {
 
     /// Kills the server and starts it again on the same port and buckets.
     pub fn restart(&self) -> Result<()> {
-        self.stop()?;
-        let process = launch_and_wait(&self.launch, self.port)?;
-        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
-        Ok(())
+        self.server.restart()
     }
 
     /// Kills the server; [`Self::restart`] starts it again.
     pub fn stop(&self) -> Result<()> {
-        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
-        process.map_or(Ok(()), |process| process.end("KILL").map(drop))
+        self.server.stop()
     }
-}
-
-fn launch_and_wait(launch: &Launch, port: u16) -> Result<Process> {
-    let mut process = Process::start(launch)?;
-    process.wait_until(|| answers(port).unwrap_or(false))?;
-    Ok(process)
 }
 
 /// Whether an HTTP answer comes, whatever it says.
@@ -194,13 +182,13 @@ mod tests {
     fn a_server_keeps_its_port_over_restarts_and_goes_with_its_folder() {
         let server = Versitygw::start().unwrap();
         server.create_bucket("first").unwrap();
-        let port = server.port;
+        let port = server.server.port;
         server.stop().unwrap();
         assert!(answers(port).is_err());
         server.restart().unwrap();
         assert!(answers(port).unwrap());
         assert_eq!((server.objects("first").unwrap(), server.uploads("first").unwrap()), (Vec::new(), 0));
-        let folder = server.launch.folder.clone();
+        let folder = server.server.launch.folder.clone();
         drop(server);
         assert!(!folder.exists() && answers(port).is_err());
     }

@@ -128,6 +128,9 @@ struct Upload {
     parts: BTreeMap<i32, (ETag, u64)>,
 }
 
+/// What parts have for a number above their own until the upload is completed.
+const ASIDE: i32 = 5_000;
+
 impl Uploads {
     fn new(root: &Path) -> Self {
         let inner = FileSystem::new(root).expect("a file system");
@@ -185,13 +188,11 @@ impl Uploads {
         Ok(numbers)
     }
 
-    /// Gives the stored parts the consecutive numbers that `s3s-fs` wants.
+    /// Gives the stored parts the consecutive numbers that `s3s-fs` wants. No part that is still coming has one of those.
     fn renumber(&self, upload: &str, numbers: &[i32]) -> io::Result<()> {
         let file = |number: i32| self.root.join(format!(".upload_id-{upload}.part-{number}"));
         for (to, from) in (1..).zip(numbers) {
-            if to != *from {
-                std::fs::rename(file(*from), file(to))?;
-            }
+            std::fs::rename(file(*from + ASIDE), file(to))?;
         }
         Ok(())
     }
@@ -253,13 +254,14 @@ impl S3 for Served {
         Ok(created)
     }
 
-    async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+    async fn upload_part(&self, mut req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         let (id, number) = (req.input.upload_id.clone(), req.input.part_number);
         let size = req.input.content_length.and_then(|len| u64::try_from(len).ok()).unwrap_or_default();
         self.0.note("UploadPart", &req);
         if !self.0.state().uploads.contains_key(&id) {
             return Err(s3_error!(NoSuchUpload));
         }
+        req.input.part_number = number + ASIDE;
         let stored = self.0.inner.upload_part(req).await?;
         let etag = stored.output.e_tag.clone().expect("an ETag");
         let mut state = self.0.state();

@@ -24,7 +24,8 @@ impl App {
             tracing::debug!("there are accounts, so `admin_password_file` is not read");
             return Ok(());
         }
-        if !self.auth.has_secret() {
+        // An open server takes no credentials, so it makes no tokens.
+        if !self.auth.has_secret() && !self.config.insecure_anonymous {
             return Err(AppError::SecretMissing);
         }
         let unfit = |why: &dyn std::fmt::Display| AppError::AdminPassword {

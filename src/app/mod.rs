@@ -101,9 +101,9 @@ pub enum AppError {
         /// What is wrong with it.
         why: String,
     },
-    /// There are accounts, and no secret under which their tokens could be signed.
+    /// There are accounts, or there would be, and no secret under which their tokens could be signed.
     #[error(
-        "there are accounts, so `auth.secret_file` must name a file of 32 bytes or more, the same on every node; make one \
+        "accounts need a secret, so `auth.secret_file` must name a file of 32 bytes or more, the same on every node; make one \
          with `openssl rand -base64 48 > secret`"
     )]
     SecretMissing,
@@ -271,6 +271,19 @@ impl App {
     /// Who may do what.
     pub fn auth(&self) -> &Arc<Auth> {
         &self.auth
+    }
+
+    /// Refuses a first account with which no server of this configuration would start any more.
+    ///
+    /// # Errors
+    /// [`AppError::SecretMissing`], [`AppError::Accounts`].
+    pub async fn check_first_account(&self) -> Result<(), AppError> {
+        let Config { secret_file, insecure_anonymous, .. } = &self.config;
+        if secret_file.is_some() || *insecure_anonymous || !secret::must_be_named(&self.config) {
+            return Ok(());
+        }
+        let state = self.auth.refresh().await.map_err(AppError::Accounts)?;
+        if state.accounts { Ok(()) } else { Err(AppError::SecretMissing) }
     }
 
     /// Who is told what happens.

@@ -32,11 +32,16 @@ pub(super) fn auth_options(config: &Config, serves: bool, entropy: &dyn Entropy)
     Ok(AuthOptions { service, secret, open: config.insecure_anonymous, limits, buckets, issuers })
 }
 
+/// Whether a server makes no secret of its own: other nodes, or whoever reaches it from elsewhere, have to trust the same one.
+pub(super) fn must_be_named(config: &Config) -> bool {
+    config.database.is_some() || !config.listen.ip().to_canonical().is_loopback()
+}
+
 fn secret(config: &Config, serves: bool, entropy: &dyn Entropy) -> Result<Option<Secret>, AppError> {
     if let Some(path) = &config.secret_file {
         return if serves { read(path).map(Some) } else { Ok(read(path).ok()) };
     }
-    if config.database.is_some() || !config.listen.ip().to_canonical().is_loopback() {
+    if must_be_named(config) {
         return Ok(None);
     }
     let path = config.data.join(FILE);

@@ -28,7 +28,6 @@ use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::{TlsFiles, TlsReloader};
 use crate::http::{ClockDoubt, Draining, Services};
 use crate::jobs::{self, Deliver, ReloadTls, SealAudit, ShareLimits, Sweep, WatchAccess};
-use crate::metadata::MetadataError;
 use crate::telemetry;
 
 /// An app that has its sockets.
@@ -63,6 +62,7 @@ impl App {
     pub async fn bind(self) -> Result<Bound, AppError> {
         self.make_first_admin().await?;
         self.check_open()?;
+        self.auth.read_keys().await.map_err(AppError::Accounts)?;
         let tls = match self.config.tls.clone() {
             Some(Tls { cert, key, client_ca }) => Some(Arc::new(TlsReloader::open(TlsFiles { cert, key, client_ca })?)),
             None => None,
@@ -94,6 +94,11 @@ impl App {
 }
 
 impl Bound {
+    /// Whether nobody is asked who he is.
+    pub fn is_open(&self) -> bool {
+        !self.app.auth.has_accounts()
+    }
+
     /// Where it listens, with the port that was really taken.
     pub fn listens(&self) -> SocketAddr {
         self.listens
@@ -169,7 +174,7 @@ impl App {
         let jwks = Arc::clone(&self.auth);
         ops::routes(services, self.config.metrics_listen.is_none())
             .merge(api::routes(api))
-            .route("/.well-known/jwks.json", get(move || std::future::ready(api::jwks(&jwks))))
+            .route("/.well-known/jwks.json", get(async move || api::jwks(&jwks).await))
             .fallback(move |request: Request| oci::handle(Arc::clone(&registry), gate.clone(), request))
             .layer(from_fn_with_state(self.envelope(services), envelope))
     }
@@ -198,8 +203,9 @@ impl App {
         let audit = self.auth.audit();
         let finished = async {
             audit.flush(true).await?;
+            self.hooks.tell_denials(true).await?;
             while audit.seal().await? {}
-            Ok::<_, MetadataError>(())
+            audit.leave_sealing().await
         };
         if let Err(error) = finished.await {
             tracing::warn!(error = telemetry::chain(&error), "the last refusals were not written down");

@@ -51,6 +51,15 @@ pub struct Audit {
     verifying: tokio::sync::Mutex<()>,
 }
 
+/// What somebody showed who showed no password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// An API token.
+    Token,
+    /// A certificate.
+    Certificate,
+}
+
 impl Audit {
     /// Over a store.
     pub fn new(store: Arc<dyn AuditStore>, clock: Arc<dyn Clock>, entropy: &dyn Entropy) -> Self {
@@ -67,15 +76,20 @@ impl Audit {
         self.login(name, by, json!({"by": "password"})).await
     }
 
-    /// Somebody has proven it by an API token; this is written down once an hour. He need not wait until a database that
-    /// only reads can write again, so that it cannot be written down is no error.
-    pub async fn logged_in_by_token(&self, name: &str, token: &str, by: impl FnOnce() -> Actor + Send) {
+    /// Somebody has proven it by an API token, or by a certificate with this fingerprint (`how`); this is written down once
+    /// an hour. He need not wait until a database that only reads can write again, so that it cannot be written down is no
+    /// error.
+    pub async fn logged_in_by(&self, how: Proof, name: &str, id: &str, by: impl FnOnce() -> Actor + Send) {
         let now = self.clock.now();
-        if self.tokens.get(token).is_some_and(|until| now < until) {
+        if self.tokens.get(id).is_some_and(|until| now < until) {
             return;
         }
-        self.tokens.insert(token.to_owned(), now.after(TOKEN_NOTED));
-        if let Err(error) = self.login(name, by(), json!({"by": "token", "token": token})).await {
+        self.tokens.insert(id.to_owned(), now.after(TOKEN_NOTED));
+        let kind = match how {
+            Proof::Token => "token",
+            Proof::Certificate => "certificate",
+        };
+        if let Err(error) = self.login(name, by(), json!({"by": kind, kind: id})).await {
             tracing::warn!(error = telemetry::chain(&error), "a login by a token was not written down");
         }
     }
@@ -123,6 +137,14 @@ impl Audit {
     pub async fn seal(&self) -> Result<bool> {
         let sealed = self.store.audit_seal(&self.node, self.clock.now(), SEAL_BATCH).await?;
         Ok(sealed == u64::from(SEAL_BATCH))
+    }
+
+    /// Lets another node seal at once, because this one ends.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn leave_sealing(&self) -> Result<()> {
+        self.store.audit_leave(&self.node).await
     }
 
     /// Events that fit, the newest first.

@@ -9,12 +9,16 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 
+use crate::access::AddressBlock;
 use crate::clock::Timestamp;
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::audit::AuditNote;
 
 /// Most counts at once; what else there is is counted under no name.
 const COUNTS_MAX: usize = 10_000;
+
+/// Most of them while addresses are told apart: whoever has many of them does not take the place of accounts.
+const ADDRESSES_MAX: usize = COUNTS_MAX / 2;
 
 /// Most counts written down in one transaction.
 const BATCH: usize = 500;
@@ -30,8 +34,16 @@ struct Key {
     /// The account that was refused.
     name: Option<String>,
     /// From where, where no account is known.
-    address: Option<IpAddr>,
+    address: Option<AddressBlock>,
     what: What,
+}
+
+impl Key {
+    /// Whether there is room for it among others.
+    fn has_room(&self, counts: &HashMap<Self, Count>) -> bool {
+        let most = if self.address.is_some() { ADDRESSES_MAX } else { COUNTS_MAX };
+        counts.len() < most || counts.contains_key(self)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,20 +81,23 @@ impl Refusals {
     }
 
     fn add(&self, what: What, by: &Actor, now: Timestamp) {
-        let address = by.address.filter(|_| by.name.is_none());
+        let address = by.name.is_none().then(|| AddressBlock::from(by.address));
         let minute = now.as_micros().div_euclid(MINUTE);
         let mut key = Key { minute, name: by.name.clone(), address, what };
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() >= COUNTS_MAX && !counts.contains_key(&key) {
+        let mut first = by.address;
+        if key.address.is_some() && !key.has_room(&counts) {
+            (key.address, first) = (None, None);
+        }
+        if !key.has_room(&counts) {
             let what = match key.what {
                 What::Login(_) => What::Login(None),
                 What::Action(_) => What::Action("other".to_owned()),
             };
             key = Key { name: None, address: None, what, ..key };
-            count(&mut counts, key, None);
-            return;
+            first = None;
         }
-        count(&mut counts, key, by.address);
+        count(&mut counts, key, first);
     }
 
     /// Takes some of those whose minute is over at `now`; `None`: of all.
@@ -172,6 +187,40 @@ mod tests {
         assert_eq!(notes(&refusals, Some(LATER)), expected);
         assert!(notes(&refusals, Some(LATER)).is_empty());
         assert_eq!(notes(&refusals, None), [r#"refused ann "push" 1"#]);
+    }
+
+    #[test]
+    fn a_network_is_counted_once_under_its_first_address() {
+        let refusals = Refusals::default();
+        for last in 1..=3_u16 {
+            let address = Some([0x2001, 0xdb8, 1, 2, 0, 0, 0, last].into());
+            refusals.count("pull", &Actor { address, ..Actor::default() }, NOW);
+        }
+        assert_eq!(notes(&refusals, None), [r#"refused 2001:db8:1:2::1 "pull" 3"#]);
+    }
+
+    #[test]
+    fn many_addresses_do_not_hide_accounts() {
+        let refusals = Refusals::default();
+        for number in 0..u32::try_from(COUNTS_MAX).expect("a number") {
+            let by = Actor { address: Some(number.to_be_bytes().into()), ..Actor::default() };
+            refusals.count("push", &by, NOW);
+        }
+        refusals.count("push", &account("ann", 1), NOW);
+        refusals.count_login(Some("bob"), &Actor { address: Some(at(9)), ..Actor::default() }, NOW);
+        let mut all = Vec::new();
+        loop {
+            let some = notes(&refusals, None);
+            if some.is_empty() {
+                break;
+            }
+            all.extend(some);
+        }
+        let rest = format!(r#"refused - "push" {}"#, COUNTS_MAX - ADDRESSES_MAX);
+        for expected in [r#"refused ann "push" 1"#, r#"login.refused bob "login" 1"#, &rest] {
+            assert!(all.iter().any(|note| note == expected), "{expected}");
+        }
+        assert_eq!(all.len(), ADDRESSES_MAX + 3);
     }
 
     #[test]

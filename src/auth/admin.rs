@@ -1,5 +1,6 @@
 //! What changes accounts, for the command line and for the interface alike.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -9,6 +10,7 @@ use crate::auth::identity::{Limit, Principal};
 use crate::auth::password::{KeptPassword, NewPassword, WeakPassword};
 use crate::auth::secret::ApiToken;
 use crate::auth::service::Auth;
+use crate::clock::Timestamp;
 use crate::metadata::MetadataError;
 use crate::metadata::accounts::AccountStore;
 use crate::metadata::model::accounts::{Actor, Changed, NewToken, NewUser, UserAdded, UserChange, UserId};
@@ -40,12 +42,18 @@ pub enum AdminError {
     /// The last one.
     #[error("`{0}` is the last account that may do everything; make another one first")]
     LastAdmin(UserName),
+    /// A person's thing for a robot.
+    #[error("`{0}` is a robot: it has no password, and may do what its roles say")]
+    Robot(UserName),
     /// The name of a token.
     #[error("the name of a token has {TOKEN_NAME_CHARS_MAX} printable characters at most")]
     TokenName,
     /// The life of a token.
     #[error("a token lives for a second at least and for ten years at most")]
     TokenLife,
+    /// Too many passwords are being hashed.
+    #[error("too many logins at once; try again")]
+    Busy,
     /// The password could not be hashed.
     #[error("the password could not be hashed")]
     Hash,
@@ -121,6 +129,7 @@ impl Auth {
             UserAdded::Added(id) => self.changed(id).await,
             UserAdded::NameTaken => Err(AdminError::NameTaken(new.name)),
             UserAdded::EmailTaken => Err(AdminError::EmailTaken),
+            UserAdded::Robot => Err(AdminError::Robot(new.name)),
             UserAdded::NamespaceUnknown => match new.robot_of {
                 Some((namespace, _)) => Err(AdminError::NamespaceUnknown(namespace)),
                 None => Err(AdminError::UserUnknown(new.name)),
@@ -131,9 +140,12 @@ impl Auth {
     /// Gives an account another password. Every login by the old one ends.
     ///
     /// # Errors
-    /// What is wrong with the password, or [`AdminError::UserUnknown`].
+    /// What is wrong with the password, [`AdminError::UserUnknown`], [`AdminError::Robot`] or [`AdminError::Busy`].
     pub async fn set_password(&self, name: &UserName, given: Given, by: &Actor) -> Result<(), AdminError> {
         let user = self.store.user_find(name).await?.ok_or_else(|| AdminError::UserUnknown(name.clone()))?;
+        if user.robot_of.is_some() {
+            return Err(AdminError::Robot(name.clone()));
+        }
         let kept = self.keep(name, user.email.as_ref(), given).await?;
         self.change_user(name, &UserChange::Password(Some(kept)), by).await
     }
@@ -141,7 +153,7 @@ impl Auth {
     /// Changes an account.
     ///
     /// # Errors
-    /// [`AdminError::UserUnknown`], [`AdminError::LastAdmin`].
+    /// [`AdminError::UserUnknown`], [`AdminError::LastAdmin`], [`AdminError::Robot`].
     pub async fn change_user(&self, name: &UserName, change: &UserChange, by: &Actor) -> Result<(), AdminError> {
         let changed = self.store.user_change(name, change, self.clock.now(), by).await?;
         self.ended(name, changed).await
@@ -161,10 +173,12 @@ impl Auth {
             Changed::Done => self.changed(()).await,
             Changed::Unknown => Err(AdminError::UserUnknown(name.clone())),
             Changed::Last => Err(AdminError::LastAdmin(name.clone())),
+            Changed::Robot => Err(AdminError::Robot(name.clone())),
         }
     }
 
-    /// Makes a token of an account. It is shown only here.
+    /// Makes a token of an account. It is shown only here. `until`: when the credential ends by which it is made, and with
+    /// which it ends at the latest.
     ///
     /// # Errors
     /// [`AdminError::UserUnknown`], [`AdminError::TokenName`], [`AdminError::TokenLife`].
@@ -172,6 +186,7 @@ impl Auth {
         &self,
         user: &UserName,
         wish: TokenWish,
+        until: Option<Timestamp>,
         by: &Actor,
     ) -> Result<(String, ApiToken), AdminError> {
         let TokenWish { name, scopes, life } = wish;
@@ -183,9 +198,9 @@ impl Auth {
         }
         let token = ApiToken::new(self.entropy.as_ref());
         let (id, now) = (hex::encode(&self.entropy.bytes16()[..6]), self.clock.now());
-        let expires_at = life.map(|life| now.after(life));
+        let expires_at = life.map(|life| now.after(life)).into_iter().chain(until).min();
         let hash = *token.hash().as_bytes();
-        let new = NewToken { id: id.clone(), hash, name, login: false, scopes, expires_at, now };
+        let new = NewToken { id: id.clone(), hash, name, login: false, scopes, expires_at, replaces: None, now };
         if self.store.token_add(user, &new, by).await? {
             Ok((id, token))
         } else {
@@ -225,20 +240,25 @@ impl Auth {
             login: true,
             scopes: TokenScopes::default(),
             expires_at: Some(now.after(life)),
+            replaces: None,
             now,
         };
         let made = self.store.token_add(&principal.name, &new, by).await?;
         Ok(made.then_some(token))
     }
 
-    /// What a password is kept as.
+    /// What a password is kept as. Whoever sets one waits with those who log in, and is sent away when too many do.
     async fn keep(&self, name: &UserName, email: Option<&Email>, given: Given) -> Result<String, AdminError> {
         let plain = match given {
             Given::Kept(kept) => return Ok(kept.as_str().to_owned()),
             Given::Plain(plain) => plain,
         };
+        let _waiting = self.logins.try_acquire().map_err(|_| AdminError::Busy)?;
+        let turn = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| AdminError::Busy)?;
         let (name, email, salt) = (name.clone(), email.cloned(), self.entropy.bytes16());
         let hash = move || {
+            // It ends with the hash and not with the request: a client that goes away ends no thread.
+            let _turn = turn;
             let new = NewPassword::judge(plain, &name, email.as_ref().map(Email::as_str))?;
             new.hash(salt).map_err(|_| AdminError::Hash)
         };

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedMutexGuard, SemaphorePermit};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::access::{AddressBlock, LoginLimits, UserName};
 use crate::auth::service::{Auth, AuthError, Result};
@@ -47,7 +47,6 @@ pub(super) struct Turn<'a> {
     attempts: &'a Attempts,
     key: [u8; 32],
     alone: Option<OwnedMutexGuard<()>>,
-    _waiting: SemaphorePermit<'a>,
 }
 
 impl Attempts {
@@ -114,13 +113,12 @@ impl Auth {
     /// Waits for those who log in with the same name and password, so that many clients who begin at once do not count as
     /// many failures before the first is known to be right.
     pub(super) async fn turn(&self, key: [u8; 32]) -> Result<Turn<'_>> {
-        let waiting = self.logins.try_acquire().map_err(|_| AuthError::Busy)?;
         let lock = {
             let mut under_way = self.attempts.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(under_way.entry(key).or_default())
         };
         // Made before the wait: whoever goes away while he waits leaves nothing behind.
-        let mut turn = Turn { attempts: &self.attempts, key, alone: None, _waiting: waiting };
+        let mut turn = Turn { attempts: &self.attempts, key, alone: None };
         turn.alone = Some(lock.lock_owned().await);
         Ok(turn)
     }

@@ -13,9 +13,10 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use crate::access::{CertificateName, UserName};
+use crate::audit::Proof;
 use crate::auth::admin::AdminError;
-use crate::auth::identity::{Identity, Principal};
-use crate::auth::service::{Auth, AuthError};
+use crate::auth::identity::{Identity, Limit, Principal};
+use crate::auth::service::{Auth, AuthError, Sender};
 use crate::clock::Timestamp;
 use crate::metadata::MetadataError;
 use crate::metadata::certificates::CERTIFICATE_NAMES_MAX;
@@ -103,30 +104,46 @@ impl fmt::Debug for ClientCertificate {
 impl Auth {
     /// Who has a certificate. One whose names nobody has is as good as none: an authority may be there for other services
     /// too.
-    pub(super) async fn by_certificate(&self, certificate: &ClientCertificate) -> Result<Identity, AuthError> {
+    pub(super) async fn by_certificate(
+        &self,
+        certificate: &ClientCertificate,
+        by: Sender<'_>,
+    ) -> Result<Identity, AuthError> {
         let version = self.version();
         if certificate.until <= self.clock.now() {
+            self.audit().login_refused(None, &by());
             return Err(AuthError::Wrong);
         }
         let holder = if let Some(holder) = self.certificates.get(&certificate.fingerprint, version) {
             holder
         } else {
-            let holder = self.holder_of(&certificate.names).await?;
+            let holder = self.holder_of(certificate).await?;
             self.certificates.put(certificate.fingerprint, version, holder.clone());
+            if let Holder::Account(principal) = &holder {
+                let fingerprint = hex::encode(certificate.fingerprint);
+                self.audit().logged_in_by(Proof::Certificate, principal.name.as_str(), &fingerprint, by).await;
+            }
             holder
         };
         match holder {
             Holder::Nobody => Ok(Identity::Unidentified),
-            Holder::Refused => Err(AuthError::Wrong),
+            Holder::Refused => {
+                self.audit().login_refused(None, &by());
+                Err(AuthError::Wrong)
+            }
             Holder::Account(principal) => Ok(Identity::Principal(principal)),
         }
     }
 
-    async fn holder_of(&self, names: &[CertificateName]) -> Result<Holder, AuthError> {
+    async fn holder_of(&self, certificate: &ClientCertificate) -> Result<Holder, AuthError> {
+        let names = &certificate.names;
         let mut owners = self.store.certificate_find(names).await?;
         Ok(match (owners.pop(), owners.is_empty()) {
             (None, _) => Holder::Nobody,
-            (Some(owner), true) if !owner.disabled => Holder::Account(Arc::new(Principal::from(owner.principal))),
+            (Some(owner), true) if !owner.disabled => {
+                let limit = Limit::Certificate { until: certificate.until };
+                Holder::Account(Arc::new(Principal { limit, ..Principal::from(owner.principal) }))
+            }
             (Some(_), _) => {
                 tracing::warn!(?names, "a client certificate is that of a disabled account, or of more than one");
                 Holder::Refused

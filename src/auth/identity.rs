@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::access::{Actions, Scopes, TokenScopes, UserName};
+use crate::access::{Action, Actions, Role, Scopes, TokenScopes, UserName};
+use crate::auth::logins::LOGIN;
 use crate::auth::trust::Publisher;
-use crate::metadata::model::accounts::{PrincipalRecord, UserId};
+use crate::clock::Timestamp;
+use crate::metadata::model::accounts::{PrincipalRecord, RepositoryRights, UserId};
 use crate::oci::name::RepoName;
 
 /// Who asks.
@@ -40,12 +42,19 @@ pub struct Principal {
 pub enum Limit {
     /// Nothing: a password.
     None,
+    /// Nothing: a certificate.
+    Certificate {
+        /// When it ends.
+        until: Timestamp,
+    },
     /// The scopes of an API token.
     Token {
         /// Its public number.
         id: String,
         /// Where it may be used for what.
         scopes: TokenScopes,
+        /// When it ends.
+        until: Option<Timestamp>,
     },
     /// The access that the token service wrote into a token.
     Access {
@@ -53,6 +62,10 @@ pub enum Limit {
         scopes: Scopes,
         /// The API token by which it was asked for.
         token: Option<String>,
+        /// When it ends.
+        until: Timestamp,
+        /// The scopes of that.
+        within: TokenScopes,
     },
 }
 
@@ -60,7 +73,7 @@ impl Limit {
     /// What it leaves of all actions in a repository.
     pub fn actions(&self, repo: &RepoName) -> Actions {
         match self {
-            Self::None => Actions::ALL,
+            Self::None | Self::Certificate { .. } => Actions::ALL,
             Self::Token { scopes, .. } => scopes.actions(repo),
             Self::Access { scopes, .. } => scopes.actions(repo),
         }
@@ -71,7 +84,7 @@ impl Principal {
     /// Whether its credential takes anything away from what it may.
     pub fn is_limited(&self) -> bool {
         match &self.limit {
-            Limit::None => false,
+            Limit::None | Limit::Certificate { .. } => false,
             Limit::Token { scopes, .. } => !scopes.is_unlimited(),
             Limit::Access { .. } => true,
         }
@@ -80,16 +93,37 @@ impl Principal {
     /// The public number of the API token by which it acts.
     pub fn token_id(&self) -> Option<&str> {
         match &self.limit {
-            Limit::None => None,
+            Limit::None | Limit::Certificate { .. } => None,
             Limit::Token { id, .. } => Some(id),
             Limit::Access { token, .. } => token.as_deref(),
+        }
+    }
+
+    /// When tokens end that it makes, at the latest: whoever logged in by a password may make some that outlast the login.
+    pub fn end_of_tokens(&self) -> Option<Timestamp> {
+        match &self.limit {
+            Limit::Token { id, .. } if id.starts_with(LOGIN) => None,
+            _ => self.until(),
+        }
+    }
+
+    /// When the credential by which it acts ends, and with it all that comes of it; `None`: not by itself.
+    pub fn until(&self) -> Option<Timestamp> {
+        match &self.limit {
+            Limit::None => None,
+            Limit::Token { until, .. } => *until,
+            Limit::Certificate { until } | Limit::Access { until, .. } => Some(*until),
         }
     }
 }
 
 impl From<PrincipalRecord> for Principal {
     fn from(record: PrincipalRecord) -> Self {
-        let limit = record.token.map_or(Limit::None, |token| Limit::Token { id: token.id, scopes: token.scopes });
+        let limit = record.token.map_or(Limit::None, |token| Limit::Token {
+            id: token.id,
+            scopes: token.scopes,
+            until: token.expires_at,
+        });
         Self { id: record.id, name: record.name, admin: record.admin, limit }
     }
 }
@@ -134,6 +168,49 @@ impl Identity {
             Self::Principal(principal) => principal.limit.actions(repo),
             Self::Publisher(publisher) => publisher.limit(repo),
         }
+    }
+
+    /// The same where these are the rights. What everybody may pull, an API token may pull whatever its scopes say.
+    pub(super) fn granted(&self, repo: &RepoName, rights: &RepositoryRights) -> Actions {
+        let by_token = self.principal().is_some_and(|principal| matches!(principal.limit, Limit::Token { .. }));
+        let open = rights.public || rights.namespace_public;
+        let public = if by_token && open { Actions::of([Action::Pull]) } else { Actions::NONE };
+        self.limit(repo).union(public)
+    }
+
+    /// Whether its credential lets it read the list of all repositories. A token of the token service has to say so.
+    pub fn has_catalog(&self) -> bool {
+        match self {
+            Self::Everybody | Self::Unidentified => true,
+            Self::Anonymous(scopes) => scopes.has_catalog(),
+            Self::Principal(principal) => match &principal.limit {
+                Limit::None | Limit::Certificate { .. } | Limit::Token { .. } => true,
+                Limit::Access { scopes, .. } => scopes.has_catalog(),
+            },
+            Self::Publisher(publisher) => publisher.limit.as_ref().is_none_or(Scopes::has_catalog),
+        }
+    }
+
+    /// What the API token by which it acts, or acted when it asked for access, leaves of all actions in a repository. The
+    /// access itself does not count.
+    pub fn token_actions(&self, repo: &RepoName) -> Actions {
+        match self.principal().map(|principal| &principal.limit) {
+            Some(Limit::Token { scopes, .. } | Limit::Access { within: scopes, .. }) => scopes.actions(repo),
+            Some(Limit::None | Limit::Certificate { .. }) | None => Actions::ALL,
+        }
+    }
+
+    /// What it may do where these are the rights, whatever its credential says.
+    pub(super) fn actions(&self, rights: &RepositoryRights) -> Actions {
+        let role = match self {
+            Self::Everybody => return Actions::ALL,
+            Self::Principal(principal) if principal.admin => return Actions::ALL,
+            Self::Principal(_) => rights.role,
+            Self::Publisher(publisher) => rights.namespace.as_ref().and_then(|namespace| publisher.role_in(namespace)),
+            Self::Unidentified | Self::Anonymous(_) => None,
+        };
+        let public = if rights.public { Actions::of([Action::Pull]) } else { Actions::NONE };
+        role.map_or(Actions::NONE, Role::actions).union(public)
     }
 
     /// Its number, if it is an account.

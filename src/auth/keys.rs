@@ -3,8 +3,8 @@
 //! A new key signs from the moment at which it is made; an old one verifies until the last token that it signed has ended.
 //! Nodes may make keys at the same time: all are valid, and the newest signs.
 
-use std::sync::Arc;
-use std::sync::{PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::auth::seal::{Secret, Unsealable};
 use crate::clock::{Entropy, Timestamp};
 use crate::metadata::model::accounts::SigningKeyRecord;
+use crate::telemetry;
 
 /// How long a key signs.
 pub(super) const SIGNS_FOR: Duration = Duration::from_hours(24 * 30);
@@ -45,7 +46,11 @@ pub enum KeyError {
 
 /// Keys in memory.
 #[derive(Debug, Default)]
-pub(super) struct Keys(RwLock<Vec<Arc<Key>>>);
+pub(super) struct Keys {
+    opened: RwLock<Vec<Arc<Key>>>,
+    /// The names of those that cannot be opened, of which that was said.
+    refused: Mutex<BTreeSet<String>>,
+}
 
 /// A key.
 pub(super) struct Key {
@@ -109,11 +114,24 @@ impl std::fmt::Debug for Key {
 }
 
 impl Keys {
-    /// Takes these in place of those before.
-    pub(super) fn replace(&self, mut keys: Vec<Key>) {
+    /// Takes these in place of those before. What cannot be opened is left out, and said once: it belongs to a node with
+    /// another secret, whose tokens nobody here takes.
+    pub(super) fn replace(&self, secret: &Secret, records: &[SigningKeyRecord]) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|kid| records.iter().any(|record| record.kid == *kid));
+        let opened = records.iter().filter_map(|record| match Key::open(secret, record) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                if refused.insert(record.kid.clone()) {
+                    tracing::warn!(error = telemetry::chain(&error), "a signing key is left out");
+                }
+                None
+            }
+        });
+        let mut keys: Vec<Key> = opened.collect();
         keys.sort_by(|one, other| (one.created_at, &one.kid).cmp(&(other.created_at, &other.kid)));
         let keys = keys.into_iter().map(Arc::new).collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// The newest, if it is young enough to sign.
@@ -135,6 +153,6 @@ impl Keys {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Key>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.opened.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

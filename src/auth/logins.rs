@@ -51,7 +51,7 @@ impl Auth {
     pub async fn log_in_for_long(&self, user: &str, password: &SecretString, by: &Actor) -> Result<Login> {
         let principal = self.log_in(user, password, by).await?;
         let by = Actor { name: Some(principal.name.to_string()), ..by.clone() };
-        self.begin_login(principal, &by).await
+        self.begin_login(principal, None, &by).await
     }
 
     /// A new login in the place of one that has not ended.
@@ -59,9 +59,9 @@ impl Auth {
     /// # Errors
     /// [`AuthError::Wrong`] for anybody who is not logged in.
     pub async fn renew_login(&self, principal: &Principal, by: &Actor) -> Result<Login> {
-        let old = login_id(principal)?.to_owned();
-        let login = self.begin_login(Principal { limit: Limit::None, ..principal.clone() }, by).await?;
-        self.end(principal, &old, by).await?;
+        let old = login_id(principal)?;
+        let login = self.begin_login(Principal { limit: Limit::None, ..principal.clone() }, Some(old), by).await?;
+        self.refresh().await?;
         Ok(login)
     }
 
@@ -70,16 +70,13 @@ impl Auth {
     /// # Errors
     /// [`AuthError::Wrong`] for anybody who is not logged in.
     pub async fn log_out(&self, principal: &Principal, by: &Actor) -> Result<()> {
-        let id = login_id(principal)?.to_owned();
-        self.end(principal, &id, by).await
-    }
-
-    async fn end(&self, principal: &Principal, id: &str, by: &Actor) -> Result<()> {
+        let id = login_id(principal)?;
         self.store.token_delete(Some(&principal.name), id, self.clock.now(), by).await?;
         self.refresh().await.map(drop)
     }
 
-    async fn begin_login(&self, principal: Principal, by: &Actor) -> Result<Login> {
+    /// A login, in the place of an old one if there is one, which must not have ended.
+    async fn begin_login(&self, principal: Principal, old: Option<&str>, by: &Actor) -> Result<Login> {
         let secret = self.options.secret.as_ref().ok_or(AuthError::NoSecret)?;
         let now = self.clock.now();
         let expires_at = now.after(LOGIN_LIFE);
@@ -95,6 +92,7 @@ impl Auth {
             login: true,
             scopes: TokenScopes::default(),
             expires_at: Some(expires_at),
+            replaces: old.map(str::to_owned),
             now,
         };
         if !self.store.token_add(&principal.name, &new, by).await? {
@@ -112,7 +110,7 @@ impl Auth {
         };
         let key = EncodingKey::from_secret(secret.login_key());
         let token = encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|_| AuthError::NoSecret)?;
-        let limit = Limit::Token { id, scopes: TokenScopes::default() };
+        let limit = Limit::Token { id, scopes: TokenScopes::default(), until: Some(expires_at) };
         Ok(Login { token, expires_at, principal: Principal { limit, ..principal } })
     }
 
@@ -152,8 +150,12 @@ impl Auth {
 }
 
 /// How the number of a login begins; that of an API token has only hexadecimal digits.
-const LOGIN: &str = "login-";
+pub(super) const LOGIN: &str = "login-";
 
+/// The login by which somebody acts himself. A token of the token service may come from one, and is none.
 fn login_id(principal: &Principal) -> Result<&str> {
-    principal.token_id().filter(|id| id.starts_with(LOGIN)).ok_or(AuthError::Wrong)
+    match &principal.limit {
+        Limit::Token { id, .. } if id.starts_with(LOGIN) => Ok(id),
+        _ => Err(AuthError::Wrong),
+    }
 }

@@ -12,6 +12,7 @@ pub mod secret;
 mod admin;
 mod attempts;
 mod bucket;
+mod catalog;
 mod certificate;
 mod identity;
 mod keys;
@@ -33,7 +34,7 @@ pub use quotas::{QuotaError, QuotaOf, Room, Wish};
 pub use rates::{Standing, Surface};
 pub use sealing::SealError;
 pub use service::{Auth, AuthError, AuthOptions, Credentials};
-pub use tokens::{Issued, TOKEN_LIFE};
+pub use tokens::{Issued, TOKEN_BYTES_MAX, TOKEN_LIFE};
 pub use trust::{
     ExchangeError, Exchanged, Fetch, FetchError, HostError, Issuers, KeysError, Publisher, PublisherError,
     PublisherWish, Refusal,

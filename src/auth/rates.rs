@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use sha2::{Digest as _, Sha256};
 
 use crate::access::{AddressBlock, RateLimits, Rates};
 use crate::auth::bucket::Bucket;
@@ -34,6 +35,9 @@ const TOLD_LATE_MAX: Duration = Duration::from_secs(2);
 
 /// Pause between two looks for counters that say nothing any more.
 const FORGET_PAUSE: Duration = Duration::from_mins(1);
+
+/// Fewer than that many forgotten at once are the last of them: the store forgets a thousand of a kind in a transaction.
+const FORGET_ROWS: u64 = 1_000;
 
 /// Where requests come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +64,22 @@ pub struct Standing {
 enum Client {
     Address(AddressBlock),
     Account(UserId),
+    /// Whoever acts by the same rules, by a digest of their numbers.
+    Publisher([u8; 16]),
+}
+
+impl Client {
+    fn of(identity: &Identity, by: Sender<'_>) -> Self {
+        match identity {
+            Identity::Principal(principal) => Self::Account(principal.id),
+            Identity::Publisher(publisher) => {
+                let mut digest = [0; 16];
+                digest.copy_from_slice(&Sha256::digest(publisher.holder())[..16]);
+                Self::Publisher(digest)
+            }
+            Identity::Everybody | Identity::Unidentified | Identity::Anonymous(_) => Self::Address(by().address.into()),
+        }
+    }
 }
 
 type ClientKey = (Surface, Client);
@@ -70,6 +90,13 @@ struct Buckets {
     each: Vec<Bucket>,
     /// Requests that other nodes have not been told of.
     untold: u32,
+}
+
+impl Buckets {
+    fn check(&self, now: Timestamp) -> Result<()> {
+        let wait = self.each.iter().map(|bucket| bucket.wait(now)).max().unwrap_or_default();
+        if wait.is_zero() { Ok(()) } else { Err(AuthError::TooManyRequests { wait }) }
+    }
 }
 
 /// What other nodes have to be told of a client.
@@ -99,9 +126,9 @@ impl RateGuard {
     fn rates(&self, (surface, client): ClientKey) -> &Rates {
         match (surface, client) {
             (Surface::V2, Client::Address(_)) => &self.limits.v2_anonymous,
-            (Surface::V2, Client::Account(_)) => &self.limits.v2_authenticated,
+            (Surface::V2, Client::Account(_) | Client::Publisher(_)) => &self.limits.v2_authenticated,
             (Surface::Api, Client::Address(_)) => &self.limits.api_anonymous,
-            (Surface::Api, Client::Account(_)) => &self.limits.api_authenticated,
+            (Surface::Api, Client::Account(_) | Client::Publisher(_)) => &self.limits.api_authenticated,
         }
     }
 
@@ -113,10 +140,7 @@ impl RateGuard {
         }
         let buckets = self.buckets(key, rates, now);
         let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = buckets.each.iter().map(|bucket| bucket.wait(now)).max().unwrap_or_default();
-        if !wait.is_zero() {
-            return Err(AuthError::TooManyRequests { wait });
-        }
+        buckets.check(now)?;
         for bucket in &mut buckets.each {
             bucket.fill(1, now);
         }
@@ -129,6 +153,12 @@ impl RateGuard {
             window: bucket.rate().per(),
             remaining: bucket.remaining(now),
         }))
+    }
+
+    /// Whether a request would be let through; it is not counted.
+    fn check(&self, key: ClientKey, now: Timestamp) -> Result<()> {
+        let Some(buckets) = self.clients.get(&key) else { return Ok(()) };
+        buckets.lock().unwrap_or_else(PoisonError::into_inner).check(now)
     }
 
     fn buckets(&self, key: ClientKey, rates: &Rates, now: Timestamp) -> Arc<Mutex<Buckets>> {
@@ -207,6 +237,7 @@ fn name((surface, client): ClientKey, bucket: &Bucket) -> String {
     match client {
         Client::Address(block) => format!("{surface} {} address {block}", bucket.rate()),
         Client::Account(id) => format!("{surface} {} account {}", bucket.rate(), id.0),
+        Client::Publisher(digest) => format!("{surface} {} publisher {}", bucket.rate(), hex::encode(digest)),
     }
 }
 
@@ -251,8 +282,16 @@ impl Auth {
     /// # Errors
     /// [`AuthError::TooManyRequests`].
     pub fn admit(&self, surface: Surface, identity: &Identity, by: Sender<'_>) -> Result<Option<Standing>> {
-        let client = identity.id().map_or_else(|| Client::Address(by().address.into()), Client::Account);
-        self.rates.admit((surface, client), self.clock.now())
+        self.rates.admit((surface, Client::of(identity, by)), self.clock.now())
+    }
+
+    /// Whether an address may send a request that is counted by [`admit`](Self::admit) only when it is refused: of many jobs
+    /// behind one address each may show a good token, and whoever guesses is held up all the same.
+    ///
+    /// # Errors
+    /// [`AuthError::TooManyRequests`].
+    pub fn check_room(&self, surface: Surface, by: Sender<'_>) -> Result<()> {
+        self.rates.check((surface, Client::Address(by().address.into())), self.clock.now())
     }
 
     /// Tells other nodes what was let through, and hears what they let through. To be called every second.
@@ -280,7 +319,7 @@ impl Auth {
     /// [`AuthError::Store`].
     pub async fn forget_limits(&self) -> Result<()> {
         if self.limits_forgotten.is_due(self.clock.now(), FORGET_PAUSE) {
-            self.store.limits_forget(self.clock.now()).await?;
+            while self.store.limits_forget(self.clock.now()).await? >= FORGET_ROWS {}
         }
         Ok(())
     }
@@ -327,6 +366,20 @@ mod tests {
         }
         assert!(guard.admit(address("2001:db8::2"), NOW).is_err(), "the same network");
         assert!(guard.admit(address("192.0.2.1"), NOW.after(Duration::from_secs(30))).is_ok());
+    }
+
+    #[test]
+    fn what_is_looked_at_is_not_counted() {
+        let guard = guard("2/m");
+        let key = address("192.0.2.1");
+        for _ in 0..5 {
+            guard.check(key, NOW).expect("room");
+        }
+        for _ in 0..2 {
+            guard.admit(key, NOW).expect("admitted");
+        }
+        assert!(guard.check(key, NOW).is_err());
+        assert!(guard.check(key, NOW.after(Duration::from_secs(30))).is_ok());
     }
 
     #[test]

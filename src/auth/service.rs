@@ -12,7 +12,7 @@ use sha2::Sha256;
 use tokio::sync::Semaphore;
 
 use crate::access::{Action, Actions, ClientLimits, NamespacePath, Role, UserName};
-use crate::audit::Audit;
+use crate::audit::{Audit, Proof};
 use crate::auth::attempts::Attempts;
 use crate::auth::certificate::{ClientCertificate, Holder};
 use crate::auth::identity::{Identity, Limit, Principal, Verdict};
@@ -155,6 +155,8 @@ pub enum Credentials {
     },
     /// A token.
     Token(SecretString),
+    /// What the token service gave for an `offline_token`, or an API token in its place.
+    Refresh(SecretString),
     /// No words, but a certificate.
     Certificate(Arc<ClientCertificate>),
 }
@@ -178,7 +180,7 @@ pub struct Auth {
     pub(super) keys_loaded: Pause,
     pub(super) making_key: tokio::sync::Mutex<()>,
     keyed: Hmac<Sha256>,
-    hashing: Semaphore,
+    pub(super) hashing: Arc<Semaphore>,
     pub(super) logins: Semaphore,
     pub(super) attempts: Attempts,
     pub(super) rates: RateGuard,
@@ -228,7 +230,7 @@ impl Auth {
             keys_loaded: Pause::default(),
             making_key: tokio::sync::Mutex::default(),
             keyed: Hmac::new(&key.into()),
-            hashing: Semaphore::new(HASHES_MAX),
+            hashing: Arc::new(Semaphore::new(HASHES_MAX)),
             logins: Semaphore::new(HASHES_MAX + LOGINS_WAITING_MAX),
             used: Mutex::default(),
             used_flushed: Pause::default(),
@@ -289,14 +291,20 @@ impl Auth {
         }
         let token = match credentials {
             Credentials::None => return Ok(Identity::Unidentified),
-            Credentials::Certificate(certificate) => return self.by_certificate(certificate).await,
+            Credentials::Certificate(certificate) => return self.by_certificate(certificate, by).await,
             Credentials::Basic { user, password } if is_password(password) => {
                 return self.by_password(user, password, by).await.map(Identity::Principal);
             }
-            Credentials::Basic { password: token, .. } | Credentials::Token(token) => token.expose_secret(),
+            Credentials::Basic { password: token, .. } | Credentials::Token(token) | Credentials::Refresh(token) => {
+                token.expose_secret()
+            }
         };
         let found = match credentials {
-            _ if token.starts_with(PREFIX) => self.by_token(token, by).await.map(Identity::Principal),
+            _ if token.starts_with(PREFIX) => {
+                let renews = matches!(credentials, Credentials::Refresh(_));
+                self.by_token(token, renews, by).await.map(Identity::Principal)
+            }
+            Credentials::Refresh(_) => Err(AuthError::Wrong),
             Credentials::Basic { .. } => self.by_exchanged(token).await,
             _ => self.by_jwt(token).await,
         };
@@ -307,7 +315,8 @@ impl Auth {
         found
     }
 
-    async fn by_token(&self, text: &str, by: Sender<'_>) -> Result<Arc<Principal>> {
+    /// Who has an API token; or, where that `renews` something, a refresh token, which is good for nothing else.
+    async fn by_token(&self, text: &str, renews: bool, by: Sender<'_>) -> Result<Arc<Principal>> {
         let (version, now) = (self.version(), self.clock.now());
         let key = self.keyed_hash(&["token", text]);
         if let Some((principal, until)) = self.credentials.get(&key, version)
@@ -319,12 +328,18 @@ impl Auth {
         let token = ApiToken::parse(text).ok_or(AuthError::Wrong)?;
         let found = self.store.token_find(token.hash().as_bytes(), now).await?.ok_or(AuthError::Wrong)?;
         let expires_at = found.token.as_ref().and_then(|token| token.expires_at);
+        let is_refresh = found.token.as_ref().is_some_and(|token| token.login);
+        if is_refresh && !renews {
+            return Err(AuthError::Wrong);
+        }
         let principal = Arc::new(Principal::from(found));
-        let until = expires_at.unwrap_or(Timestamp::from_micros(i64::MAX));
-        self.credentials.put(key, version, (Arc::clone(&principal), until));
+        if !is_refresh {
+            let until = expires_at.unwrap_or(Timestamp::from_micros(i64::MAX));
+            self.credentials.put(key, version, (Arc::clone(&principal), until));
+        }
         self.note_use(&principal, now);
         if let Some(id) = principal.token_id() {
-            self.audit.logged_in_by_token(principal.name.as_str(), id, by).await;
+            self.audit.logged_in_by(Proof::Token, principal.name.as_str(), id, by).await;
         }
         Ok(principal)
     }
@@ -399,7 +414,13 @@ impl Auth {
 
     /// The same for one whose turn it is. It is counted as a failure until it is known to be none.
     async fn try_password(&self, user: &str, password: &SecretString, by: &Actor) -> Result<Principal> {
-        let counted = self.begin_attempt(user, by.address.into()).await?;
+        let _waiting = self.logins.try_acquire().map_err(|_| AuthError::Busy)?;
+        let counted = self.begin_attempt(user, by.address.into()).await.inspect_err(|error| {
+            // Whether there is such an account is not looked up for what is not tried.
+            if matches!(error, AuthError::TooManyFailures { .. }) {
+                self.audit.login_refused(None, by);
+            }
+        })?;
         let found = self.hash_password(user, password, by).await;
         match &found {
             Ok(_) => self.end_attempt(&counted).await?,
@@ -433,10 +454,14 @@ impl Auth {
 
     /// Hashes on a thread of its own, two at once.
     async fn judge(&self, kept: KeptPassword, password: SecretString) -> Result<Judged> {
-        let _turn = self.hashing.acquire().await.map_err(|_| AuthError::Busy)?;
+        let turn = Arc::clone(&self.hashing).acquire_owned().await.map_err(|_| AuthError::Busy)?;
         let salt = self.entropy.bytes16();
-        let judged = tokio::task::spawn_blocking(move || kept.judge(&password, salt)).await;
-        judged.map_err(|_| AuthError::Busy)
+        // The turn ends with the hash and not with the request: a client that goes away ends no thread.
+        let judge = move || {
+            let _turn = turn;
+            kept.judge(&password, salt)
+        };
+        tokio::task::spawn_blocking(judge).await.map_err(|_| AuthError::Busy)
     }
 
     pub(super) fn keyed_hash(&self, parts: &[&str]) -> [u8; 32] {
@@ -459,8 +484,12 @@ impl Auth {
         if matches!(identity, Identity::Unidentified) {
             return Ok(Verdict::Unauthenticated);
         }
-        let may = self.actions(identity, repo).await?.contains(action);
-        Ok(match (may, identity.limit(repo).contains(action)) {
+        let rights = self.rights(identity.id(), repo).await?;
+        let may = identity.actions(&rights).contains(action);
+        // In a public namespace everybody may pull from what is not there, and so be told that it is not.
+        let nowhere = !may && action == Action::Pull && rights.namespace_public;
+        Ok(match (may || nowhere, identity.granted(repo, &rights).contains(action)) {
+            (true, true) if nowhere => Verdict::Missing,
             (true, true) => Verdict::Allowed,
             (true, false) => Verdict::OutOfScope,
             (false, _) if identity.is_nobody() => Verdict::Unauthenticated,
@@ -474,25 +503,11 @@ impl Auth {
     /// # Errors
     /// [`AuthError::Store`].
     pub async fn actions(&self, identity: &Identity, repo: &RepoName) -> Result<Actions> {
-        let (rights, role) = match identity {
-            Identity::Everybody => return Ok(Actions::ALL),
-            Identity::Unidentified | Identity::Anonymous(_) => (self.rights(None, repo).await?, None),
-            Identity::Publisher(publisher) => {
-                let rights = self.rights(None, repo).await?;
-                let role = rights.namespace.as_ref().and_then(|namespace| publisher.role_in(namespace));
-                (rights, role)
-            }
-            Identity::Principal(principal) => {
-                let rights = self.rights(Some(principal.id), repo).await?;
-                if principal.admin {
-                    return Ok(Actions::ALL);
-                }
-                let role = rights.role;
-                (rights, role)
-            }
-        };
-        let public = if rights.public { Actions::of([Action::Pull]) } else { Actions::NONE };
-        Ok(role.map_or(Actions::NONE, Role::actions).union(public))
+        if matches!(identity, Identity::Everybody) {
+            return Ok(Actions::ALL);
+        }
+        let rights = self.rights(identity.id(), repo).await?;
+        Ok(identity.actions(&rights))
     }
 
     /// The role of an account in a namespace, as a member of it or of a longer path's.

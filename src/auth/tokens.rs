@@ -14,14 +14,15 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::access::Scopes;
 use crate::access::scope::AccessEntry;
+use crate::access::{Action, Actions, Scopes};
 use crate::auth::identity::{Identity, Limit, Principal};
 use crate::auth::keys::{Key, KeyError};
 use crate::auth::service::{Auth, AuthError, Credentials, Result};
 use crate::auth::trust::Publisher;
 use crate::clock::Timestamp;
 use crate::metadata::model::accounts::UserId;
+use crate::oci::name::RepoName;
 
 /// How long a token lives: at least 60 s by the specification, and long enough for an upload over a slow line to go on.
 pub const TOKEN_LIFE: Duration = Duration::from_mins(5);
@@ -29,8 +30,8 @@ pub const TOKEN_LIFE: Duration = Duration::from_mins(5);
 /// By how much the clocks of two nodes may differ.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// Longest token that is looked at in bytes.
-const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// Longest token that is looked at in bytes: one for a hundred repositories, with the longest names, is no longer.
+pub const TOKEN_BYTES_MAX: usize = 48 << 10;
 
 /// What a token says (RFC 7519, section 4.1, and `access`).
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,18 +78,18 @@ impl Auth {
     pub async fn issue(&self, identity: &Identity, wanted: &Scopes) -> Result<Issued> {
         let mut granted = Scopes::default();
         for (repo, actions) in wanted.repositories() {
-            let asked = identity.limit(repo).intersection(actions);
-            granted.allow(repo.clone(), self.actions(identity, repo).await?.intersection(asked));
+            granted.allow(repo.clone(), self.grantable(identity, repo).await?.intersection(actions));
         }
-        if wanted.has_catalog() {
+        if wanted.has_catalog() && identity.has_catalog() {
             granted.allow_catalog();
         }
         let (now, principal) = (self.clock.now(), identity.principal());
-        let (rules, life) = match identity {
-            // It ends with the one that it comes from.
-            Identity::Publisher(publisher) => (publisher.numbers(), TOKEN_LIFE.min(now.until(publisher.until))),
-            _ => (Vec::new(), TOKEN_LIFE),
+        let (rules, until) = match identity {
+            Identity::Publisher(publisher) => (publisher.numbers(), Some(publisher.until)),
+            _ => (Vec::new(), principal.and_then(|principal| principal.until())),
         };
+        // It ends with the credential that it comes from, if not before.
+        let life = until.map_or(TOKEN_LIFE, |until| TOKEN_LIFE.min(now.until(until)));
         let claims = Claims {
             access: granted.to_access(),
             uid: principal.map(|principal| principal.id.0),
@@ -97,6 +98,17 @@ impl Auth {
             ..self.claims(identity.name().unwrap_or_default(), life, now)
         };
         self.sign(&claims, life, now).await
+    }
+
+    /// What a token may say that somebody may do. It may pull from all that is missing in a public namespace, and so from
+    /// what is hidden there.
+    async fn grantable(&self, identity: &Identity, repo: &RepoName) -> Result<Actions> {
+        if matches!(identity, Identity::Everybody) {
+            return Ok(Actions::ALL);
+        }
+        let rights = self.rights(identity.id(), repo).await?;
+        let hidden = if rights.namespace_public { Actions::of([Action::Pull]) } else { Actions::NONE };
+        Ok(identity.actions(&rights).union(hidden).intersection(identity.granted(repo, &rights)))
     }
 
     /// Makes a token with all that rules give.
@@ -133,9 +145,24 @@ impl Auth {
         Ok(Issued { token, life, issued_at: now })
     }
 
-    /// The public keys, as `/.well-known/jwks.json` gives them.
-    pub fn jwks(&self) -> Value {
-        self.keys.public(self.clock.now())
+    /// The public keys of all nodes, as `/.well-known/jwks.json` gives them.
+    ///
+    /// # Errors
+    /// [`AuthError::Store`].
+    pub async fn jwks(&self) -> Result<Value> {
+        let now = self.clock.now();
+        if self.keys_loaded.is_due(now, KEYS_PAUSE) {
+            self.load_keys(now).await?;
+        }
+        Ok(self.keys.public(now))
+    }
+
+    /// Reads the keys that other nodes have made, or this one before it was started again.
+    ///
+    /// # Errors
+    /// [`AuthError::Store`].
+    pub async fn read_keys(&self) -> Result<()> {
+        self.load_keys(self.clock.now()).await
     }
 
     /// Who has a token of the token service.
@@ -200,8 +227,10 @@ impl Auth {
         }
         let Some(id) = claims.uid else { return Ok(Identity::Anonymous(Arc::new(scopes))) };
         let found = self.store.principal_find(UserId(id), claims.tok.as_deref(), then).await?;
-        let limit = Limit::Access { scopes, token: claims.tok };
-        Ok(Identity::Principal(Arc::new(Principal { limit, ..Principal::from(found.ok_or(AuthError::Wrong)?) })))
+        let found = found.ok_or(AuthError::Wrong)?;
+        let within = found.token.as_ref().map(|token| token.scopes.clone()).unwrap_or_default();
+        let limit = Limit::Access { scopes, token: claims.tok, until: moment(claims.exp), within };
+        Ok(Identity::Principal(Arc::new(Principal { limit, ..Principal::from(found) })))
     }
 
     /// Reads a token whose signature is right. Whether it has expired is for the caller to see.
@@ -226,7 +255,7 @@ impl Auth {
     }
 
     /// The key that signs now; made when there is none young enough.
-    async fn signing_key(&self, now: Timestamp) -> Result<Arc<Key>> {
+    pub(super) async fn signing_key(&self, now: Timestamp) -> Result<Arc<Key>> {
         if let Some(key) = self.keys.signing(now) {
             return Ok(key);
         }
@@ -255,11 +284,11 @@ impl Auth {
         Ok(self.keys.find(kid, now))
     }
 
+    /// Without a secret there are none to be read.
     async fn load_keys(&self, now: Timestamp) -> Result<()> {
-        let secret = self.options.secret.as_ref().ok_or(AuthError::NoSecret)?;
+        let Some(secret) = &self.options.secret else { return Ok(()) };
         let records = self.store.key_list(now).await?;
-        let keys = records.iter().map(|record| Key::open(secret, record)).collect::<std::result::Result<_, _>>()?;
-        self.keys.replace(keys);
+        self.keys.replace(secret, &records);
         Ok(())
     }
 }

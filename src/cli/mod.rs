@@ -34,7 +34,7 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::app::{App, AppBuilder, AppError};
+use crate::app::AppBuilder;
 use crate::auth::Auth;
 use crate::config::{Config, Loaded, Sources};
 use crate::hooks::Hooks;
@@ -215,7 +215,12 @@ fn with_registry(
 
 /// Works on the accounts of the configured stores, beside servers that may be running.
 fn with_auth(config: Config, work: impl AsyncFnOnce(&Auth) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
-    runtime()?.block_on(async { work_on_accounts(AppBuilder::new(config).open_beside().await, work).await })
+    runtime()?.block_on(async {
+        let app = AppBuilder::new(config).open_beside().await.map_err(Failure::usage)?;
+        let done = work(app.auth()).await;
+        app.close().await;
+        done.map(|()| ExitCode::SUCCESS)
+    })
 }
 
 /// The same, and makes the stores where nothing was ever served: a server beyond loopback starts only with an account.
@@ -225,18 +230,14 @@ fn with_first_auth(config: Config, work: impl AsyncFnOnce(&Auth) -> Result<(), F
             Err(error) if error.is_absent() => AppBuilder::new(config).open().await,
             opened => opened,
         };
-        work_on_accounts(app, work).await
+        let app = app.map_err(Failure::usage)?;
+        let done = match app.check_first_account().await {
+            Ok(()) => work(app.auth()).await,
+            Err(error) => Err(Failure::usage(error)),
+        };
+        app.close().await;
+        done.map(|()| ExitCode::SUCCESS)
     })
-}
-
-async fn work_on_accounts(
-    app: Result<App, AppError>,
-    work: impl AsyncFnOnce(&Auth) -> Result<(), Failure>,
-) -> Result<ExitCode, Failure> {
-    let app = app.map_err(Failure::usage)?;
-    let done = work(app.auth()).await;
-    app.close().await;
-    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Works on the webhooks of the configured stores, beside servers that may be running.

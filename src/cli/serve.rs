@@ -47,7 +47,9 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let server = app.bind().await.map_err(Failure::usage)?;
     print(server.greeting());
     let from = if everybody { "from anywhere" } else { "from this machine" };
-    tracing::warn!(listen = %server.listens(), "there are no accounts: everybody may push, pull and delete {from}");
+    if server.is_open() {
+        tracing::warn!(listen = %server.listens(), "there are no accounts: everybody may push, pull and delete {from}");
+    }
 
     let (stop, tls) = (CancellationToken::new(), server.tls());
     let running = server.run(stop.clone());

@@ -25,7 +25,8 @@ pub(super) enum TokenVerb {
         /// Whose token; may be left out while there is only one account.
         #[arg(long)]
         user: Option<String>,
-        /// What it is limited to, such as `team/**:pull,push`; may be repeated. Without any, nothing.
+        /// What it is limited to, such as `team/**:pull,push`; may be repeated. Without any, it may do all that its
+        /// owner may.
         #[arg(long = "scope", value_name = "GLOB:ACTIONS")]
         scopes: Vec<String>,
         /// How long it lives, such as `30d`; without, until it is removed.
@@ -84,7 +85,8 @@ async fn create(auth: &Auth, user: Option<UserName>, wish: TokenWish) -> Result<
         Some(user) => user,
         None => only_account(auth).await?,
     };
-    let (id, token) = auth.add_token(&user, wish, &Actor::command_line()).await.map_err(|error| refused(&error))?;
+    let (id, token) =
+        auth.add_token(&user, wish, None, &Actor::command_line()).await.map_err(|error| refused(&error))?;
     print(format_args!("{}\n", token.expose()));
     super::eprint(format_args!("this is token {id} of {user}; it is not shown again"));
     Ok(())

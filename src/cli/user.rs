@@ -10,10 +10,11 @@ use serde_json::json;
 use super::certificate::{self, CertificateVerb};
 use super::output::Format;
 use super::{DataArgs, Failure, parsed, print, with_auth, with_first_auth};
-use crate::access::{Email, UserName};
+use crate::access::{Email, NamespacePath, UserName};
 use crate::auth::password::{BYTES_MAX, KeptPassword};
 use crate::auth::{AdminError, Auth, Given};
-use crate::metadata::model::accounts::{Actor, UserChange};
+use crate::clock::Timestamp;
+use crate::metadata::model::accounts::{Actor, UserChange, UserRecord};
 use crate::telemetry;
 
 /// Accounts read at once.
@@ -59,6 +60,16 @@ pub(super) enum UserVerb {
     /// Says which client certificates prove an account.
     #[command(subcommand)]
     Cert(CertificateVerb),
+    /// Shows an account.
+    Show {
+        /// Its name.
+        name: String,
+        /// `text` for people, `json` for one object a line.
+        #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT")]
+        output: Format,
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Lists accounts, one a line.
     Ls {
         /// `text` for people, `json` for one object a line.
@@ -99,7 +110,9 @@ pub(super) fn run(verb: UserVerb) -> Result<ExitCode, Failure> {
             let email = email.map(|email| parsed::<Email>("a mail address", &email)).transpose()?;
             let given = password.read()?;
             with_first_auth(data.load()?.config, async |auth| {
-                if !admin && !auth.has_accounts() {
+                // In the database, whether or not accounts count.
+                let state = auth.refresh().await.map_err(Failure::failed)?;
+                if !admin && !state.accounts {
                     let why = "the first account has to be one that may do everything; add --admin";
                     return Err(Failure::failed(why));
                 }
@@ -129,6 +142,10 @@ pub(super) fn run(verb: UserVerb) -> Result<ExitCode, Failure> {
             })
         }
         UserVerb::Cert(verb) => certificate::run(&verb),
+        UserVerb::Show { name, output, data } => {
+            let name: UserName = parsed("the name of an account", &name)?;
+            with_auth(data.load()?.config, async |auth| show(auth, &name, output).await)
+        }
         UserVerb::Ls { output, data } => with_auth(data.load()?.config, async |auth| list(auth, output).await),
     }
 }
@@ -142,6 +159,39 @@ fn change(args: &UserArgs, change: &UserChange, what: &str) -> Result<ExitCode, 
     })
 }
 
+async fn show(auth: &Auth, name: &UserName, format: Format) -> Result<(), Failure> {
+    let found = auth.accounts().user_find(name).await.map_err(Failure::failed)?;
+    let user = found.ok_or_else(|| refused(&AdminError::UserUnknown(name.clone())))?;
+    let time = |moment: Timestamp| httpdate::fmt_http_date(moment.to_system_time());
+    let (email, robot_of) = (user.email.as_ref().map(Email::as_str), user.robot_of.as_ref().map(NamespacePath::as_str));
+    let (made, disabled) = (time(user.created_at), user.disabled_at.map(time));
+    let text = || {
+        let (email, disabled) = (email.unwrap_or("no mail address"), disabled.as_deref().unwrap_or("never"));
+        format!("{}\t{}\t{email}\tmade: {made}\tdisabled: {disabled}", user.name, kind(&user))
+    };
+    let object = || {
+        json!({
+            "name": user.name.as_str(),
+            "email": email,
+            "kind": kind(&user),
+            "robot_of": robot_of,
+            "password": user.password.is_some(),
+            "created_at": made,
+            "disabled_at": disabled,
+        })
+    };
+    format.line(text, object);
+    Ok(())
+}
+
+fn kind(user: &UserRecord) -> &'static str {
+    match (&user.robot_of, user.admin) {
+        (Some(_), _) => "robot",
+        (None, true) => "admin",
+        (None, false) => "user",
+    }
+}
+
 async fn list(auth: &Auth, format: Format) -> Result<(), Failure> {
     let mut after = None;
     loop {
@@ -149,11 +199,7 @@ async fn list(auth: &Auth, format: Format) -> Result<(), Failure> {
         let Some(last) = users.last() else { return Ok(()) };
         after = Some(last.name.to_string());
         for user in &users {
-            let kind = match (&user.robot_of, user.admin) {
-                (Some(_), _) => "robot",
-                (None, true) => "admin",
-                (None, false) => "user",
-            };
+            let kind = kind(user);
             let state = if user.disabled_at.is_some() { "\tdisabled" } else { "" };
             let object = json!({
                 "name": user.name.as_str(),

@@ -50,31 +50,40 @@ impl Hooks {
             return Ok(0);
         }
         let (mut under_way, mut after, mut sent) = (FuturesUnordered::new(), 0, 0);
+        // What is under way is brought to its end whatever fails beside it: dropped, it would be sent twice.
+        let mut failed = None;
         loop {
-            // There may always be something to send.
-            self.look_after().await?;
-            while under_way.len() < AT_ONCE {
-                let claimed = self.claim(after, AT_ONCE - under_way.len()).await?;
-                match claimed.last() {
-                    Some(last) => after = last.hook,
-                    // From the first webhook on again: each comes in its turn.
-                    None if after > 0 => {
-                        after = 0;
-                        continue;
+            while failed.is_none() && under_way.len() < AT_ONCE {
+                match self.claim_next(&mut after, AT_ONCE - under_way.len()).await {
+                    Ok(claimed) if claimed.is_empty() => break,
+                    Ok(claimed) => {
+                        sent += claimed.len();
+                        under_way.extend(claimed.into_iter().map(|delivery| self.deliver(delivery)));
                     }
-                    None => break,
+                    Err(error) => failed = Some(error),
                 }
-                sent += claimed.len();
-                under_way.extend(claimed.into_iter().map(|delivery| self.deliver(delivery)));
             }
             tokio::select! {
-                settled = under_way.next() => match settled {
-                    Some(settled) => settled?,
-                    None => return Ok(sent),
+                settled = under_way.next() => match (settled, failed.take()) {
+                    (Some(settled), before) => failed = before.or(settled.err()),
+                    (None, Some(error)) => return Err(error),
+                    (None, None) => return Ok(sent),
                 },
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
+    }
+
+    /// Takes what is due behind a webhook, and from the first one on again when there is nothing: each comes in its turn.
+    async fn claim_next(&self, after: &mut i64, limit: usize) -> Result<Vec<Delivery>> {
+        // There may always be something to send.
+        self.look_after().await?;
+        let mut claimed = self.claim(*after, limit).await?;
+        if claimed.is_empty() && *after > 0 {
+            claimed = self.claim(0, limit).await?;
+        }
+        *after = claimed.last().map_or(0, |last| last.hook);
+        Ok(claimed)
     }
 
     async fn claim(&self, after: i64, limit: usize) -> Result<Vec<Delivery>> {
@@ -144,7 +153,7 @@ impl Hooks {
     /// Puts on its way what is told once a minute, and now and then gives up what was not delivered in time and forgets
     /// what ended long ago.
     async fn look_after(&self) -> Result<()> {
-        self.tell_denials().await?;
+        self.tell_denials(false).await?;
         let now = self.clock.now();
         if self.tidied.load(Ordering::Relaxed) > now.before(TIDY_PAUSE).as_micros() {
             return Ok(());

@@ -44,10 +44,10 @@ impl Denials {
         }
     }
 
-    /// Takes some of those whose minute is over at `now`. A clock that was set back leaves minutes that seem to come; they
+    /// Takes some of those whose minute is over at `now`; `None`: of all. A clock that was set back leaves minutes that seem to come; they
     /// are over as well.
-    fn take(&self, now: Timestamp) -> Vec<Denial> {
-        let current = minute(now);
+    fn take(&self, now: Option<Timestamp>) -> Vec<Denial> {
+        let current = now.map_or(i64::MAX, minute);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = counts.extract_if(|key, _| key.minute != current).take(BATCH);
         let denial = |(Key { minute, repo, name, action }, count)| {
@@ -78,11 +78,15 @@ impl Hooks {
         self.denials.count(Key { minute, repo: repo.clone(), name: by.name.clone(), action });
     }
 
-    /// Puts what was counted in minutes that are over on its way.
-    pub(super) async fn tell_denials(&self) -> Result<()> {
+    /// Puts what was counted in minutes that are over on its way; at the end of the process, in the one that is not over
+    /// as well. What cannot be put there is counted on.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn tell_denials(&self, all: bool) -> Result<()> {
         let now = self.clock.now();
         loop {
-            let denials = self.denials.take(now);
+            let denials = self.denials.take((!all).then_some(now));
             if denials.is_empty() {
                 return Ok(());
             }
@@ -108,7 +112,7 @@ mod tests {
 
     fn taken(denials: &Denials, now: Timestamp) -> Vec<(String, u64)> {
         let mut taken: Vec<(String, u64)> =
-            denials.take(now).into_iter().map(|denial| (denial.repo.to_string(), denial.count)).collect();
+            denials.take(Some(now)).into_iter().map(|denial| (denial.repo.to_string(), denial.count)).collect();
         taken.sort();
         taken
     }
@@ -129,7 +133,7 @@ mod tests {
     fn what_could_not_be_told_is_counted_on() {
         let denials = Denials::default();
         denials.count(key("a/b", NOW));
-        let taken_before = denials.take(LATER);
+        let taken_before = denials.take(Some(LATER));
         denials.count(key("a/b", NOW));
         denials.put_back(taken_before);
         assert_eq!(taken(&denials, LATER), [("a/b".to_owned(), 2)]);

@@ -9,10 +9,10 @@ use http::header::{AUTHORIZATION, ORIGIN};
 use http::request::Parts;
 use secrecy::SecretString;
 
-use crate::auth::{AuthError, ClientCertificate, Credentials};
+use crate::auth::{AuthError, ClientCertificate, Credentials, TOKEN_BYTES_MAX};
 
 /// Longest header that is looked at in bytes.
-const HEADER_BYTES_MAX: usize = 16 << 10;
+const HEADER_BYTES_MAX: usize = TOKEN_BYTES_MAX + 1024;
 
 /// Reads what a request says, and where it says nothing, the certificate of its connection.
 ///
@@ -87,7 +87,7 @@ mod tests {
             Credentials::None => "none".to_owned(),
             Credentials::Basic { user, password } => format!("{user} / {}", password.expose_secret()),
             Credentials::Certificate(_) => "certificate".to_owned(),
-            Credentials::Token(token) => format!("token {}", token.expose_secret()),
+            Credentials::Token(token) | Credentials::Refresh(token) => format!("token {}", token.expose_secret()),
         })
     }
 

@@ -45,9 +45,11 @@ impl Origins {
         if !self.trusts(peer) {
             return peer;
         }
-        let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // Each proxy writes behind what it got, at the end of the last line or in a line of its own (RFC 9110, section 5.3).
+        let lines = headers.get_all("x-forwarded-for").iter().rev();
+        let hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
         // From the right: what stands to the left of the first address that is no trusted proxy, anybody may have written.
-        let mut hops = forwarded.rsplit(',').map_while(|hop| hop.trim().parse::<IpAddr>().ok());
+        let mut hops = hops.map_while(|hop| hop.trim().parse::<IpAddr>().ok());
         let client = hops.find(|hop| !self.trusts(Some(*hop)));
         client.or(peer)
     }
@@ -106,6 +108,21 @@ mod tests {
         for bad in ["a\"b", "a b", "user@host", "a/b", ""] {
             assert_eq!(of(&trusting(), &[("x-forwarded-host", bad), ("host", bad)]), "http://localhost", "{bad}");
         }
+    }
+
+    #[test]
+    fn lines_of_forwarded_addresses_are_one_list() {
+        let client = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", HeaderValue::from_str(line).expect("a header"));
+            }
+            trusting().client(&headers, PEER.parse().ok()).expect("an address").to_string()
+        };
+        assert_eq!(client(&["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client(&["6.6.6.6", "1.2.3.4, 10.9.9.9", "10.8.8.8"]), "1.2.3.4");
+        assert_eq!(client(&["6.6.6.6, 1.2.3.4", "10.9.9.9"]), "1.2.3.4");
+        assert_eq!(client(&["1.2.3.4", "rubbish"]), PEER);
     }
 
     #[test]

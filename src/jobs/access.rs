@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::auth::Auth;
-use crate::jobs::Job;
+use crate::jobs::{Job, URGENT_BACKOFF_MAX};
 
 /// Looks every second whether another node, or the command line, has changed accounts, roles or tokens.
 #[derive(Debug)]
@@ -29,6 +29,10 @@ impl Job for WatchAccess {
 
     fn interval(&self) -> Duration {
         Duration::from_secs(1)
+    }
+
+    fn backoff_max(&self) -> Duration {
+        URGENT_BACKOFF_MAX
     }
 
     async fn hint(&self) {

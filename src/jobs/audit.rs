@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::audit::Audit;
-use crate::jobs::Job;
+use crate::jobs::{Job, URGENT_BACKOFF_MAX};
 
 /// Twice a second chains what happened, and writes down the refusals of minutes that are over.
 #[derive(Debug)]
@@ -29,6 +29,10 @@ impl Job for SealAudit {
 
     fn interval(&self) -> Duration {
         Duration::from_millis(500)
+    }
+
+    fn backoff_max(&self) -> Duration {
+        URGENT_BACKOFF_MAX
     }
 
     async fn hint(&self) {

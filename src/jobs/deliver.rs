@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::hooks::Hooks;
-use crate::jobs::Job;
+use crate::jobs::{Job, URGENT_BACKOFF_MAX};
 
 /// Looks every second whether a webhook is to be told something, and tells it.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ impl Job for Deliver {
 
     fn interval(&self) -> Duration {
         Duration::from_secs(1)
+    }
+
+    fn backoff_max(&self) -> Duration {
+        URGENT_BACKOFF_MAX
     }
 
     async fn hint(&self) {

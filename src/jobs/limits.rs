@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::auth::Auth;
-use crate::jobs::Job;
+use crate::jobs::{Job, URGENT_BACKOFF_MAX};
 
 /// Tells other nodes every second what was let through, and forgets what counts no more.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ impl Job for ShareLimits {
 
     fn interval(&self) -> Duration {
         Duration::from_secs(1)
+    }
+
+    fn backoff_max(&self) -> Duration {
+        URGENT_BACKOFF_MAX
     }
 
     async fn hint(&self) {

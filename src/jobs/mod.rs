@@ -32,6 +32,11 @@ pub trait Job: fmt::Debug + Send + Sync {
     /// Longest pause between two runs.
     fn interval(&self) -> Duration;
 
+    /// Longest pause after failures.
+    fn backoff_max(&self) -> Duration {
+        BACKOFF_MAX
+    }
+
     /// Resolves when a run is worth while before the interval has passed.
     async fn hint(&self);
 
@@ -42,8 +47,11 @@ pub trait Job: fmt::Debug + Send + Sync {
     async fn run(&self) -> anyhow::Result<bool>;
 }
 
-/// Longest pause after failures.
+/// Longest pause of most jobs after failures.
 const BACKOFF_MAX: Duration = Duration::from_mins(5);
+
+/// Longest pause of those on which others wait: who was shut out stays out within seconds of a database's return.
+const URGENT_BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// Runs a job until `stop` fires.
 pub fn start(tracker: &TaskTracker, stop: CancellationToken, job: impl Job + 'static) {
@@ -78,7 +86,7 @@ async fn pause(job: &impl Job, failures: u32, stop: &CancellationToken) {
     let interval = job.interval();
     if failures > 0 {
         // A hint does not shorten the pause after a failure: what failed would fail again.
-        let backoff = interval.saturating_mul(1 << failures.min(8)).min(BACKOFF_MAX);
+        let backoff = interval.saturating_mul(1 << failures.min(8)).min(job.backoff_max());
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(backoff) => {}

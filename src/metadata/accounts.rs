@@ -14,7 +14,7 @@ use crate::metadata::certificates::CertificateStore;
 use crate::metadata::limits::LimitStore;
 use crate::metadata::model::accounts::{
     AccessState, Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, PrincipalRecord,
-    RepositoryRights, SigningKeyRecord, TokenRecord, UserAdded, UserChange, UserId, UserRecord,
+    RepositoryRights, RobotRecord, SigningKeyRecord, TokenRecord, UserAdded, UserChange, UserId, UserRecord,
 };
 use crate::metadata::publishers::PublisherStore;
 use crate::oci::name::RepoName;
@@ -35,6 +35,15 @@ pub trait AccountStore: LimitStore + PublisherStore + CertificateStore + fmt::De
 
     /// Accounts in the order of their names, those after `after`, `limit` at most.
     async fn user_list(&self, after: Option<&str>, limit: u32) -> Result<Vec<UserRecord>>;
+
+    /// The robots of a namespace in the order of their names, those after `after`, `limit` at most. `None`: there is no such
+    /// namespace.
+    async fn robot_list(
+        &self,
+        path: &NamespacePath,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Option<Vec<RobotRecord>>>;
 
     /// Changes an account. [`Changed::Last`]: nobody who may do everything would be left.
     async fn user_change(&self, name: &UserName, change: &UserChange, now: Timestamp, by: &Actor) -> Result<Changed>;
@@ -129,6 +138,9 @@ pub trait AccountStore: LimitStore + PublisherStore + CertificateStore + fmt::De
 
     /// What somebody may do in a repository, whether or not it is there; one statement for everybody and everything.
     async fn rights(&self, repo: &RepoName, user: Option<UserId>) -> Result<RepositoryRights>;
+
+    /// The same in many, in their order; one statement, however many they are.
+    async fn rights_among(&self, repos: &[RepoName], user: Option<UserId>) -> Result<Vec<RepositoryRights>>;
 
     /// Says whether a repository is public; `None`: as its namespace is. `false`: there is no such repository.
     async fn repository_public(

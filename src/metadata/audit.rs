@@ -20,6 +20,9 @@ pub trait AuditStore: fmt::Debug + Send + Sync {
     /// Numbers and chains events that have no number yet, `limit` at most, unless another node does; says how many.
     async fn audit_seal(&self, node: &str, now: Timestamp, limit: u32) -> Result<u64>;
 
+    /// Lets other nodes seal at once, if this one is who does.
+    async fn audit_leave(&self, node: &str) -> Result<()>;
+
     /// Where the chain ends, as the one who sealed last remembers it.
     async fn audit_head(&self) -> Result<Seal>;
 

@@ -34,12 +34,14 @@ pub trait PublisherStore: fmt::Debug + Send + Sync {
         by: &Actor,
     ) -> Result<bool>;
 
-    /// The rules for an issuer and one of some audiences, in one namespace or in all, `limit` at most.
+    /// The rules for an issuer and one of some audiences, in one namespace or in all, those behind one in the order of their
+    /// numbers, `limit` at most.
     async fn publisher_match(
         &self,
         issuer: &Issuer,
         audiences: &[Audience],
         namespace: Option<&NamespacePath>,
+        after: Option<PublisherId>,
         limit: u32,
     ) -> Result<Vec<PublisherRecord>>;
 

@@ -262,7 +262,8 @@ impl Registry {
         }
         let blob = self.inline_blob(digest, bytes);
         let keep_until = blob.now.after(CLOSED_KEPT);
-        let put = UploadPut { begin: self.unwritten(holder, id, blob.now).await?, blob, keep_until };
+        let principal = holder.principal.map(str::to_owned);
+        let put = UploadPut { principal, begin: self.unwritten(holder, id, blob.now).await?, blob, keep_until };
         Ok(self.metadata.upload_put(holder.repo, id, &put).await?)
     }
 
@@ -355,6 +356,7 @@ impl Registry {
         let now = self.clock.now();
         let begin = self.unwritten(holder, id, now).await?.map(|begin| begin_with(begin, wish.first));
         let take = UploadTake {
+            principal: holder.principal.map(str::to_owned),
             offset: wish.range.map(|range| range.start),
             owner: self.options.node.clone(),
             expires_at: now.after(self.options.upload_ttl),
@@ -368,9 +370,6 @@ impl Registry {
             // A repeated PUT is told apart by its caller; for everybody else the session is closed.
             UploadTaken::Committed(_) | UploadTaken::Unknown => return Err(RegistryError::UploadUnknown),
         };
-        if record.principal.as_deref() != holder.principal {
-            return Err(RegistryError::UploadUnknown);
-        }
         let hold = UploadHold { id: id.clone(), epoch: record.epoch };
         let Some(turn) = self.writers.enter(&hold).await else {
             return Err(RegistryError::UploadRange { received: record.received });

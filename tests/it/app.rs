@@ -41,6 +41,7 @@ pub(crate) struct TestAppBuilder {
     buckets: Option<Arc<dyn SharedBuckets>>,
     origins: Origins,
     oidc_hosts: Vec<String>,
+    without_secret: bool,
 }
 
 impl TestAppBuilder {
@@ -99,6 +100,12 @@ impl TestAppBuilder {
         self
     }
 
+    /// Makes no tokens.
+    pub(crate) fn without_secret(mut self) -> Self {
+        self.without_secret = true;
+        self
+    }
+
     /// Starts it.
     pub(crate) async fn start(self) -> TestApp {
         let mut nodes = self.start_nodes(Place::chosen(), 1).await;
@@ -137,7 +144,7 @@ impl TestAppBuilder {
         let address = listener.local_addr().expect("a bound listener has an address");
         let options = AuthOptions {
             service: "bonded.test".to_owned(),
-            secret: Some(Secret::new(&[b's'; 32]).expect("a secret")),
+            secret: (!self.without_secret).then(|| Secret::new(&[b's'; 32]).expect("a secret")),
             open: false,
             limits: self.clients.clone(),
             buckets: self.buckets.clone(),

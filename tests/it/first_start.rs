@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use reqwest::StatusCode;
-use tokio::io::AsyncWriteExt as _;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::cli::{Served, bonded, client, refusal, run, stdout, text, until};
 
@@ -74,6 +75,34 @@ async fn an_account_made_beside_a_server_closes_it() {
     until(async || ping(&served, Some(("reader", PASSWORD))).await == StatusCode::UNAUTHORIZED).await;
     let listed = stdout(&run(&["user", "ls", "--data", text(&served.data())]).await);
     assert!(listed.contains("root") && listed.contains("reader") && !listed.contains("argon2"), "{listed}");
+    let shown = stdout(&run(&["user", "show", "reader", "-o", "json", "--data", text(&served.data())]).await);
+    assert!(shown.contains(r#""kind":"user""#) && !shown.contains("argon2"), "{shown}");
+    let nobody = failure(&run(&["user", "show", "nobody", "--data", text(&served.data())]).await);
+    assert!(nobody.contains("there is no account `nobody`"), "{nobody}");
+}
+
+#[tokio::test]
+async fn robots_are_listed_and_disabled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    assert!(add(&data, "root", &["--admin"]).await.status.success());
+    let run = async |arguments: &[&str]| run(&[arguments, &["--data", text(&data)]].concat()).await;
+    assert!(run(&["ns", "create", "team", "--owner", "root"]).await.status.success());
+    assert!(run(&["robot", "add", "team", "ci"]).await.status.success());
+    assert_eq!(stdout(&run(&["robot", "ls", "team"]).await), "team+ci\twrite\n");
+    assert!(run(&["robot", "disable", "team+ci"]).await.status.success());
+    assert_eq!(stdout(&run(&["robot", "ls", "team"]).await), "team+ci\twrite\tdisabled\n");
+    assert!(run(&["robot", "enable", "team+ci"]).await.status.success());
+    let listed = stdout(&run(&["robot", "ls", "team", "-o", "json"]).await);
+    assert_eq!(listed, "{\"disabled\":false,\"name\":\"team+ci\",\"role\":\"write\"}\n");
+    let nowhere = failure(&run(&["robot", "ls", "nowhere"]).await);
+    assert!(nowhere.contains("there is no namespace `nowhere`"), "{nowhere}");
+    for verb in ["promote", "passwd"] {
+        let more = if verb == "passwd" { &["--password-stdin"][..] } else { &[] };
+        let refused = run(&[&["user", verb, "team+ci"], more].concat()).await;
+        assert_eq!(refused.status.code(), Some(2), "a robot has neither");
+    }
+    assert_eq!(run(&["robot", "disable", "root"]).await.status.code(), Some(2), "it is no robot");
 }
 
 #[tokio::test]
@@ -141,4 +170,59 @@ async fn an_open_server_needs_no_secret_and_asks_nobody() {
     let config = text(&config).to_owned();
     let served = Served::start_in(folder, &["--config", &config]).await;
     assert_eq!(ping(&served, None).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_first_account_that_would_stop_the_server_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, secret) = (folder.path().join("bonded.toml"), folder.path().join("secret"));
+    let data = folder.path().join("data");
+    let beyond = "listen = \"0.0.0.0:8080\"\n";
+    fs::write(&config, beyond).expect("write the file");
+    let arguments = ["--admin", "--config", text(&config)];
+    for _ in 0..2 {
+        let refused = refusal(&add(&data, "root", &arguments).await);
+        assert!(refused.contains("auth.secret_file"), "{refused}");
+    }
+    assert_eq!(stdout(&run(&["user", "ls", "--data", text(&data)]).await), "");
+    fs::write(&secret, [b's'; 32]).expect("write the file");
+    fs::write(&config, format!("{beyond}[auth]\nsecret_file = {:?}\n", text(&secret))).expect("write the file");
+    let added = add(&data, "root", &arguments).await;
+    assert!(added.status.success(), "{added:?}");
+}
+
+#[tokio::test]
+async fn accounts_of_an_open_server_are_made_as_anywhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, file) = (folder.path().join("bonded.toml"), folder.path().join("password"));
+    let data = folder.path().join("data");
+    fs::write(&file, PASSWORD).expect("write the file");
+    let open = format!("insecure_anonymous = true\nadmin_password_file = {:?}\n", text(&file));
+    fs::write(&config, open).expect("write the file");
+    let bob = failure(&add(&data, "bob", &["--config", text(&config)]).await);
+    assert!(bob.contains("--admin"), "{bob}");
+    // Beyond loopback there is no secret, and nobody needs one.
+    let mut command = bonded(&["serve", "--listen", "0.0.0.0:0", "--data", text(&data), "--config", text(&config)]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut greeting = BufReader::new(child.stdout.take().expect("standard output is piped")).lines();
+    assert!(greeting.next_line().await.expect("UTF-8").is_some_and(|line| line.starts_with("bonded serves ")));
+    let added = add(&data, "bob", &["--config", text(&config)]).await;
+    assert!(added.status.success(), "{added:?}");
+    let listed = stdout(&run(&["user", "ls", "--data", text(&data)]).await);
+    assert!(listed.contains("admin") && listed.contains("bob"), "{listed}");
+}
+
+#[tokio::test]
+async fn the_keys_are_shown_after_a_restart() {
+    let mut served = Served::start(&[]).await;
+    assert!(add(&served.data(), "root", &["--admin"]).await.status.success());
+    until(async || ping(&served, None).await == StatusCode::UNAUTHORIZED).await;
+    let token = client().get(format!("{}/v2/token", served.url())).basic_auth("root", Some(PASSWORD));
+    assert_eq!(token.send().await.expect("an answer").status(), StatusCode::OK);
+    served.signal("TERM").await;
+    assert_eq!(served.end().await, Some(0));
+    let served = served.again(&[]).await;
+    let keys = client().get(format!("{}/.well-known/jwks.json", served.url())).send().await.expect("an answer");
+    let keys: Value = serde_json::from_slice(&keys.bytes().await.expect("a body")).expect("JSON");
+    assert_eq!(keys["keys"].as_array().map(Vec::len), Some(1), "{keys}");
 }

@@ -26,7 +26,7 @@ const RULES: &[Rule] = &[
         may_name: &["clock", "oci", "access", "telemetry", "faults", "storage::Key", "storage::DriverState"],
     },
     Rule { module: "registry", may_name: &["clock", "oci", "telemetry", "storage", "metadata"] },
-    Rule { module: "audit", may_name: &["clock", "telemetry", "metadata"] },
+    Rule { module: "audit", may_name: &["clock", "access", "telemetry", "metadata"] },
     Rule { module: "auth", may_name: &["clock", "oci", "access", "telemetry", "metadata", "audit"] },
     Rule {
         module: "http",

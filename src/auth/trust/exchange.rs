@@ -1,6 +1,6 @@
 //! A token of this registry for one of somebody else's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +22,19 @@ use crate::metadata::model::publishers::{PublisherId, PublisherRecord, Publisher
 /// How long a token lives that was given for another: long enough to push an image, and gone when a job has ended.
 pub(in crate::auth) const EXCHANGED_LIFE: Duration = Duration::from_mins(15);
 
-/// Most rules whose claims are compared with those of one token.
-const RULES_MAX: u32 = 1000;
+/// Rules read at once.
+const PAGE: u32 = 1000;
 
-/// Most rules by which one token acts.
-const GRANTS_MAX: usize = 16;
+/// Most namespaces whose rules one token is for, and most rules of each by which it acts. Whoever makes rules in one namespace
+/// keeps nobody from what others give.
+const NAMESPACES_MAX: usize = 32;
+const GRANTS_MAX: usize = 4;
+
+/// Most rules of a namespace whose own keys are tried, the oldest ones.
+const KEYS_MAX: usize = 16;
+
+/// Most rules for other claims that are asked whether they know a signature.
+const OTHERS_MAX: usize = 16;
 
 /// Shortest pause between two looks for what may be forgotten.
 const SWEEP_PAUSE: Duration = Duration::from_mins(1);
@@ -114,26 +122,20 @@ impl Auth {
         by: &Actor,
     ) -> Result<Exchanged, ExchangeError> {
         let (token, now) = (ForeignToken::parse(token.expose_secret().trim())?, self.clock.now());
-        let limit = RULES_MAX + 1;
-        let rules = self.store.publisher_match(&token.issuer, &token.audiences, namespace, limit).await?;
-        if rules.len() > RULES_MAX as usize {
-            return Err(Refusal::Many.into());
-        }
-        let (matching, others): (Vec<_>, Vec<_>) =
-            rules.into_iter().partition(|rule| rule.claims.matches(&token.claims));
+        let (matching, others) = self.rules_for(&token, namespace).await?;
         if matching.is_empty() && others.is_empty() {
             return Err(Refusal::Unknown.into());
         }
         // What its own clock ends is not worth a look at its signature, nor a request to its issuer.
         let ends_at = token.judge_time(now)?;
-        let trusting = self.trusting(&token, matching, &others, now).await?;
+        let trusting = granting(self.trusting(&token, matching, &others, now).await?);
         let rules: Vec<(PublisherId, BTreeMap<String, String>)> =
             trusting.iter().map(|rule| (rule.id, rule.claims.values(&token.claims))).collect();
-        match rules.len() {
-            0 => return Err(Refusal::Claims.into()),
-            1..=GRANTS_MAX => {}
-            _ => return Err(Refusal::Many.into()),
+        if rules.is_empty() {
+            return Err(Refusal::Claims.into());
         }
+        // A token that is used up for nothing would not come again.
+        self.signing_key(now).await?;
         let (jti, issuer, by) = (token.jti(), token.issuer, by.clone());
         let mut roles = self.store.publisher_use(&PublisherUse { rules, jti, issuer, by, ends_at, now }).await?;
         if roles.is_empty() {
@@ -143,6 +145,33 @@ impl Auth {
         let rules = roles.iter().map(|role| role.id).collect();
         let publisher = Publisher { rules, roles, until: now.after(EXCHANGED_LIFE), limit: None };
         Ok(Exchanged { issued: self.issue_to(&publisher).await?, publisher })
+    }
+
+    /// The rules for a token, and some of those that are for its issuer and audience but for other claims.
+    async fn rules_for(
+        &self,
+        token: &ForeignToken<'_>,
+        namespace: Option<&NamespacePath>,
+    ) -> Result<(Vec<PublisherRecord>, Vec<PublisherRecord>), ExchangeError> {
+        let (mut matching, mut others, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let page = self.store.publisher_match(&token.issuer, &token.audiences, namespace, after, PAGE).await?;
+            after = page.last().map(|rule| rule.id);
+            let is_last = page.len() < PAGE as usize;
+            let (fitting, rest): (Vec<_>, Vec<_>) =
+                page.into_iter().partition(|rule| rule.claims.matches(&token.claims));
+            matching.extend(fitting);
+            others.extend(rest);
+            others.truncate(OTHERS_MAX);
+            let namespaces: BTreeSet<&NamespacePath> = matching.iter().map(|rule| &rule.namespace).collect();
+            if namespaces.len() > NAMESPACES_MAX {
+                return Err(Refusal::Many.into());
+            }
+            if is_last {
+                matching.sort_unstable_by(|a, b| (&a.namespace, a.id).cmp(&(&b.namespace, b.id)));
+                return Ok((matching, others));
+            }
+        }
     }
 
     /// The rules whose keys have signed a token. An error when there are none although its claims would do, or when not
@@ -159,9 +188,10 @@ impl Auth {
         if looked_at.iter().any(|rule| !rule.has_jwks) {
             published = self.is_published(token, now).await;
         }
-        let own: Vec<PublisherId> = looked_at.iter().filter(|rule| rule.has_jwks).map(|rule| rule.id).collect();
-        let own = own.get(..own.len().min(GRANTS_MAX + 1)).unwrap_or_default();
-        let keys = if own.is_empty() { Vec::new() } else { self.store.publisher_keys(own).await? };
+        let mut own: Vec<&PublisherRecord> = looked_at.iter().filter(|rule| rule.has_jwks).collect();
+        keep_some(&mut own, KEYS_MAX, |rule| &rule.namespace);
+        let own: Vec<PublisherId> = own.into_iter().map(|rule| rule.id).collect();
+        let keys = if own.is_empty() { Vec::new() } else { self.store.publisher_keys(&own).await? };
         let signed = |jwks: &str| KeySet::parse(jwks.as_bytes()).is_ok_and(|keys| token.is_of(&keys));
         let own: Vec<PublisherId> = keys.iter().filter(|(_, jwks)| signed(jwks)).map(|(id, _)| *id).collect();
         match published {
@@ -222,4 +252,21 @@ impl Auth {
         }
         Ok(())
     }
+}
+
+/// Leaves as many of each namespace as may be, the first ones.
+fn keep_some<T>(rules: &mut Vec<T>, most: usize, namespace: impl Fn(&T) -> &NamespacePath) {
+    let mut kept: HashMap<NamespacePath, usize> = HashMap::new();
+    rules.retain(|rule| {
+        let kept = kept.entry(namespace(rule).clone()).or_default();
+        *kept += 1;
+        *kept <= most
+    });
+}
+
+/// The rules by which a token acts: of each namespace those with the highest roles, so that it can do what all of them give.
+fn granting(mut rules: Vec<PublisherRecord>) -> Vec<PublisherRecord> {
+    rules.sort_unstable_by(|a, b| (&a.namespace, b.role, a.id).cmp(&(&b.namespace, a.role, b.id)));
+    keep_some(&mut rules, GRANTS_MAX, |rule| &rule.namespace);
+    rules
 }

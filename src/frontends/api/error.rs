@@ -157,9 +157,12 @@ impl From<AdminError> for ApiError {
         let why = error.to_string();
         match error {
             AdminError::Weak(_) | AdminError::TokenName | AdminError::TokenLife => Self::Invalid(why),
-            AdminError::NameTaken(_) | AdminError::EmailTaken | AdminError::LastAdmin(_) => Self::Conflict(why),
+            AdminError::NameTaken(_) | AdminError::EmailTaken | AdminError::LastAdmin(_) | AdminError::Robot(_) => {
+                Self::Conflict(why)
+            }
             AdminError::UserUnknown(_) => Self::NotFound("account"),
             AdminError::NamespaceUnknown(_) => Self::NotFound("namespace"),
+            AdminError::Busy => Self::Busy,
             AdminError::Store(error) => error.into(),
             AdminError::Hash => Self::internal(&error),
         }

@@ -13,6 +13,7 @@ mod openapi;
 mod publishers;
 mod quotas;
 mod repositories;
+mod robots;
 mod sessions;
 mod teams;
 mod tokens;
@@ -86,7 +87,9 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/namespaces/{path}", get(namespaces::show).patch(namespaces::change).delete(namespaces::remove))
         .route("/api/v1/namespaces/{path}/members/{member}", put(namespaces::grant).delete(namespaces::revoke))
         .route("/api/v1/namespaces/{path}/quota", get(quotas::show).put(quotas::set))
-        .route("/api/v1/namespaces/{path}/robots", post(namespaces::add_robot))
+        .route("/api/v1/namespaces/{path}/robots", get(robots::list).post(namespaces::add_robot))
+        .route("/api/v1/namespaces/{path}/robots/{name}", delete(robots::remove))
+        .route("/api/v1/namespaces/{path}/robots/{name}/tokens", post(robots::add_token))
         .route("/api/v1/namespaces/{path}/publishers", get(publishers::list).post(publishers::add))
         .route("/api/v1/namespaces/{path}/publishers/{name}", delete(publishers::remove))
         .route("/api/v1/namespaces/{path}/webhooks", get(webhooks::list).post(webhooks::add))
@@ -94,6 +97,7 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/namespaces/{path}/webhooks/{id}/test", post(webhooks::test))
         .route("/api/v1/namespaces/{path}/deliveries", get(webhooks::deliveries))
         .route("/api/v1/namespaces/{path}/deliveries/{id}/resend", post(webhooks::resend))
+        .route("/api/v1/repositories", get(repositories::list))
         .route("/api/v1/repositories/{*name}", delete(repositories::remove).put(repositories::set_visibility))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))
@@ -140,6 +144,20 @@ impl FromRequestParts<Api> for Origin {
             Ok(_) | Err(ApiError::Wrong(_)) => Ok(Self(sender(parts, api))),
             Err(other) => Err(other),
         }
+    }
+}
+
+/// From where somebody asks, whose credentials nobody looks at, and whose request is counted by whoever answers it,
+/// if there is room for it.
+#[derive(Debug)]
+struct Sent(Actor);
+
+impl FromRequestParts<Api> for Sent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        api.auth.check_room(Surface::Api, &|| sender(parts, api))?;
+        Ok(Self(sender(parts, api)))
     }
 }
 
@@ -236,8 +254,9 @@ impl Caller {
 }
 
 /// `/.well-known/jwks.json`: the keys by which others may verify tokens of the token service. For everybody.
-pub fn jwks(auth: &Auth) -> Response {
-    json(StatusCode::OK, &auth.jwks()).unwrap_or_else(ApiError::into_response)
+pub async fn jwks(auth: &Auth) -> Response {
+    let keys = auth.jwks().await.map_err(ApiError::from);
+    keys.and_then(|keys| json(StatusCode::OK, &keys)).unwrap_or_else(ApiError::into_response)
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Answer {

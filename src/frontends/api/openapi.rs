@@ -5,8 +5,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    Answer, accounts, audit, certificates, json, namespaces, publishers, quotas, repositories, sessions, teams, tokens,
-    webhooks,
+    Answer, accounts, audit, certificates, json, namespaces, publishers, quotas, repositories, robots, sessions, teams,
+    tokens, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -41,6 +41,9 @@ use super::{
         namespaces::grant,
         namespaces::revoke,
         namespaces::add_robot,
+        robots::list,
+        robots::remove,
+        robots::add_token,
         certificates::list,
         certificates::add,
         certificates::remove,
@@ -57,6 +60,7 @@ use super::{
         webhooks::test,
         webhooks::deliveries,
         webhooks::resend,
+        repositories::list,
         repositories::remove,
         repositories::set_visibility,
         audit::list,
@@ -75,6 +79,27 @@ impl Modify for Credentials {
         for (name, scheme) in [("bearer", HttpAuthScheme::Bearer), ("basic", HttpAuthScheme::Basic)] {
             let scheme = HttpBuilder::new().scheme(scheme).build();
             components.add_security_scheme(name, SecurityScheme::Http(scheme));
+        }
+        name_operations(document);
+    }
+}
+
+/// Gives every operation a name of its own, by which generated clients call it: `get_users_name`.
+fn name_operations(document: &mut utoipa::openapi::OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        let words = path.trim_start_matches("/api/v1/").replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let operations = [
+            ("get", &mut item.get),
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                let id = format!("{method}_{words}");
+                operation.operation_id = Some(id.trim_end_matches('_').replace("__", "_"));
+            }
         }
     }
 }

@@ -11,9 +11,10 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::input::{Body, parse};
-use super::{Answer, Api, Caller, json, no_content};
+use super::{Answer, Api, Caller, Sent, json, no_content};
 use crate::access::{ClaimRules, NamespacePath, Role};
-use crate::auth::{ExchangeError, PublisherError, PublisherWish};
+use crate::auth::{ExchangeError, Exchanged, Identity, PublisherError, PublisherWish, Refusal, Surface};
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::publishers::PublisherRecord;
 
 /// A rule.
@@ -194,12 +195,20 @@ pub(super) async fn remove(
 /// Gives a token of this registry, for minutes, for one of somebody whom a rule trusts. For everybody who has one.
 #[utoipa::path(post, path = "/api/v1/auth/oidc/exchange", tag = "auth", request_body = Foreign,
     responses((status = 200, body = Given), (status = 400), (status = 401), (status = 403), (status = 503)))]
-pub(super) async fn exchange(State(api): State<Api>, origin: super::Origin, Body(foreign): Body<Foreign>) -> Answer {
+pub(super) async fn exchange(
+    State(api): State<Api>,
+    Sent(by): Sent,
+    foreign: Result<Body<Foreign>, ApiError>,
+) -> Answer {
     if !api.auth.has_accounts() {
         return Err(ApiError::NoAccounts);
     }
-    let namespace = foreign.namespace.as_deref().map(|path| parse::<NamespacePath>("namespace", path)).transpose()?;
-    let exchanged = api.auth.exchange(&foreign.token, namespace.as_ref(), &origin.0).await?;
+    let exchanged = try_exchange(&api, &by, foreign).await.inspect_err(|error| {
+        if matches!(error, ApiError::Wrong(_) | ApiError::Invalid(_)) {
+            // Whether there was room has been asked before; of many at once, those are counted for which there still is.
+            api.auth.admit(Surface::Api, &Identity::Unidentified, &|| by.clone()).ok();
+        }
+    })?;
     let shown = |(path, role): (NamespacePath, Role)| NamespaceRole { path: path.to_string(), role: role.to_string() };
     let given = Given {
         token: exchanged.issued.token.clone(),
@@ -210,4 +219,18 @@ pub(super) async fn exchange(State(api): State<Api>, origin: super::Origin, Body
         namespaces: exchanged.publisher.namespaces().into_iter().map(shown).collect(),
     };
     json(StatusCode::OK, &given)
+}
+
+async fn try_exchange(api: &Api, by: &Actor, foreign: Result<Body<Foreign>, ApiError>) -> Result<Exchanged, ApiError> {
+    let Body(foreign) = foreign?;
+    let namespace = foreign.namespace.as_deref().map(|path| parse::<NamespacePath>("namespace", path)).transpose()?;
+    let exchanged = api.auth.exchange(&foreign.token, namespace.as_ref(), by).await;
+    if let Err(ExchangeError::Refused(refusal)) = &exchanged {
+        api.auth.audit().login_refused(None, by);
+        // These have a true token of an issuer whom a rule trusts; nobody else is worth an event.
+        if let (Refusal::Claims | Refusal::Used, Some(namespace)) = (refusal, &namespace) {
+            api.hooks.denied(namespace.as_repository(), "exchange", by);
+        }
+    }
+    Ok(exchanged?)
 }

@@ -1,19 +1,20 @@
-//! Whole repositories: deleted, made public or private.
+//! Whole repositories: listed, deleted, made public or private.
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::input::{Body, Path, parse};
+use super::input::{Body, Page, Path, Query, parse};
 use super::{Answer, Api, Caller, json, no_content};
 use crate::access::{Action, Role};
 use crate::auth::{Identity, Verdict};
 use crate::oci::name::RepoName;
+use crate::oci::page::PageRequest;
 use crate::registry::{Purge, RegistryError};
 
 /// Whether anybody may pull from a repository.
@@ -30,6 +31,41 @@ enum VisibilityWord {
     Public,
     Private,
     Namespace,
+}
+
+/// Repositories, and where the list goes on.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Repositories {
+    repositories: Vec<String>,
+    next: Option<String>,
+}
+
+/// Pages read for one answer at most, when the caller may see little of them. The answer then says where to go on.
+const PAGES_MAX: usize = 10;
+
+/// Lists the repositories that the caller may pull from with the credential that he sends; all of them while there are no
+/// accounts. A page may be shorter than asked for, even empty: the list ends where `next` is null.
+#[utoipa::path(get, path = "/api/v1/repositories", tag = "repositories",
+    params(("n" = Option<u32>, Query), ("last" = Option<String>, Query)),
+    responses((status = 200, body = Repositories), (status = 401)))]
+pub(super) async fn list(State(api): State<Api>, caller: Caller, Query(page): Query<Page>) -> Answer {
+    if matches!(caller.identity, Identity::Unidentified | Identity::Anonymous(_)) {
+        return Err(caller.refused(ApiError::Unauthenticated));
+    }
+    let mut request = PageRequest { n: Some(page.limit()), last: page.after().map(str::to_owned) };
+    let mut seen = Repositories { repositories: Vec::new(), next: None };
+    for _ in 0..PAGES_MAX {
+        let listed = api.registry.list_repositories(&request).await.map_err(|error| ApiError::internal(&error))?;
+        for repo in listed.entries {
+            if api.auth.judge_action(&caller.identity, &repo, Action::Pull).await? == Verdict::Allowed {
+                seen.repositories.push(repo.to_string());
+            }
+        }
+        seen.next = listed.next;
+        let Some(last) = seen.next.as_ref().filter(|_| seen.repositories.is_empty()) else { break };
+        request = request.after(last);
+    }
+    json(StatusCode::OK, &seen)
 }
 
 /// Deletes a repository with everything in it; `?purge=wait` waits until its bytes are gone. For those who may delete in it,
@@ -76,7 +112,7 @@ pub(super) async fn set_visibility(
     if !principal.admin {
         require(&api, &caller, &repo, Action::Pull).await?;
         if api.auth.role_at(principal.id, &repo).await? < Some(Role::Admin) {
-            return Err(caller.refused(ApiError::Denied));
+            return Err(denied(&api, &caller, &repo, "administer", ApiError::Denied));
         }
     }
     let public = match wish.visibility {
@@ -96,13 +132,20 @@ async fn require(api: &Api, caller: &Caller, repo: &RepoName, action: Action) ->
     if matches!(caller.identity, Identity::Unidentified | Identity::Anonymous(_)) {
         return Err(caller.refused(ApiError::Unauthenticated));
     }
+    let refused = |error| denied(api, caller, repo, action.as_str(), error);
     let seen = api.auth.judge_action(&caller.identity, repo, Action::Pull).await?;
     match api.auth.judge_action(&caller.identity, repo, action).await? {
         Verdict::Allowed => Ok(()),
         Verdict::Unauthenticated => Err(caller.refused(ApiError::Unauthenticated)),
-        Verdict::OutOfScope => Err(caller.refused(ApiError::Limited)),
-        Verdict::Missing => Err(caller.refused(ApiError::NotFound("repository"))),
-        Verdict::Denied if seen == Verdict::Missing => Err(caller.refused(ApiError::NotFound("repository"))),
-        Verdict::Denied => Err(caller.refused(ApiError::Denied)),
+        Verdict::OutOfScope => Err(refused(ApiError::Limited)),
+        Verdict::Missing => Err(refused(ApiError::NotFound("repository"))),
+        Verdict::Denied if seen == Verdict::Missing => Err(refused(ApiError::NotFound("repository"))),
+        Verdict::Denied => Err(refused(ApiError::Denied)),
     }
+}
+
+/// Counts a refusal of somebody who is known, and tells those who want to know of it.
+fn denied(api: &Api, caller: &Caller, repo: &RepoName, action: &'static str, error: ApiError) -> ApiError {
+    api.hooks.denied(repo, action, &caller.actor);
+    caller.refused(error)
 }

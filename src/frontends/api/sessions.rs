@@ -59,30 +59,31 @@ pub(super) struct Verified {
 /// Makes an account for whoever asks, where `auth.registration` is `open`. It never may do everything.
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "auth", request_body = Registration,
     responses((status = 201, body = Account), (status = 400), (status = 403), (status = 409)))]
-pub(super) async fn register(State(api): State<Api>, caller: Caller, Body(new): Body<Registration>) -> Answer {
+pub(super) async fn register(State(api): State<Api>, Origin(from): Origin, Body(new): Body<Registration>) -> Answer {
     if !api.auth.has_accounts() {
         return Err(ApiError::NoAccounts);
     }
     if !api.registration_open {
-        return Err(caller.refused(ApiError::Closed));
+        api.auth.audit().refused("POST /api/v1/auth", &from);
+        return Err(ApiError::Closed);
     }
     let name = parse("username", &new.username)?;
     let email = new.email.as_deref().map(|email| parse::<Email>("email", email)).transpose()?;
     if crate::access::UserName::is_robot(&name) {
         return Err(ApiError::Invalid("username: this is the name of a robot".to_owned()));
     }
-    api.auth.register(&name, email, new.password, &caller.actor).await?;
+    api.auth.register(&name, email, new.password, &from).await?;
     json(StatusCode::CREATED, &Account::find(&api, &name).await?)
 }
 
 /// Logs in by name and password, for 30 days.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = Password,
     responses((status = 200, body = LoggedIn), (status = 401), (status = 429)))]
-pub(super) async fn login(State(api): State<Api>, caller: Caller, Body(given): Body<Password>) -> Answer {
+pub(super) async fn login(State(api): State<Api>, Origin(from): Origin, Body(given): Body<Password>) -> Answer {
     if !api.auth.has_accounts() {
         return Err(ApiError::NoAccounts);
     }
-    let login = api.auth.log_in_for_long(&given.username, &given.password, &caller.actor).await?;
+    let login = api.auth.log_in_for_long(&given.username, &given.password, &from).await?;
     logged_in(&api, login).await
 }
 
@@ -107,13 +108,13 @@ pub(super) async fn verify(State(api): State<Api>, Origin(from): Origin, Body(gi
 /// Gives a new login for one that has not ended, which ends.
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", responses((status = 200, body = LoggedIn), (status = 401)))]
 pub(super) async fn refresh(State(api): State<Api>, caller: Caller) -> Answer {
-    let login = api.auth.renew_login(caller.identified()?, &caller.actor).await?;
+    let login = api.auth.renew_login(caller.whole()?, &caller.actor).await?;
     logged_in(&api, login).await
 }
 
 /// Ends a login.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", responses((status = 204), (status = 401)))]
 pub(super) async fn logout(State(api): State<Api>, caller: Caller) -> Result<Response, ApiError> {
-    api.auth.log_out(caller.identified()?, &caller.actor).await?;
+    api.auth.log_out(caller.whole()?, &caller.actor).await?;
     Ok(no_content())
 }

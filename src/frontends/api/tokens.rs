@@ -12,6 +12,7 @@ use super::input::{Body, Path, Query, parse};
 use super::{Answer, Api, Caller, json, no_content};
 use crate::access::{TokenScopes, UserName};
 use crate::auth::TokenWish;
+use crate::auth::secret::ApiToken;
 use crate::clock::Timestamp;
 use crate::metadata::model::accounts::TokenRecord;
 
@@ -55,6 +56,18 @@ pub(super) struct NewToken {
 pub(super) struct TokenMade {
     id: String,
     token: String,
+}
+
+impl TokenMade {
+    pub(super) fn new(id: String, token: &ApiToken) -> Self {
+        Self { id, token: token.expose().to_owned() }
+    }
+}
+
+/// What somebody says of a token that he wants.
+pub(super) fn wish(name: String, scopes: &[String], expires_in: Option<u64>) -> Result<TokenWish, ApiError> {
+    let scopes = TokenScopes::parse(scopes).map_err(|error| ApiError::Invalid(format!("scopes: {error}")))?;
+    Ok(TokenWish { name, scopes, life: expires_in.map(Duration::from_secs) })
 }
 
 /// Whose tokens, and which part of the list.
@@ -111,10 +124,10 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller, Query(which): Q
     responses((status = 201, body = TokenMade), (status = 400), (status = 401), (status = 403), (status = 404)))]
 pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<NewToken>) -> Answer {
     let user = whose(&caller, new.user.as_deref())?;
-    let scopes = TokenScopes::parse(&new.scopes).map_err(|error| ApiError::Invalid(format!("scopes: {error}")))?;
-    let wish = TokenWish { name: new.name, scopes, life: new.expires_in.map(Duration::from_secs) };
-    let (id, token) = api.auth.add_token(&user, wish, &caller.actor).await?;
-    json(StatusCode::CREATED, &TokenMade { id, token: token.expose().to_owned() })
+    let wish = wish(new.name, &new.scopes, new.expires_in)?;
+    let until = caller.whole()?.end_of_tokens();
+    let (id, token) = api.auth.add_token(&user, wish, until, &caller.actor).await?;
+    json(StatusCode::CREATED, &TokenMade::new(id, &token))
 }
 
 /// Ends a token of the caller; of others for those who may do everything.

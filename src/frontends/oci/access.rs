@@ -4,6 +4,7 @@
 //! asks for (project-zot/zot#2928: a 200 makes the docker family go on without any); and to somebody who may not pull from
 //! a repository, it is answered as one that is not there is, by the same code, which looks for one that cannot be there.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -38,11 +39,16 @@ pub struct Gate {
 
 impl Gate {
     /// Who sends a request, and what is left of his limit where there is one; `late`: by a token that may have expired
-    /// meanwhile.
+    /// meanwhile; `wanted`: what other credentials would have to grant.
     ///
     /// # Errors
     /// A challenge when the credentials are wrong; 429 when there were too many requests, or too many wrong ones.
-    pub(super) async fn identify(&self, parts: &Parts, late: bool) -> Result<(Identity, Option<Standing>), Failure> {
+    pub(super) async fn identify(
+        &self,
+        parts: &Parts,
+        late: bool,
+        wanted: Option<Need<'_>>,
+    ) -> Result<(Identity, Option<Standing>), Failure> {
         let credentials = match credentials_of(parts) {
             // As long as there are no accounts, nobody asks for credentials, and nobody looks at them.
             Err(_) if !self.auth.has_accounts() => Ok(Credentials::None),
@@ -59,7 +65,7 @@ impl Gate {
             Ok(found) => Ok(found),
             Err(error @ (AuthError::Wrong | AuthError::Malformed)) => {
                 let failure = Failure::new(Condition::Unauthorized, error.to_string(), Value::Null);
-                Err(failure.with_header(WWW_AUTHENTICATE, self.challenge(parts, None, Some("invalid_token"))))
+                Err(failure.with_header(WWW_AUTHENTICATE, self.challenge(parts, wanted, Some("invalid_token"))))
             }
             Err(error) => Err(error.into()),
         }
@@ -67,10 +73,13 @@ impl Gate {
 
     /// Lets a request in, or says why not. The route leads nowhere for somebody for whom its repository is not there.
     pub(super) async fn admit(&self, parts: &Parts, identity: &Identity, route: Route) -> Result<Route, Failure> {
-        let Some((repo, action)) = need(&route) else {
+        let wanted = need(&route);
+        let Some(Need::Repository(repo, action)) = wanted else {
+            let enough = wanted.is_none() || identity.has_catalog();
             return match identity {
-                Identity::Unidentified => Err(self.unauthenticated(parts, None, None)),
-                _ => Ok(route),
+                Identity::Unidentified => Err(self.unauthenticated(parts, wanted, None)),
+                _ if enough => Ok(route),
+                _ => Err(self.unauthenticated(parts, wanted, Some("insufficient_scope"))),
             };
         };
         let verdict = self.auth.judge_action(identity, repo, action).await;
@@ -78,15 +87,18 @@ impl Gate {
         if is_refusal(verdict, identity, action) {
             let by = self.actor(&parts.headers, peer(parts), identity);
             self.auth.audit().refused(action.as_str(), &by);
-            self.hooks.denied(repo, action.as_str(), &by);
+            // Strangers could fill the outbox of others.
+            if by.name.is_some() {
+                self.hooks.denied(repo, action.as_str(), &by);
+            }
         }
         match verdict {
             Verdict::Allowed => Ok(route),
             Verdict::Unauthenticated => {
                 let error = (!matches!(identity, Identity::Unidentified)).then_some("insufficient_scope");
-                Err(self.unauthenticated(parts, Some((repo, action)), error))
+                Err(self.unauthenticated(parts, wanted, error))
             }
-            Verdict::OutOfScope => Err(self.unauthenticated(parts, Some((repo, action)), Some("insufficient_scope"))),
+            Verdict::OutOfScope => Err(self.unauthenticated(parts, wanted, Some("insufficient_scope"))),
             Verdict::Missing => Ok(route.leading_nowhere()),
             Verdict::Denied => Err(denied(action)),
         }
@@ -114,30 +126,22 @@ impl Gate {
         }
     }
 
-    fn unauthenticated(
-        &self,
-        parts: &Parts,
-        wanted: Option<(&RepoName, Action)>,
-        error: Option<&'static str>,
-    ) -> Failure {
-        let detail = wanted.map_or(Value::Null, |(repo, action)| {
-            json!([{"Type": "repository", "Class": "", "Name": repo.as_str(), "Action": action.as_str()}])
+    fn unauthenticated(&self, parts: &Parts, wanted: Option<Need<'_>>, error: Option<&'static str>) -> Failure {
+        let detail = wanted.map_or(Value::Null, |wanted| {
+            let (kind, name, action) = match wanted {
+                Need::Repository(repo, action) => ("repository", repo.as_str(), action.as_str()),
+                Need::Catalog => ("registry", "catalog", "*"),
+            };
+            json!([{"Type": kind, "Class": "", "Name": name, "Action": action}])
         });
         let failure = Failure::new(Condition::Unauthorized, Condition::Unauthorized.row().message, detail);
         failure.with_header(WWW_AUTHENTICATE, self.challenge(parts, wanted, error))
     }
 
     /// `WWW-Authenticate` (distribution, "Token Authentication Specification"; RFC 6750, section 3).
-    fn challenge(&self, parts: &Parts, wanted: Option<(&RepoName, Action)>, error: Option<&str>) -> String {
+    fn challenge(&self, parts: &Parts, wanted: Option<Need<'_>>, error: Option<&str>) -> String {
         let realm = self.origins.of(&parts.headers, &parts.uri, peer(parts));
-        let scope = wanted.map_or_else(String::new, |(repo, action)| {
-            // Whoever pushes also asks what is there.
-            let actions = match action {
-                Action::Push => Actions::of([Action::Pull, Action::Push]),
-                other => Actions::of([other]),
-            };
-            format!(r#",scope="repository:{repo}:{actions}""#)
-        });
+        let scope = wanted.map_or_else(String::new, |wanted| format!(r#",scope="{wanted}""#));
         let error = error.map_or_else(String::new, |error| format!(r#",error="{error}""#));
         format!(r#"Bearer realm="{realm}/v2/token",service="{}"{scope}{error}"#, self.auth.service())
     }
@@ -155,10 +159,34 @@ fn is_refusal(verdict: Verdict, identity: &Identity, action: Action) -> bool {
     }
 }
 
-/// What a route needs, and where; `None`: only that somebody says who he is.
-fn need(route: &Route) -> Option<(&RepoName, Action)> {
+/// What a route needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Need<'a> {
+    /// To do something in a repository.
+    Repository(&'a RepoName, Action),
+    /// To read the list of all repositories.
+    Catalog,
+}
+
+/// The scope to ask the token service for.
+impl fmt::Display for Need<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Whoever pushes also asks what is there.
+            Self::Repository(repo, Action::Push) => {
+                write!(f, "repository:{repo}:{}", Actions::of([Action::Pull, Action::Push]))
+            }
+            Self::Repository(repo, action) => write!(f, "repository:{repo}:{action}"),
+            Self::Catalog => f.write_str("registry:catalog:*"),
+        }
+    }
+}
+
+/// What a route needs; `None`: only that somebody says who he is.
+pub(super) fn need(route: &Route) -> Option<Need<'_>> {
     let action = match route {
-        Route::Base | Route::Catalog { .. } => return None,
+        Route::Base => return None,
+        Route::Catalog { .. } => return Some(Need::Catalog),
         Route::Blob { action: BlobAction::Get | BlobAction::Head, .. }
         | Route::Manifest { action: ManifestAction::Get | ManifestAction::Head, .. }
         | Route::Tags { .. }
@@ -169,7 +197,7 @@ fn need(route: &Route) -> Option<(&RepoName, Action)> {
         Route::Blob { action: BlobAction::Delete { .. }, .. }
         | Route::Manifest { action: ManifestAction::Delete { .. }, .. } => Action::Delete,
     };
-    route.repo().map(|repo| (repo, action))
+    route.repo().map(|repo| Need::Repository(repo, action))
 }
 
 fn denied(action: Action) -> Failure {

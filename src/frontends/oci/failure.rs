@@ -58,7 +58,6 @@ impl Failure {
     }
 
     /// The row of the error table.
-    #[cfg(test)]
     pub(super) fn condition(&self) -> Condition {
         self.condition
     }

@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::Exchange;
 use super::failure::Failure;
 use super::reply::{Answer, JSON_MEDIA_TYPE, OCI_FILTERS_APPLIED, Reply};
-use crate::access::Action;
 use crate::auth::Identity;
 use crate::oci::digest::Digest;
 use crate::oci::media_type::OCI_IMAGE_INDEX;
@@ -48,27 +47,39 @@ pub(super) async fn catalog(exchange: &Exchange, page: &PageRequest) -> Answer {
     Ok(Reply::new(StatusCode::OK).maybe(LINK, next).bytes(JSON_MEDIA_TYPE, body))
 }
 
-/// Pages read for one answer at most, when the caller may see little of them. The answer then says where to go on.
-const PAGES_MAX: usize = 10;
+/// Repositories looked at for one answer at most. Somebody who may see none of so many in a row has come to the end of his
+/// list: where it goes on could only be said with a name that he may not see.
+const LOOKED_AT_MAX: usize = 100_000;
 
-/// The repositories that the caller may pull from.
+/// Repositories looked at at once when the caller may see little of them.
+const AHEAD_MAX: u32 = 1_000;
+
+/// The repositories that the caller may pull from. The page ends with one of them, whatever lies behind it.
 async fn visible(exchange: &Exchange, page: &PageRequest) -> Result<Page<RepoName>, Failure> {
-    let mut listed = exchange.registry.list_repositories(page).await?;
-    if matches!(exchange.identity, Identity::Everybody) {
-        return Ok(listed);
+    if matches!(exchange.identity, Identity::Everybody) || page.n == Some(0) {
+        return Ok(exchange.registry.list_repositories(page).await?);
     }
-    let mut seen = Page { entries: Vec::new(), next: None };
-    for _ in 0..PAGES_MAX {
-        for repo in listed.entries {
-            if exchange.may(Action::Pull, &repo).await? {
-                seen.entries.push(repo);
-            }
+    let most = exchange.registry.limits().catalog_page_max;
+    let limit = page.n.unwrap_or(most).min(most);
+    let (mut seen, mut last, mut looked_at) = (Vec::new(), page.last.clone(), 0);
+    let mut ahead = limit.saturating_add(1).min(AHEAD_MAX);
+    let more = loop {
+        let listed = exchange.registry.list_repositories(&PageRequest { n: Some(ahead), last }).await?;
+        looked_at += listed.entries.len();
+        let found = exchange.gate.auth.visible(&exchange.identity, listed.entries).await;
+        seen.extend(found.map_err(Failure::from)?);
+        if seen.len() > limit as usize {
+            break true;
         }
-        seen.next = listed.next;
-        let Some(last) = seen.next.as_ref().filter(|_| seen.entries.is_empty()) else { break };
-        listed = exchange.registry.list_repositories(&page.after(last)).await?;
-    }
-    Ok(seen)
+        if listed.next.is_none() || looked_at >= LOOKED_AT_MAX {
+            break listed.next.is_some();
+        }
+        last = listed.next;
+        ahead = ahead.saturating_mul(2).min(AHEAD_MAX);
+    };
+    seen.truncate(limit as usize);
+    let next = if more { seen.last().map(RepoName::to_string) } else { None };
+    Ok(Page { entries: seen, next })
 }
 
 /// `GET /v2/<name>/referrers/<digest>`; a subject that nobody knows has an empty list, not none.

@@ -28,6 +28,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 pub use self::access::Gate;
+use self::access::need;
 use self::body::{Inbound, Settled};
 use self::failure::Failure;
 use self::reply::{Answer, DOCKER_API_VERSION, JSON_MEDIA_TYPE, Reply};
@@ -54,7 +55,7 @@ pub async fn handle(registry: Arc<Registry>, gate: Gate, request: Request) -> Re
     let inbound = Inbound::new(body, registry.limits().body_idle_max, awaits_continue);
     let files = parts.extensions.remove();
     let route = Route::parse(&parts.method, parts.uri.path(), parts.uri.query());
-    let (admitted, standing) = match gate.identify(&parts, goes_on(&route)).await {
+    let (admitted, standing) = match gate.identify(&parts, goes_on(&route), route.as_ref().ok().and_then(need)).await {
         Ok((identity, standing)) => (admit(&gate, &parts, identity, route).await, standing),
         Err(failure) => (Err(failure), None),
     };

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Exchange;
 use super::failure::Failure;
+use crate::access::Action;
 use crate::auth::{QuotaError, QuotaOf, Room, Wish};
 use crate::metadata::model::UploadId;
 use crate::oci::digest::{Algorithm, Digest};
@@ -40,10 +41,23 @@ impl Exchange {
         Ok(self.gate.auth.quota_of(&self.identity, repo).await?)
     }
 
+    /// What was asked for; that there is no room is counted as a refusal.
+    fn counted<T>(&self, repo: &RepoName, made: Result<T, QuotaError>) -> Result<T, Failure> {
+        made.map_err(|error| {
+            if matches!(error, QuotaError::Exceeded { .. }) {
+                let (by, action) = (self.actor(), Action::Push.as_str());
+                self.gate.auth.audit().refused(action, &by);
+                self.gate.hooks.denied(repo, action, &by);
+            }
+            error.into()
+        })
+    }
+
     /// Room for a session that begins.
     pub(super) async fn room_to_begin(&self, repo: &RepoName) -> Result<(), Failure> {
         if let Some(of) = self.quota(repo).await? {
-            self.gate.auth.make_room(&of, Wish { repo, bytes: UNKNOWN_BYTES, session: None }).await?;
+            let made = self.gate.auth.make_room(&of, Wish { repo, bytes: UNKNOWN_BYTES, session: None }).await;
+            self.counted(repo, made)?;
         }
         Ok(())
     }
@@ -71,7 +85,7 @@ impl Exchange {
             (Err(QuotaError::Exceeded { .. }), Some(digest)) if self.registry.open_blob(repo, digest).await.is_ok() => {
                 Ok(None)
             }
-            (made, _) => Ok(Some(made?)),
+            (made, _) => Ok(Some(self.counted(repo, made)?)),
         }
     }
 
@@ -89,7 +103,8 @@ impl Exchange {
             return Ok(None);
         }
         let bytes = found.record.size;
-        Ok(Some((self.gate.auth.make_room(&of, Wish { repo, bytes, session: None }).await?, bytes)))
+        let made = self.gate.auth.make_room(&of, Wish { repo, bytes, session: None }).await;
+        Ok(Some((self.counted(repo, made)?, bytes)))
     }
 
     /// Room for the next piece of a session, which is its last one when it has a digest.
@@ -107,7 +122,8 @@ impl Exchange {
             let total = status.received.saturating_add(bytes);
             let Some(limit) = of.quota.bytes.filter(|limit| total > *limit) else { return Ok(None) };
             let (namespace, unit) = (of.namespace, "bytes");
-            return Err(QuotaError::Exceeded { namespace, unit, used: status.received, limit, asked: bytes }.into());
+            let exceeded = QuotaError::Exceeded { namespace, unit, used: status.received, limit, asked: bytes };
+            return self.counted(repo, Err(exceeded));
         }
         self.room_for_body(&of, repo, Some(id), digest).await
     }
@@ -131,6 +147,6 @@ impl Exchange {
                 return Ok(None);
             }
         }
-        Ok(Some(made?))
+        Ok(Some(self.counted(repo, made)?))
     }
 }

@@ -56,9 +56,9 @@ async fn form(body: Body) -> Option<Bytes> {
 
 /// `GET /v2/token?service=&scope=&account=&offline_token=`.
 async fn get(gate: &Gate, parts: &Parts) -> Answer {
-    let (identity, _) = gate.identify(parts, false).await?;
+    let (identity, _) = gate.identify(parts, false, None).await?;
     let parameters = Parameters::parse(parts.uri.query().unwrap_or_default().as_bytes());
-    let offline = parameters.first("offline_token") == Some("true");
+    let offline = parameters.is_offline();
     answer(gate, parts, &identity, &parameters, offline).await
 }
 
@@ -71,10 +71,10 @@ async fn post(gate: &Gate, parts: &Parts, form: &Bytes) -> Answer {
             let user = parameters.first("username").unwrap_or_default().to_owned();
             Credentials::Basic { user, password: secret("password") }
         }
-        Some("refresh_token") => Credentials::Token(secret("refresh_token")),
+        Some("refresh_token") => Credentials::Refresh(secret("refresh_token")),
         // Clients of distribution send Basic and no grant at all.
         None => {
-            let (identity, _) = gate.identify(parts, false).await?;
+            let (identity, _) = gate.identify(parts, false, None).await?;
             return answer(gate, parts, &identity, &parameters, false).await;
         }
         Some(_) => {
@@ -90,7 +90,7 @@ async fn post(gate: &Gate, parts: &Parts, form: &Bytes) -> Answer {
         }
         Err(error) => return Err(error.into()),
     };
-    let offline = parameters.first("access_type") == Some("offline");
+    let offline = parameters.is_offline();
     answer(gate, parts, &identity, &parameters, offline).await
 }
 
@@ -146,6 +146,11 @@ struct Parameters(Vec<(String, String)>);
 impl Parameters {
     fn parse(text: &[u8]) -> Self {
         Self(form_urlencoded::parse(text).into_owned().collect())
+    }
+
+    /// Whether a refresh token is wanted, in the words of either specification.
+    fn is_offline(&self) -> bool {
+        self.first("offline_token") == Some("true") || self.first("access_type") == Some("offline")
     }
 
     fn first(&self, name: &str) -> Option<&str> {

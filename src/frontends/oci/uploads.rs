@@ -15,6 +15,7 @@ use crate::access::Action;
 use crate::auth::{Identity, Room};
 use crate::metadata::model::UploadId;
 use crate::oci::digest::{Algorithm, Digest};
+use crate::oci::error::Condition;
 use crate::oci::name::RepoName;
 use crate::oci::route::{Mount, location_blob, location_upload};
 use crate::registry::{ChunkRange, RegistryError, UploadStatus};
@@ -33,12 +34,18 @@ pub(super) async fn start(
     if let Some(Mount { digest, from }) = mount
         && may_mount(exchange, from.as_ref()).await?
     {
-        let room = exchange.room_to_mount(repo, from.as_ref(), digest).await?;
-        if exchange.registry.mount_blob(repo, from.as_ref(), digest).await? {
-            if let Some((room, bytes)) = room {
-                room.fill(bytes);
+        match exchange.room_to_mount(repo, from.as_ref(), digest).await {
+            // Clients give up when a mount is refused (containerd/containerd#14086); the upload that follows will be.
+            Err(failure) if failure.condition() == Condition::QuotaExceeded => {}
+            Err(failure) => return Err(failure),
+            Ok(room) => {
+                if exchange.registry.mount_blob(repo, from.as_ref(), digest).await? {
+                    if let Some((room, bytes)) = room {
+                        room.fill(bytes);
+                    }
+                    return Ok(created(repo, digest));
+                }
             }
-            return Ok(created(repo, digest));
         }
     }
     if let Some(digest) = digest {
@@ -47,7 +54,9 @@ pub(super) async fn start(
         fill(exchange, room);
         return Ok(created(repo, digest));
     }
-    exchange.room_to_begin(repo).await?;
+    if mount.is_none() {
+        exchange.room_to_begin(repo).await?;
+    }
     // Whoever asked for a mount will close the session with the digest that could not be mounted.
     let algorithm = algorithm.or(mount.map(|mount| mount.digest.algorithm())).unwrap_or(Algorithm::Sha256);
     let status = exchange.registry.start_upload(exchange.holder(repo), algorithm).await?;
@@ -62,11 +71,14 @@ fn fill(exchange: &Exchange, room: Option<Room>) {
 }
 
 /// Whether the caller may read where a blob is to come from, by what his account may do and not by what his token says: a
-/// client does not know yet what it will mount (moby/buildkit#2454). Without a source there is one only where everybody may
-/// read everything.
+/// client does not know yet what it will mount (moby/buildkit#2454). The scopes of the API token behind it count: its owner
+/// meant it to read no more. Without a source there is one only where everybody may read everything.
 async fn may_mount(exchange: &Exchange, from: Option<&RepoName>) -> Result<bool, Failure> {
     match from {
-        Some(from) => exchange.may(Action::Pull, from).await,
+        Some(from) => {
+            let of_token = exchange.identity.token_actions(from);
+            Ok(of_token.contains(Action::Pull) && exchange.may(Action::Pull, from).await?)
+        }
         None => Ok(matches!(exchange.identity, Identity::Everybody)),
     }
 }

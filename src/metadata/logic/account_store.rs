@@ -6,11 +6,11 @@ use crate::access::{NamespacePath, Role, TeamName, UserName};
 use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::accounts::AccountStore;
-use crate::metadata::logic::accounts::{self, keys, namespaces, teams, tokens, users};
+use crate::metadata::logic::accounts::{self, change, keys, namespaces, teams, tokens, users};
 use crate::metadata::logic::{Database, work};
 use crate::metadata::model::accounts::{
     AccessState, Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, PrincipalRecord,
-    RepositoryRights, SigningKeyRecord, TokenRecord, UserAdded, UserChange, UserId, UserRecord,
+    RepositoryRights, RobotRecord, SigningKeyRecord, TokenRecord, UserAdded, UserChange, UserId, UserRecord,
 };
 use crate::oci::name::RepoName;
 
@@ -21,7 +21,7 @@ impl<D: Database> AccountStore for D {
     }
 
     async fn user_add(&self, new: &NewUser, by: &Actor) -> Result<UserAdded> {
-        work!(self.write, [new, by], |tx| users::add(tx, &new, &by))
+        change!(self, [new, by], |tx| users::add(tx, &new, &by))
     }
 
     async fn user_find(&self, name: &UserName) -> Result<Option<UserRecord>> {
@@ -33,8 +33,18 @@ impl<D: Database> AccountStore for D {
         work!(self.read, [after], |conn| users::list(conn, after.as_deref(), limit))
     }
 
+    async fn robot_list(
+        &self,
+        path: &NamespacePath,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Option<Vec<RobotRecord>>> {
+        let after = after.map(str::to_owned);
+        work!(self.read, [path, after], |conn| namespaces::robots(conn, &path, after.as_deref(), limit))
+    }
+
     async fn user_change(&self, name: &UserName, change: &UserChange, now: Timestamp, by: &Actor) -> Result<Changed> {
-        work!(self.write, [name, change, by], |tx| users::change(tx, &name, &change, now, &by))
+        change!(self, [name, change, by], |tx| users::change(tx, &name, &change, now, &by))
     }
 
     async fn user_rehashed(&self, id: UserId, old: &str, new: &str) -> Result<()> {
@@ -42,7 +52,7 @@ impl<D: Database> AccountStore for D {
     }
 
     async fn user_delete(&self, name: &UserName, now: Timestamp, by: &Actor) -> Result<Changed> {
-        work!(self.write, [name, by], |tx| users::delete(tx, &name, now, &by))
+        change!(self, [name, by], |tx| users::delete(tx, &name, now, &by))
     }
 
     async fn token_add(&self, user: &UserName, new: &NewToken, by: &Actor) -> Result<bool> {
@@ -73,7 +83,7 @@ impl<D: Database> AccountStore for D {
     }
 
     async fn namespace_add(&self, new: &NamespaceRecord, owner: &UserName, by: &Actor) -> Result<NamespaceAdded> {
-        work!(self.write, [new, owner, by], |tx| namespaces::add(tx, &new, &owner, &by))
+        change!(self, [new, owner, by], |tx| namespaces::add(tx, &new, &owner, &by))
     }
 
     async fn namespace_find(&self, path: &NamespacePath) -> Result<Option<NamespaceRecord>> {
@@ -86,11 +96,11 @@ impl<D: Database> AccountStore for D {
     }
 
     async fn namespace_public(&self, path: &NamespacePath, public: bool, now: Timestamp, by: &Actor) -> Result<bool> {
-        work!(self.write, [path, by], |tx| namespaces::set_public(tx, &path, public, now, &by))
+        change!(self, [path, by], |tx| namespaces::set_public(tx, &path, public, now, &by))
     }
 
     async fn namespace_delete(&self, path: &NamespacePath, now: Timestamp, by: &Actor) -> Result<bool> {
-        work!(self.write, [path, by], |tx| namespaces::delete(tx, &path, now, &by))
+        change!(self, [path, by], |tx| namespaces::delete(tx, &path, now, &by))
     }
 
     async fn role_set(
@@ -101,7 +111,7 @@ impl<D: Database> AccountStore for D {
         now: Timestamp,
         by: &Actor,
     ) -> Result<Granted> {
-        work!(self.write, [path, member, by], |tx| namespaces::set_role(tx, &path, &member, role, now, &by))
+        change!(self, [path, member, by], |tx| namespaces::set_role(tx, &path, &member, role, now, &by))
     }
 
     async fn role_list(&self, path: &NamespacePath) -> Result<Option<Vec<(Member, Role)>>> {
@@ -118,7 +128,7 @@ impl<D: Database> AccountStore for D {
     }
 
     async fn team_delete(&self, name: &TeamName, now: Timestamp, by: &Actor) -> Result<bool> {
-        work!(self.write, [name, by], |tx| teams::delete(tx, &name, now, &by))
+        change!(self, [name, by], |tx| teams::delete(tx, &name, now, &by))
     }
 
     async fn team_members(&self, name: &TeamName) -> Result<Option<Vec<UserName>>> {
@@ -133,7 +143,7 @@ impl<D: Database> AccountStore for D {
         now: Timestamp,
         by: &Actor,
     ) -> Result<bool> {
-        work!(self.write, [name, user, by], |tx| teams::set_member(tx, &name, &user, member, now, &by))
+        change!(self, [name, user, by], |tx| teams::set_member(tx, &name, &user, member, now, &by))
     }
 
     async fn key_list(&self, now: Timestamp) -> Result<Vec<SigningKeyRecord>> {
@@ -148,6 +158,10 @@ impl<D: Database> AccountStore for D {
         work!(self.read, [repo], |conn| namespaces::rights(conn, &repo, user))
     }
 
+    async fn rights_among(&self, repos: &[RepoName], user: Option<UserId>) -> Result<Vec<RepositoryRights>> {
+        work!(self.read, [repos], |conn| namespaces::rights_among(conn, &repos, user))
+    }
+
     async fn repository_public(
         &self,
         repo: &RepoName,
@@ -155,6 +169,6 @@ impl<D: Database> AccountStore for D {
         now: Timestamp,
         by: &Actor,
     ) -> Result<bool> {
-        work!(self.write, [repo, by], |tx| namespaces::set_repository_public(tx, &repo, public, now, &by))
+        change!(self, [repo, by], |tx| namespaces::set_repository_public(tx, &repo, public, now, &by))
     }
 }

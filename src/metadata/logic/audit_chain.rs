@@ -97,6 +97,10 @@ pub(super) async fn seal<C: Conn>(tx: &mut C, node: &str, now: Timestamp, limit:
     Ok(sealed)
 }
 
+pub(super) async fn leave<C: Conn>(tx: &mut C, node: &str) -> Result<()> {
+    tx.run(&sql::LEAVE, values![node]).await.map(drop)
+}
+
 pub(super) async fn head<C: Conn>(conn: &mut C) -> Result<Seal> {
     let (sequence, hash): (i64, Option<Vec<u8>>) = conn.one(&sql::HEAD, &[]).await?;
     Ok(place(sequence, hash))

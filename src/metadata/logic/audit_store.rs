@@ -21,6 +21,10 @@ impl<D: Database> AuditStore for D {
         work!(self.write, [node], |tx| audit_chain::seal(tx, &node, now, limit))
     }
 
+    async fn audit_leave(&self, node: &str) -> Result<()> {
+        work!(self.write, [node], |tx| audit_chain::leave(tx, &node))
+    }
+
     async fn audit_head(&self) -> Result<Seal> {
         work!(self.read, [], |conn| audit_chain::head(conn))
     }

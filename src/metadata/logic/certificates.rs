@@ -7,7 +7,7 @@ use crate::access::{CertificateName, UserName};
 use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::certificates::{CERTIFICATE_NAMES_MAX, CertificateStore};
-use crate::metadata::logic::accounts::{bump, users};
+use crate::metadata::logic::accounts::{bump, change, users};
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Database, record, values, work};
 use crate::metadata::model::accounts::{Actor, PrincipalRecord, UserId};
@@ -106,7 +106,7 @@ impl<D: Database> CertificateStore for D {
         now: Timestamp,
         by: &Actor,
     ) -> Result<CertificateAdded> {
-        work!(self.write, [user, name, by], |tx| add(tx, &user, &name, now, &by))
+        change!(self, [user, name, by], |tx| add(tx, &user, &name, now, &by))
     }
 
     async fn certificate_list(&self, user: &UserName) -> Result<Option<Vec<CertificateRecord>>> {
@@ -120,7 +120,7 @@ impl<D: Database> CertificateStore for D {
         now: Timestamp,
         by: &Actor,
     ) -> Result<bool> {
-        work!(self.write, [user, name, by], |tx| delete(tx, &user, &name, now, &by))
+        change!(self, [user, name, by], |tx| delete(tx, &user, &name, now, &by))
     }
 
     async fn certificate_find(&self, names: &[CertificateName]) -> Result<Vec<CertificateOwner>> {

@@ -16,6 +16,9 @@ use crate::metadata::rows::texts;
 use crate::metadata::sql::webhooks as sql;
 use crate::oci::name::RepoName;
 
+/// How the names of those begin who act by rules.
+const PUBLISHER: &str = "publisher:";
+
 /// Repositories that an event of refusals names.
 const REPOSITORIES_MAX: usize = 10;
 
@@ -27,7 +30,7 @@ record! {
 }
 
 /// The minute, who was refused, and what he may not.
-type Refused<'a> = (Timestamp, Option<&'a str>, &'a str);
+type Refused<'a> = (Timestamp, Option<String>, &'a str);
 
 /// How often, and where.
 #[derive(Default)]
@@ -64,7 +67,9 @@ fn repository(subject: &str) -> &str {
 fn data(by: &Actor, event: &Happened<'_>) -> Json {
     let subject = event.subject.as_ref();
     let repository = repository(subject);
-    let mut data = json!({"repository": repository, "actor": by.name, "requestId": by.request_id});
+    let repo = repository.parse::<RepoName>();
+    let owners = repo.iter().flat_map(NamespacePath::owners_of);
+    let mut data = json!({"repository": repository, "actor": by.name.as_deref().map(|name| told_name(name, owners)), "requestId": by.request_id});
     let rest = &subject[repository.len()..];
     if let Some(digest) = rest.strip_prefix('@') {
         data["digest"] = json!(digest);
@@ -80,6 +85,23 @@ fn data(by: &Actor, event: &Happened<'_>) -> Json {
     data
 }
 
+/// What receivers of a namespace are told of somebody's name. One who acts by rules is called by all of them, and what rules
+/// others have is their business; the longest of the paths `owners` that has a rule of his says which are told. An account
+/// has no colon in its name.
+fn told_name<'a>(name: &str, owners: impl IntoIterator<Item = &'a str>) -> String {
+    if !name.starts_with(PUBLISHER) {
+        return name.to_owned();
+    }
+    let of = |path: &str| {
+        let is_of = |rule: &&str| {
+            rule.strip_prefix(PUBLISHER).and_then(|rule| rule.rsplit_once('/')).is_some_and(|(at, _)| at == path)
+        };
+        let rules: Vec<&str> = name.split(' ').filter(is_of).collect();
+        (!rules.is_empty()).then(|| rules.join(" "))
+    };
+    owners.into_iter().find_map(of).unwrap_or_else(|| "publisher".to_owned())
+}
+
 /// Tells the webhooks of namespaces who was refused there: one event for each account, action and minute.
 pub(super) async fn tell_denials<C: Conn>(tx: &mut C, denials: &[Denial], now: Timestamp) -> Result<()> {
     let paths: BTreeSet<&str> = denials.iter().flat_map(|denial| NamespacePath::owners_of(&denial.repo)).collect();
@@ -92,7 +114,11 @@ pub(super) async fn tell_denials<C: Conn>(tx: &mut C, denials: &[Denial], now: T
         // The longest path owns the repository, whether or not its webhooks want to know.
         let owner = NamespacePath::owners_of(repo).find_map(|path| Some((path, *owners.get(path)?)));
         let Some((owner, true)) = owner else { continue };
-        let often = told.entry(owner).or_default().entry((*minute, name.as_deref(), action)).or_default();
+        let often = told
+            .entry(owner)
+            .or_default()
+            .entry((*minute, name.as_deref().map(|name| told_name(name, [owner])), action))
+            .or_default();
         often.count += count;
         often.repositories.insert(repo.as_str());
     }
@@ -120,4 +146,23 @@ async fn queue<C: Conn>(tx: &mut C, rows: &[Json], owners: &[String], now: Times
     // Is there a row behind so many?
     let (ends, behind) = (now.after(TRIED_FOR), (WAITING_MAX - 1).into());
     tx.run(&sql::ENQUEUE, &[Value::rows(rows), owners.into(), now.into(), ends.into(), behind]).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_hear_of_their_own_rules_only() {
+        let both = "publisher:a/ci publisher:b/theirs publisher:a/b/deep publisher:a/more";
+        for (name, owners, told) in [
+            ("ann", &["a"][..], "ann"),
+            (both, &["a"], "publisher:a/ci publisher:a/more"),
+            (both, &["a/b", "a"], "publisher:a/b/deep"),
+            (both, &["b/c", "b"], "publisher:b/theirs"),
+            (both, &["c"], "publisher"),
+        ] {
+            assert_eq!(told_name(name, owners.iter().copied()), told, "{owners:?}");
+        }
+    }
 }

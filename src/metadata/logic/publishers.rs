@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::access::{Audience, ClaimRules, Issuer, NamespacePath, PublisherName, Role};
 use crate::clock::Timestamp;
 use crate::metadata::Result;
-use crate::metadata::logic::accounts::{bump, namespaces};
+use crate::metadata::logic::accounts::{bump, change, namespaces};
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Database, Value, record, values, work};
 use crate::metadata::model::accounts::Actor;
@@ -143,10 +143,12 @@ async fn matching<C: Conn>(
     issuer: &Issuer,
     audiences: &[String],
     namespace: Option<&NamespacePath>,
+    after: Option<PublisherId>,
     limit: u32,
 ) -> Result<Vec<PublisherRecord>> {
     let namespace = Value::text_option(namespace.map(NamespacePath::as_str));
-    let values = &[issuer.as_str().into(), audiences.into(), namespace, limit.into()];
+    let after = after.map_or(i64::MIN, |id| id.0);
+    let values = &[issuer.as_str().into(), audiences.into(), namespace, after.into(), limit.into()];
     records::<RuleRow, _>(conn.all(&sql::MATCH, values).await?)
 }
 
@@ -193,7 +195,7 @@ async fn take_note<C: Conn>(tx: &mut C, used: &PublisherUse) -> Result<Vec<Publi
 #[async_trait]
 impl<D: Database> PublisherStore for D {
     async fn publisher_add(&self, new: &NewPublisher, by: &Actor) -> Result<PublisherAdded> {
-        work!(self.write, [new, by], |tx| add(tx, &new, &by))
+        change!(self, [new, by], |tx| add(tx, &new, &by))
     }
 
     async fn publisher_list(&self, path: &NamespacePath) -> Result<Option<Vec<PublisherRecord>>> {
@@ -207,7 +209,7 @@ impl<D: Database> PublisherStore for D {
         now: Timestamp,
         by: &Actor,
     ) -> Result<bool> {
-        work!(self.write, [path, name, by], |tx| delete(tx, &path, &name, now, &by))
+        change!(self, [path, name, by], |tx| delete(tx, &path, &name, now, &by))
     }
 
     async fn publisher_match(
@@ -215,6 +217,7 @@ impl<D: Database> PublisherStore for D {
         issuer: &Issuer,
         audiences: &[Audience],
         namespace: Option<&NamespacePath>,
+        after: Option<PublisherId>,
         limit: u32,
     ) -> Result<Vec<PublisherRecord>> {
         let (audiences, namespace) = (texts(audiences), namespace.cloned());
@@ -223,6 +226,7 @@ impl<D: Database> PublisherStore for D {
             &issuer,
             &audiences,
             namespace.as_ref(),
+            after,
             limit
         ))
     }

@@ -58,6 +58,8 @@ pub(super) async fn take<C: Conn>(
         // Another writer was quicker, and is done by now.
         found = find_by(&sql::FIND_ALONE, tx, repo, id, now).await?;
     }
+    // Before anything is written: a stranger who knows the name of a session must not take it from its holder.
+    let found = found.filter(|found| found.principal == take.principal);
     let Some(mut record) = found else { return Ok(UploadTaken::Unknown) };
     match record.state {
         UploadState::Committed(digest) => return Ok(UploadTaken::Committed(digest)),
@@ -148,7 +150,7 @@ async fn insert<C: Conn>(
 }
 
 pub(super) async fn put<C: Conn>(tx: &mut C, repo: &RepoName, id: &UploadId, put: &UploadPut) -> Result<bool> {
-    let UploadPut { begin, blob, keep_until } = put;
+    let UploadPut { principal, begin, blob, keep_until } = put;
     let digest = blob.digest.to_string();
     match (find_by(&sql::FIND, tx, repo, id, blob.now).await?, begin) {
         (None, Some(begin)) => {
@@ -158,7 +160,7 @@ pub(super) async fn put<C: Conn>(tx: &mut C, repo: &RepoName, id: &UploadId, put
             blobs::commit(tx, repo_id, blob).await?;
             Ok(true)
         }
-        (Some(found), _) if is_untouched(&found) => {
+        (Some(found), _) if found.principal == *principal && is_untouched(&found) => {
             tx.run(&SHARE_OF_UPLOAD, values![id.as_str()]).await?;
             // Looked at again, since somebody may have taken it in between.
             let found = find_by(&sql::FIND_ALONE, tx, repo, id, blob.now).await?;

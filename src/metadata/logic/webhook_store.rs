@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::access::NamespacePath;
 use crate::clock::Timestamp;
 use crate::metadata::Result;
+use crate::metadata::logic::accounts::change;
 use crate::metadata::logic::{Database, outbox, webhooks, work};
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::webhooks::{
@@ -15,7 +16,7 @@ use crate::metadata::webhooks::WebhookStore;
 #[async_trait]
 impl<D: Database> WebhookStore for D {
     async fn webhook_add(&self, new: &NewWebhook, by: &Actor) -> Result<WebhookAdded> {
-        work!(self.write, [new, by], |tx| webhooks::add(tx, &new, &by))
+        change!(self, [new, by], |tx| webhooks::add(tx, &new, &by))
     }
 
     async fn webhook_list(&self, namespace: &NamespacePath) -> Result<Option<Vec<WebhookRecord>>> {

@@ -63,6 +63,19 @@ pub struct UserRecord {
     pub created_at: Timestamp,
 }
 
+/// A robot of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RobotRecord {
+    /// Its whole name.
+    pub name: UserName,
+    /// Its own role in its namespace, without those of teams.
+    pub role: Option<Role>,
+    /// Disabled since then.
+    pub disabled_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
 /// An account to be made.
 #[derive(Clone, Debug)]
 pub struct NewUser {
@@ -91,6 +104,8 @@ pub enum UserAdded {
     EmailTaken,
     /// There is no such namespace.
     NamespaceUnknown,
+    /// A robot has no password, and may not do everything.
+    Robot,
 }
 
 /// What to change of an account.
@@ -113,6 +128,8 @@ pub enum Changed {
     Unknown,
     /// It would leave nobody who may do everything.
     Last,
+    /// It is nothing for a robot: it has no password, and may not do everything.
+    Robot,
 }
 
 /// A token to be made.
@@ -130,6 +147,8 @@ pub struct NewToken {
     pub scopes: TokenScopes,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+    /// The number of a token of the same account that ends with this one's beginning, and must not have ended before.
+    pub replaces: Option<String>,
     /// Now.
     pub now: Timestamp,
 }
@@ -177,6 +196,8 @@ pub struct PrincipalToken {
     pub expires_at: Option<Timestamp>,
     /// When it was used last.
     pub used_at: Option<Timestamp>,
+    /// It comes from a login by password.
+    pub login: bool,
 }
 
 /// A namespace.
@@ -230,6 +251,8 @@ pub struct SigningKeyRecord {
 pub struct RepositoryRights {
     /// The namespace that owns it.
     pub namespace: Option<NamespacePath>,
+    /// Anybody may pull from repositories of it that say nothing themselves, and from those that are not there yet.
+    pub namespace_public: bool,
     /// Anybody may pull.
     pub public: bool,
     /// The role of the one who was asked for.

@@ -221,6 +221,8 @@ pub struct UploadHold {
 /// A wish to write to a session.
 #[derive(Clone, Debug)]
 pub struct UploadTake {
+    /// Who asks. To anybody but the one who began it, the session is unknown, and stays as it is.
+    pub principal: Option<String>,
     /// Where the client wants to go on; `None`: wherever it stands.
     pub offset: Option<u64>,
     /// Which node asks.
@@ -254,6 +256,8 @@ pub enum UploadTaken {
 /// A blob whose bytes all came with one request, as the end of a session that holds nothing yet.
 #[derive(Clone, Debug)]
 pub struct UploadPut {
+    /// Who asks. A session that another began stays as it is.
+    pub principal: Option<String>,
     /// What the session is when nothing of it is written down yet; `None`: then it is unknown.
     pub begin: Option<NewUpload>,
     /// The blob, without an object.

@@ -7,6 +7,9 @@ super::statements! { "accounts":
     /// Says that something changed. Whoever changes something begins with this, so changes come one after the other.
     BUMP = "UPDATE access_state SET version = version + 1 WHERE one = 1";
 
+    /// Takes that back in the same transaction, because nothing changed after all.
+    UNBUMP = "UPDATE access_state SET version = version - 1 WHERE one = 1";
+
     /// A new account; no row when its name or its address is taken.
     USER_INSERT = "INSERT INTO users (name, email, password, admin, robot_of, created_at) \
         VALUES ($1, $2, $3, CAST($4 AS BIGINT) <> 0, $5, $6) ON CONFLICT DO NOTHING RETURNING id";
@@ -18,6 +21,11 @@ super::statements! { "accounts":
     /// Accounts in the order of their names.
     USER_LIST = "SELECT u.id, u.name, u.email, u.password, u.admin, n.path AS robot_of, u.disabled_at, u.created_at \
         FROM users u LEFT JOIN namespaces n ON n.id = u.robot_of WHERE u.name > $1 ORDER BY u.name LIMIT $2";
+
+    /// The robots of a namespace with their roles there, in the order of their names.
+    ROBOTS = "SELECT u.name, g.role, u.disabled_at, u.created_at \
+        FROM users u LEFT JOIN grants g ON g.ns_id = u.robot_of AND g.user_id = u.id \
+        WHERE u.robot_of = $1 AND u.name > $2 ORDER BY u.name LIMIT $3";
 
     /// Another password, or none.
     USER_PASSWORD = "UPDATE users SET password = $2 WHERE id = $1";
@@ -37,8 +45,12 @@ super::statements! { "accounts":
     /// Whether it may do everything.
     USER_ADMIN = "UPDATE users SET admin = CAST($2 AS BIGINT) <> 0 WHERE id = $1";
 
-    /// Whether anybody else may do everything.
-    OTHER_ADMIN = "SELECT EXISTS (SELECT 1 FROM users WHERE admin AND id > 0 AND id <> $1 AND disabled_at IS NULL)";
+    /// Whether anybody else may do everything. A robot ends with its namespace, so none counts.
+    OTHER_ADMIN = "SELECT EXISTS (SELECT 1 FROM users \
+        WHERE admin AND id > 0 AND id <> $1 AND disabled_at IS NULL AND robot_of IS NULL)";
+
+    /// Whether there is an account of anybody else that does not end with a namespace.
+    OTHER_PERSON = "SELECT EXISTS (SELECT 1 FROM users WHERE id > 0 AND id <> $1 AND robot_of IS NULL)";
 
     /// The end of an account, with its tokens, memberships and grants.
     USER_DELETE = "DELETE FROM users WHERE id = $1";
@@ -48,20 +60,22 @@ super::statements! { "accounts":
         VALUES ($1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT) <> 0)";
 
     /// The account and the scopes behind a token.
-    TOKEN_FIND = "SELECT u.id, u.name, u.admin, t.key_id AS token, t.scopes, t.expires_at, t.used_at \
+    TOKEN_FIND = "SELECT u.id, u.name, u.admin, t.key_id AS token, t.scopes, t.expires_at, t.used_at, t.login \
         FROM api_tokens t JOIN users u ON u.id = t.user_id \
         WHERE t.hash = $1 AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)";
 
     /// An account that is not disabled, with one of its tokens where one is asked for.
-    PRINCIPAL = "SELECT u.id, u.name, u.admin, t.key_id AS token, t.scopes, t.expires_at, t.used_at \
+    PRINCIPAL = "SELECT u.id, u.name, u.admin, t.key_id AS token, t.scopes, t.expires_at, t.used_at, t.login \
         FROM users u LEFT JOIN api_tokens t \
             ON t.key_id = $2 AND t.user_id = u.id AND (t.expires_at IS NULL OR t.expires_at > $3) \
         WHERE u.id = $1 AND u.disabled_at IS NULL";
 
     /// The tokens of an account, or of all.
-    TOKEN_LIST = "SELECT t.key_id, u.name AS user_name, t.name, t.scopes, t.created_at, t.expires_at, t.used_at \
-        FROM api_tokens t JOIN users u ON u.id = t.user_id \
-        WHERE t.key_id > $2 AND NOT t.login AND (CAST($1 AS TEXT) IS NULL OR u.name = $1) ORDER BY t.key_id LIMIT $3";
+    TOKEN_LIST = "SELECT t.key_id, (SELECT u.name FROM users u WHERE u.id = t.user_id) AS user_name, t.name, t.scopes, \
+            t.created_at, t.expires_at, t.used_at \
+        FROM api_tokens t \
+        WHERE t.key_id > $2 AND (CAST($1 AS TEXT) IS NULL OR t.user_id = (SELECT u.id FROM users u WHERE u.name = $1)) \
+        ORDER BY t.key_id LIMIT $3";
 
     /// Whose token it is.
     TOKEN_OWNER = "SELECT u.name FROM api_tokens t JOIN users u ON u.id = t.user_id WHERE t.key_id = $1";
@@ -129,7 +143,7 @@ super::statements! { "accounts":
     TEAM_LEAVE = "DELETE FROM team_members WHERE team_id = $1 AND user_id = $2";
 
     /// Who owns a repository, what he may hold, whether it is public, and the role of an account there. Always one row.
-    RIGHTS = concat!("SELECT n.path AS namespace, \
+    RIGHTS = concat!("SELECT n.path AS namespace, COALESCE(n.public, FALSE) AS namespace_public, \
             COALESCE((SELECT r.is_public <> 0 FROM repositories r WHERE r.path = $1 AND r.deleted_at IS NULL), n.public, FALSE) \
                 AS public, \
             (SELECT MAX(o.role) FROM ( \
@@ -140,6 +154,18 @@ super::statements! { "accounts":
         FROM (SELECT 1 AS one) AS one LEFT JOIN namespaces n ON n.path ", among!("$2"), " \
         LEFT JOIN quotas q ON q.ns_id = n.id \
         ORDER BY length(n.path) DESC LIMIT 1");
+
+    /// The same of many at once: their namespaces, and those of them that say themselves whether they are public.
+    RIGHTS_AMONG = concat!("SELECT n.path, TRUE AS owns, n.public, \
+            (SELECT MAX(o.role) FROM ( \
+                SELECT g.role FROM grants g WHERE g.ns_id = n.id AND g.user_id = $3 \
+                UNION ALL \
+                SELECT g.role FROM team_members m JOIN grants g ON g.team_id = m.team_id AND g.ns_id = n.id \
+                WHERE m.user_id = $3) AS o) AS role, q.bytes AS quota_bytes, q.repositories AS quota_repositories \
+        FROM namespaces n LEFT JOIN quotas q ON q.ns_id = n.id WHERE n.path ", among!("$2"), " \
+        UNION ALL \
+        SELECT r.path, FALSE, r.is_public <> 0, NULL, NULL, NULL FROM repositories r \
+        WHERE r.path ", among!("$1"), " AND r.deleted_at IS NULL AND r.is_public IS NOT NULL");
 
     /// Whether a repository is public; none: as its namespace is.
     REPOSITORY_PUBLIC = "UPDATE repositories SET is_public = $2 WHERE path = $1 AND deleted_at IS NULL";

@@ -24,6 +24,9 @@ super::statements! { "audit":
     LEASE = "UPDATE audit_sealer SET holder = $1, held_until = $3 WHERE one = 1 AND (holder = $1 OR held_until <= $2) \
         RETURNING sequence, hash";
 
+    /// This node seals no more, if it did.
+    LEAVE = "UPDATE audit_sealer SET held_until = 0 WHERE one = 1 AND holder = $1";
+
     /// The chain ends elsewhere now.
     HEAD_MOVED = "UPDATE audit_sealer SET sequence = $1, hash = $2 WHERE one = 1";
 

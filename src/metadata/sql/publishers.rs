@@ -16,11 +16,12 @@ super::statements! { "publishers":
     /// The end of a rule.
     DELETE = "DELETE FROM publisher_rules WHERE ns_id = $1 AND name = $2";
 
-    /// The rules for tokens of an issuer.
+    /// The rules for tokens of an issuer, a page of them.
     MATCH = concat!("SELECT r.id, n.path AS namespace, r.name, r.issuer, r.audience, r.claims, r.role, r.reuse, \
             r.jwks IS NOT NULL AS has_jwks, r.created_at \
         FROM publisher_rules r JOIN namespaces n ON n.id = r.ns_id \
-        WHERE r.issuer = $1 AND r.audience ", among!("$2"), " AND (CAST($3 AS TEXT) IS NULL OR n.path = $3) LIMIT $4");
+        WHERE r.issuer = $1 AND r.audience ", among!("$2"), " AND (CAST($3 AS TEXT) IS NULL OR n.path = $3) \
+            AND r.id > $4 ORDER BY r.id LIMIT $5");
 
     /// The keys of rules that have their own.
     KEYS = concat!("SELECT id, jwks FROM publisher_rules WHERE id ", among!("$1"), " AND jwks IS NOT NULL");

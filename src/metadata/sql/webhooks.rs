@@ -16,15 +16,16 @@ super::statements! { "webhooks":
     /// The end of a webhook, with its outbox.
     DELETE = "DELETE FROM webhooks WHERE id = $1";
 
-    /// One event for one webhook, unless many wait for it.
+    /// One event for one webhook, unless many wait for it or it has ended.
     QUEUE = concat!("INSERT INTO outbox (hook_id, event_id, kind, subject, data, created_at, next_at, ends_at) \
         SELECT CAST($1 AS BIGINT), ", either!("lower(hex(randomblob(16)))", "replace(CAST(gen_random_uuid() AS TEXT), '-', '')"),
         ", CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT) \
-        WHERE (SELECT w.id FROM outbox w WHERE w.hook_id = $1 AND w.next_at IS NOT NULL LIMIT 1 OFFSET $7) IS NULL \
-        RETURNING id");
+        FROM webhooks h WHERE h.id = $1 \
+            AND (SELECT w.id FROM outbox w WHERE w.hook_id = $1 AND w.next_at IS NOT NULL LIMIT 1 OFFSET $7) IS NULL",
+        locking!(" FOR KEY SHARE OF h"), " RETURNING id");
 
     /// Events of a repository (rows of event, kind, subject, data and place) for each webhook of its namespace that wants to
-    /// know of them and for which not too many wait, in this order.
+    /// know of them and for which not too many wait, in this order. A webhook that is just ending is waited for, and left out.
     ENQUEUE = concat!("INSERT INTO outbox (hook_id, event_id, kind, subject, data, created_at, next_at, ends_at) \
         SELECT h.id, ", either!("lower(hex(randomblob(16)))", "replace(CAST(gen_random_uuid() AS TEXT), '-', '')"), ", ",
         text!(1), ", ", text!(2), ", ", text!(3), ", CAST($3 AS BIGINT), CAST($3 AS BIGINT), CAST($4 AS BIGINT) \
@@ -32,7 +33,7 @@ super::statements! { "webhooks":
             ORDER BY length(n.path) DESC LIMIT 1) \
         WHERE h.active AND (h.events & ", int!(0), ") <> 0 \
             AND (SELECT w.id FROM outbox w WHERE w.hook_id = h.id AND w.next_at IS NOT NULL LIMIT 1 OFFSET $5) IS NULL \
-        ORDER BY ", int!(4), ", h.id");
+        ORDER BY ", int!(4), ", h.id", locking!(" FOR KEY SHARE OF h"));
 
     /// Which namespaces there are of a list, and whether anybody wants to know of refusals there.
     OWNERS = concat!("SELECT n.path, EXISTS (SELECT 1 FROM webhooks h WHERE h.ns_id = n.id AND h.active AND (h.events & 8) <> 0) \

@@ -25,7 +25,7 @@ pub(crate) async fn make(store: &dyn MetadataStore, shape: Shape) -> Result<()> 
 
 async fn closed_session(store: &dyn MetadataStore) -> Result<()> {
     let id = next_upload();
-    let put = UploadPut { begin: Some(new_upload()), blob: inline_blob(b"empty"), keep_until: LATER };
+    let put = UploadPut { principal: None, begin: Some(new_upload()), blob: inline_blob(b"empty"), keep_until: LATER };
     let committed = store.upload_put(&large(), &id, &put).await?;
     anyhow::ensure!(committed, "a session that nobody took away");
     Ok(())

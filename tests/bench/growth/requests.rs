@@ -113,7 +113,8 @@ fn mount(digest: Digest, to: RepoName, from: Option<RepoName>) -> BlobMount {
 async fn session(store: &dyn MetadataStore, repo: &RepoName) -> Result<()> {
     let id = next_upload();
     let begin = Some(new_upload());
-    let take = UploadTake { offset: None, owner: "node".to_owned(), expires_at: LATER, key: None, begin };
+    let take =
+        UploadTake { principal: None, offset: None, owner: "node".to_owned(), expires_at: LATER, key: None, begin };
     store.upload_take(repo, &id, &take, NOW).await?;
     ensure!(store.upload_commit(&UploadHold { id, epoch: 1 }, &inline_blob(b"few"), LATER).await?, "a commit");
     Ok(())

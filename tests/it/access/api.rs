@@ -11,7 +11,13 @@ use crate::app::{TestApp, expect, header, json as body_of};
 
 const PASSWORD: &str = "seven wet umbrellas";
 
-fn call(app: &TestApp, method: Method, path: &str, token: Option<&str>, body: Option<&Value>) -> RequestBuilder {
+pub(super) fn call(
+    app: &TestApp,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> RequestBuilder {
     let request = with(app.request(method, path), token);
     match body {
         Some(body) => request.header("content-type", "application/json").body(body.to_string()),
@@ -20,14 +26,14 @@ fn call(app: &TestApp, method: Method, path: &str, token: Option<&str>, body: Op
 }
 
 /// Does something that has to succeed, and gives the answer's body.
-async fn done(app: &TestApp, what: (Method, &str), token: &str, body: Option<&Value>) -> Value {
+pub(super) async fn done(app: &TestApp, what: (Method, &str), token: &str, body: Option<&Value>) -> Value {
     let answer = call(app, what.0, what.1, Some(token), body).send().await.expect("an answer");
     let (status, text) = (answer.status(), answer.text().await.expect("a body"));
     assert!(status.is_success(), "{}: {status} {text}", what.1);
     if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") }
 }
 
-async fn refused(request: RequestBuilder, status: StatusCode, code: &str) {
+pub(super) async fn refused(request: RequestBuilder, status: StatusCode, code: &str) {
     let answer = expect(request.header("x-request-id", "the-request"), status).await;
     assert_eq!(header(&answer, "content-type"), "application/json");
     let body = body_of(answer).await;
@@ -41,7 +47,7 @@ async fn log_in(app: &TestApp, name: &str, password: &str) -> Value {
     body_of(answer).await
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().expect("a text")
 }
 

@@ -175,8 +175,9 @@ async fn a_certificate_is_the_account_that_has_a_name_in_it() {
         let me = body_of(expect(gatehouse.get(&client, "/api/v1/users/me"), StatusCode::OK).await).await;
         assert_eq!(me["name"], "writer");
         // Clients that only know tokens have one for it.
-        let token = gatehouse.get(&client, "/v2/token?scope=repository:closed/app:pull,push");
+        let token = gatehouse.get(&client, "/v2/token?offline_token=true&scope=repository:closed/app:pull,push");
         let token = body_of(expect(token, StatusCode::OK).await).await;
+        assert!(token["refresh_token"].is_null(), "it would outlast the certificate");
         let bearer =
             gatehouse.put(&gatehouse.client(None), "closed/app").bearer_auth(token["token"].as_str().expect("it"));
         expect(bearer, StatusCode::CREATED).await;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bonded::access::{ClientLimits, LoginLimits};
-use bonded::auth::{AuthError, Given};
+use bonded::access::{ClientLimits, LoginLimits, UserName};
+use bonded::auth::{AdminError, AuthError, Given};
 use bonded::metadata::model::accounts::Actor;
+use bonded::metadata::model::audit::AuditFilter;
 use futures_util::future::join_all;
 use reqwest::{RequestBuilder, StatusCode};
 use secrecy::SecretString;
@@ -86,6 +87,11 @@ async fn failed_logins_are_refused_until_their_time_is_over() {
     let form = "grant_type=password&username=reader&password=x";
     let answer = expect(from(town.app.post("/v2/token").body(form), "192.0.2.1"), StatusCode::TOO_MANY_REQUESTS).await;
     assert_eq!(header(&answer, "retry-after"), "60");
+    let audit = town.app.auth.audit();
+    audit.flush(true).await.expect("written");
+    let filter = AuditFilter { kind: Some("login.refused".to_owned()), ..AuditFilter::default() };
+    let refused = audit.list(&filter, None, 10).await.expect("a page").events;
+    assert_eq!(refused.iter().filter_map(|event| event.detail()["count"].as_u64()).sum::<u64>(), 11);
     // From elsewhere, and by another account from there, it goes on.
     expect(town.log_in("reader", RIGHT, "192.0.2.9"), StatusCode::OK).await;
     expect(town.log_in("writer", RIGHT, "192.0.2.1"), StatusCode::OK).await;
@@ -138,6 +144,19 @@ async fn wrong_tokens_shut_nobody_out() {
     for token in [&good, &other] {
         expect(from(with(town.app.get(MANIFEST), Some(token)), "192.0.2.1"), StatusCode::OK).await;
     }
+}
+
+/// Each takes a processor and 19 MiB, whoever asks for it.
+#[tokio::test]
+async fn passwords_that_are_set_wait_with_those_that_are_checked() {
+    let town = Town::build().await;
+    let by = Actor::command_line();
+    let names: Vec<UserName> = (0..60).map(|n| user(&format!("new{n}"))).collect();
+    let add = |name| town.app.auth.add_user(name, None, Some(Given::Plain(secret(RIGHT))), false, &by);
+    let made = join_all(names.iter().map(add)).await;
+    let busy = made.iter().filter(|made| matches!(made, Err(AdminError::Busy))).count();
+    assert!(busy > 0 && made.iter().filter(|made| made.is_ok()).count() == made.len() - busy, "{made:?}");
+    set_password(&town.app, "reader").await;
 }
 
 /// Two nodes, many logins at once, each with another password: as many are hashed as may fail, not one more.
@@ -262,6 +281,17 @@ async fn nobody_chooses_his_own_address() {
     let builder = TestApp::builder().clients(|limits| limits.rates.v2_anonymous = "20/m".parse().expect("a rate"));
     let town = found(builder).await;
     let get = |n: u32| from(town.app.get(OPEN), &format!("192.0.2.{n}"));
+    for n in 1..=20 {
+        expect(get(n), StatusCode::UNAUTHORIZED).await;
+    }
+    expect(get(21), StatusCode::TOO_MANY_REQUESTS).await;
+}
+
+#[tokio::test]
+async fn each_proxy_may_write_a_line_of_its_own() {
+    let town = town(|limits| limits.rates.v2_anonymous = "20/m".parse().expect("a rate")).await;
+    // The client chose the first line; the proxy wrote the second.
+    let get = |n: u32| from(from(town.app.get(OPEN), &format!("192.0.2.{n}")), "198.51.100.1");
     for n in 1..=20 {
         expect(get(n), StatusCode::UNAUTHORIZED).await;
     }

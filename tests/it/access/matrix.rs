@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 use super::{Town, with};
-use crate::app::TestApp;
+use crate::app::{TestApp, expect};
 use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
 
 /// What is done, with its method and path.
@@ -85,6 +86,35 @@ async fn a_private_repository_is_one_that_is_not_there() {
     }
     let catalog = with(town.app.get("/v2/_catalog"), Some(&stranger)).send().await.expect("an answer");
     assert_eq!(catalog.text().await.expect("a body"), r#"{"repositories":["open/app"]}"#);
+}
+
+/// The same in a namespace where everybody may pull from what is not there.
+#[tokio::test]
+async fn a_hidden_repository_of_a_public_namespace_is_one_that_is_not_there() {
+    let town = Town::build().await;
+    let root = town.token("root", &[]).await;
+    let hide = town.app.put("/api/v1/repositories/open/app").json(&json!({"visibility": "private"}));
+    expect(with(hide, Some(&root)), StatusCode::NO_CONTENT).await;
+    let stranger = town.token("stranger", &[]).await;
+    let narrow = town.token("stranger", &["closed/**:pull"]).await;
+    let mut tokens = vec![None, Some(stranger.clone()), Some(narrow.clone())];
+    let both = &["repository:open/app:pull,push", "repository:open/new:pull,push"][..];
+    for credentials in [None, Some(stranger.as_str()), Some(narrow.as_str())] {
+        for scopes in [both, &[]] {
+            let granted = town.exchange(credentials, scopes).await;
+            tokens.push(Some(granted["token"].as_str().expect("a token").to_owned()));
+        }
+    }
+    for token in &tokens {
+        for (there, missing) in actions("open/app").into_iter().zip(actions("open/new")) {
+            let one = seen(&town.app, token.as_deref(), &there).await;
+            let other = seen(&town.app, token.as_deref(), &missing).await;
+            assert_eq!(one.shown.replace("open/app", "open/new"), other.shown, "{}", there.0);
+            assert_eq!((one.statements, one.storage), (other.statements, 0), "{}", there.0);
+        }
+    }
+    let reader = town.token("reader", &[]).await;
+    expect(with(town.app.get("/v2/open/app/manifests/v1"), Some(&reader)), StatusCode::OK).await;
 }
 
 struct Seen {

@@ -2,13 +2,17 @@
 
 mod api;
 mod audit;
+mod catalog;
 mod certificates;
+mod derived;
 mod issuer;
+mod keys;
 mod limits;
 mod matrix;
 mod nodes;
 mod publishing;
 mod quotas;
+mod robots;
 mod tokens;
 
 use bonded::access::{NamespacePath, Role, TokenScopes, UserName};
@@ -64,7 +68,7 @@ impl Town {
     pub(super) async fn token(&self, name: &str, scopes: &[&str]) -> String {
         let scopes = TokenScopes::parse(scopes).expect("scopes");
         let wish = TokenWish { name: String::new(), scopes, life: None };
-        let made = self.app.auth.add_token(&user(name), wish, &Actor::command_line()).await;
+        let made = self.app.auth.add_token(&user(name), wish, None, &Actor::command_line()).await;
         made.expect("a token").1.expose().to_owned()
     }
 

@@ -16,6 +16,7 @@ use bonded::clock::Clock as _;
 use bonded::frontends::api::{self, Api};
 use bonded::http::origin::Origins;
 use bonded::metadata::model::accounts::Actor;
+use bonded::metadata::model::audit::AuditFilter;
 use jsonwebtoken::Algorithm;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use super::issuer::{FakeIssuer, TestKey};
 use super::{Town, with};
-use crate::app::{TestApp, expect, header, json as body_of};
+use crate::app::{TestApp, TestAppBuilder, expect, header, json as body_of};
 use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder};
 
 /// A town whose namespace `closed` has the rule `ci` for jobs of `acme/app` on its main branch.
@@ -69,8 +70,12 @@ impl Yard {
         let key = TestKey::new("one", Algorithm::ES256);
         let issuer = FakeIssuer::start(&[&key]).await;
         let hosts = if allowed { vec![issuer.host.as_str()] } else { Vec::new() };
-        let app = TestApp::builder().oidc_hosts(&hosts).clients(|limits| limits.rates.api_anonymous = Rates::default());
-        let town = Town::found(app.start().await).await;
+        let builder = TestApp::builder().clients(|limits| limits.rates.api_anonymous = Rates::default());
+        Self::over(builder.oidc_hosts(&hosts), key, issuer).await
+    }
+
+    async fn over(builder: TestAppBuilder, key: TestKey, issuer: FakeIssuer) -> Self {
+        let town = Town::found(builder.start().await).await;
         let (api, server) = serve_api(&town.app).await;
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { town, issuer, key, api, server, client }
@@ -290,6 +295,38 @@ async fn of_two_rules_one_may_end() {
     expect(with(app.patch(&location), Some(&token)).body("some bytes"), StatusCode::ACCEPTED).await;
     assert!(app.auth.end_publisher(&path("closed"), &name("ci"), &Actor::command_line()).await.expect("an answer"));
     expect(with(yard.put("closed/app"), Some(&token)), StatusCode::UNAUTHORIZED).await;
+}
+
+/// Many jobs may come from one address; whoever guesses is held up there.
+#[tokio::test]
+async fn exchanges_count_when_they_are_refused_and_jobs_count_by_their_rules() {
+    let key = TestKey::new("one", Algorithm::ES256);
+    let issuer = FakeIssuer::start(&[&key]).await;
+    let rate = |text: &str| text.parse().expect("a rate");
+    let builder = TestApp::builder().oidc_hosts(&[issuer.host.as_str()]).clients(|limits| {
+        limits.rates.api_anonymous = rate("2/h");
+        // As many as it takes to fill the town.
+        limits.rates.v2_anonymous = rate("30/h");
+    });
+    let yard = Yard::over(builder, key, issuer).await;
+    yard.add("closed", yard.wish("ci")).await;
+    let (first, second) = (yard.exchange(&yard.token(0)).await, yard.exchange(&yard.token(1)).await);
+    for n in 2..10 {
+        yard.exchange(&yard.token(n)).await;
+    }
+    for token in [&first, &second].into_iter().cycle().take(40) {
+        expect(with(yard.town.app.get(PULL_CLOSED), Some(token)), StatusCode::OK).await;
+    }
+    yard.refused(&yard.token(0), "used before").await;
+    assert_eq!(yard.answer(&json!({"no": "token"})).await.0, StatusCode::BAD_REQUEST);
+    for token in [yard.token(0), yard.token(10)] {
+        assert_eq!(yard.status(&token).await, StatusCode::TOO_MANY_REQUESTS);
+    }
+    let audit = yard.town.app.auth.audit();
+    audit.flush(true).await.expect("written");
+    let filter = AuditFilter { kind: Some("login.refused".to_owned()), ..AuditFilter::default() };
+    let refused = audit.list(&filter, None, 10).await.expect("a page").events;
+    assert_eq!(refused.iter().map(|event| event.detail()["count"].clone()).collect::<Vec<_>>(), [1]);
 }
 
 /// A token of the registry says which rules it is of; a database is asked for them once.

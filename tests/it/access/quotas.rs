@@ -6,6 +6,7 @@ use std::time::Duration;
 use bonded::access::NamespacePath;
 use bonded::metadata::model::UploadId;
 use bonded::metadata::model::accounts::Actor;
+use bonded::metadata::model::audit::AuditFilter;
 use bonded::metadata::model::limits::{Quota, Usage};
 use futures_util::future::join_all;
 use reqwest::{RequestBuilder, Response, StatusCode};
@@ -107,6 +108,13 @@ async fn what_does_not_fit_is_refused_with_the_numbers() {
     // Now it is full, and no session begins.
     let detail = refused(place.post("/v2/closed/app/blobs/uploads/")).await;
     assert_eq!((&detail["used"], &detail["limit"]), (&json!(limit), &json!(limit)));
+    let audit = place.town.app.auth.audit();
+    audit.flush(true).await.expect("written");
+    let filter = AuditFilter { kind: Some("refused".to_owned()), ..AuditFilter::default() };
+    let events = audit.list(&filter, None, 10).await.expect("a page").events;
+    let counted: Vec<_> =
+        events.iter().map(|event| (event.detail()["action"].clone(), event.detail()["count"].clone())).collect();
+    assert_eq!(counted, [(json!("push"), json!(3))]);
     let pull = place.town.app.get("/v2/closed/app/manifests/v1");
     expect(with(pull, Some(&place.writer)), StatusCode::OK).await;
 }
@@ -182,11 +190,14 @@ async fn a_mount_counts_too() {
     }
     let mount =
         |to: &str, data: &[u8]| place.post(&format!("/v2/{to}/blobs/uploads/?mount={}&from=open/app", sha256(data)));
-    assert_eq!(refused(mount("closed/app", &large)).await["asked"], 101 << 10);
+    // A mount is never refused: the upload that the client is told to make will be.
+    expect(mount("closed/app", &large), StatusCode::ACCEPTED).await;
+    assert_eq!(refused(place.push("closed/app", &large)).await["asked"], 101 << 10);
     expect(mount("closed/app", &small), StatusCode::CREATED).await;
     expect(mount("closed/app", &small), StatusCode::CREATED).await;
     // Each repository counts by itself.
-    assert_eq!(refused(mount("closed/other", &small)).await["used"], place.held + (60 << 10));
+    expect(mount("closed/other", &small), StatusCode::ACCEPTED).await;
+    assert_eq!(refused(place.push("closed/other", &small)).await["used"], place.held + (60 << 10));
     expect(mount("closed/other", &bytes(5, 9)), StatusCode::ACCEPTED).await;
 }
 

@@ -28,7 +28,7 @@ async fn without_credentials_there_is_a_challenge() {
     for (request, scope) in [
         (town.app.get("/v2/"), ""),
         (town.app.head("/v2/"), ""),
-        (town.app.get("/v2/_catalog"), ""),
+        (town.app.get("/v2/_catalog"), r#",scope="registry:catalog:*""#),
         (town.app.get("/v2/open/app/manifests/v1"), r#",scope="repository:open/app:pull""#),
         (town.app.head(MANIFEST), r#",scope="repository:closed/app:pull""#),
         (town.app.post("/v2/closed/app/blobs/uploads/"), r#",scope="repository:closed/app:pull,push""#),
@@ -60,7 +60,7 @@ async fn a_token_grants_what_its_owner_may_of_what_was_asked_for() {
         (&claims["access"], &claims["sub"], &claims["aud"]),
         (&granted, &json!("writer"), &json!("bonded.test"))
     );
-    let jwks = town.app.auth.jwks();
+    let jwks = town.app.auth.jwks().await.expect("keys");
     assert_eq!((&head["alg"], &head["kid"]), (&json!("ES256"), &jwks["keys"][0]["kid"]));
     assert!(jwks["keys"][0].get("d").is_none(), "only the public half");
 
@@ -97,6 +97,26 @@ async fn a_mount_goes_by_what_the_account_may_and_never_fails() {
         let credential = town.token(name, &[]).await;
         let bearer = token(&town.exchange(Some(&credential), &["repository:closed/other:pull,push"]).await);
         expect(with(mount(from), Some(&bearer)), status).await;
+    }
+}
+
+/// Also through a token of the token service that was made from it.
+#[tokio::test]
+async fn a_mount_reads_no_more_than_the_scopes_of_an_api_token() {
+    let town = Town::build().await;
+    let digest = crate::fixtures::sha256(b"layer");
+    let scoped = town.token("writer", &["closed/**:pull,push"]).await;
+    let blind = town.token("writer", &["closed/**:push"]).await;
+    for (credential, from, status) in [
+        (&scoped, "open/app", StatusCode::ACCEPTED),
+        (&scoped, "closed/app", StatusCode::CREATED),
+        (&blind, "closed/app", StatusCode::ACCEPTED),
+    ] {
+        let bearer = token(&town.exchange(Some(credential), &["repository:closed/other:pull,push"]).await);
+        for credential in [credential, &bearer] {
+            let mount = town.app.post(&format!("/v2/closed/other/blobs/uploads/?mount={digest}&from={from}"));
+            expect(with(mount, Some(credential)), status).await;
+        }
     }
 }
 

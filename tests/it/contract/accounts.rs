@@ -103,6 +103,44 @@ async fn the_last_admin_stays(store: &dyn AccountStore) {
     assert_eq!(store.user_delete(&user("ann"), NOW, &by()).await.expect("an answer"), Changed::Unknown);
 }
 
+/// A robot ends with its namespace, and without any account everybody may do everything.
+async fn robots_are_no_admins_and_somebody_stays(store: &dyn AccountStore) {
+    add(store, "ann", false).await;
+    assert_eq!(store.user_delete(&user("ann"), NOW, &by()).await.expect("an answer"), Changed::Last, "nobody is left");
+    store.user_change(&user("ann"), &UserChange::Admin(true), NOW, &by()).await.expect("an answer");
+    found(store, "a", "ann", false).await;
+    let robot = NewUser { robot_of: Some((path("a"), Role::Owner)), ..new("a+ci", false) };
+    let with_password = NewUser { password: Some("x".to_owned()), ..robot.clone() };
+    for never in [NewUser { admin: true, ..robot.clone() }, with_password, new("b+ci", true)] {
+        assert_eq!(store.user_add(&never, &by()).await.expect("an answer"), UserAdded::Robot);
+    }
+    assert!(matches!(store.user_add(&robot, &by()).await.expect("an answer"), UserAdded::Added(_)));
+    for never in [UserChange::Admin(true), UserChange::Password(Some("x".to_owned()))] {
+        let changed = store.user_change(&user("a+ci"), &never, NOW, &by()).await.expect("an answer");
+        assert_eq!(changed, Changed::Robot);
+    }
+    for change in [UserChange::Disabled(true), UserChange::Disabled(false), UserChange::Admin(false)] {
+        let changed = store.user_change(&user("a+ci"), &change, NOW, &by()).await.expect("an answer");
+        assert_eq!(changed, Changed::Done);
+    }
+    let kept = store.user_find(&user("a+ci")).await.expect("a look").expect("the robot");
+    assert!(!kept.admin && kept.password.is_none());
+    for change in [UserChange::Disabled(true), UserChange::Admin(false)] {
+        let changed = store.user_change(&user("ann"), &change, NOW, &by()).await.expect("an answer");
+        assert_eq!(changed, Changed::Last);
+    }
+    assert_eq!(store.user_delete(&user("ann"), NOW, &by()).await.expect("an answer"), Changed::Last);
+    let listed = store.robot_list(&path("a"), None, 10).await.expect("a list").expect("a namespace");
+    assert_eq!(
+        listed.iter().map(|robot| (robot.name.as_str(), robot.role)).collect::<Vec<_>>(),
+        [("a+ci", Some(Role::Owner))]
+    );
+    assert_eq!(store.robot_list(&path("a"), Some("a+ci"), 10).await.expect("a list"), Some(vec![]));
+    assert_eq!(store.robot_list(&path("b"), None, 10).await.expect("a list"), None);
+    assert!(store.namespace_delete(&path("a"), NOW, &by()).await.expect("an answer"));
+    assert!(store.access_state().await.expect("a state").accounts);
+}
+
 async fn every_change_moves_the_version(store: &dyn AccountStore) {
     let mut last = store.access_state().await.expect("a state").version;
     let mut moved = async || {
@@ -130,12 +168,44 @@ async fn every_change_moves_the_version(store: &dyn AccountStore) {
     assert!(moved().await);
 }
 
+/// Whoever asks for what is not there makes no node forget what it knows.
+async fn what_changes_nothing_leaves_the_version(store: &dyn AccountStore) {
+    add(store, "ann", true).await;
+    found(store, "a", "ann", false).await;
+    token(store, "ann", "one", None).await;
+    let version = async || store.access_state().await.expect("a state").version;
+    let (before, now, by) = (version().await, NOW, by());
+    let (ann, none) = (user("ann"), user("nobody"));
+    for (who, id) in [(None, "gone"), (Some(&none), "one")] {
+        assert!(!store.token_delete(who, id, now, &by).await.expect("an answer"));
+    }
+    assert_eq!(store.user_add(&new("ann", false), &by).await.expect("an answer"), UserAdded::NameTaken);
+    assert_eq!(store.user_delete(&none, now, &by).await.expect("an answer"), Changed::Unknown);
+    assert_eq!(store.user_delete(&ann, now, &by).await.expect("an answer"), Changed::Last);
+    let change = UserChange::Admin(false);
+    assert_eq!(store.user_change(&ann, &change, now, &by).await.expect("an answer"), Changed::Last);
+    assert!(!store.namespace_delete(&path("b"), now, &by).await.expect("an answer"));
+    assert!(!store.namespace_public(&path("b"), true, now, &by).await.expect("an answer"));
+    assert_eq!(grant(store, "a", Member::User(none.clone()), Some(Role::Read)).await, Granted::MemberUnknown);
+    assert_eq!(grant(store, "a", Member::User(ann), None).await, Granted::LastOwner);
+    assert!(!store.team_delete(&team("t"), now, &by).await.expect("an answer"));
+    assert!(!store.team_member_set(&team("t"), &none, true, now, &by).await.expect("an answer"));
+    assert!(!store.repository_public(&repo("a/b"), Some(true), now, &by).await.expect("an answer"));
+    let rule = "ci".parse().expect("a name");
+    assert!(!store.publisher_delete(&path("a"), &rule, now, &by).await.expect("an answer"));
+    let name = "email:ann@example.com".parse().expect("a name");
+    assert!(!store.certificate_delete(&none, &name, now, &by).await.expect("an answer"));
+    assert!(!store.quota_set(&path("b"), Quota::default(), now, &by).await.expect("an answer"));
+    assert_eq!(version().await, before);
+}
+
 async fn token(store: &dyn AccountStore, name: &str, id: &str, expires_at: Option<Timestamp>) -> [u8; 32] {
     let mut hash = [0; 32];
     hash[..id.len()].copy_from_slice(id.as_bytes());
     let scopes = TokenScopes::parse(&["a/**:pull"]).expect("scopes");
     let login = id.starts_with("login");
-    let new = NewToken { id: id.to_owned(), hash, name: "n".to_owned(), login, scopes, expires_at, now: NOW };
+    let new =
+        NewToken { id: id.to_owned(), hash, name: "n".to_owned(), login, scopes, expires_at, replaces: None, now: NOW };
     assert!(store.token_add(&user(name), &new, &by()).await.expect("an answer"));
     hash
 }
@@ -148,14 +218,15 @@ async fn tokens_lead_to_their_owners_until_they_end(store: &dyn AccountStore) {
     for hash in [one, two, login] {
         let found = store.token_find(&hash, NOW).await.expect("a look").expect("ann");
         assert_eq!((found.id, found.name.as_str()), (ann, "ann"));
-        assert_eq!(found.token.expect("a token").scopes.to_texts(), ["a/**:pull"]);
+        let token = found.token.expect("a token");
+        assert_eq!((token.scopes.to_texts(), token.login), (vec!["a/**:pull".to_owned()], hash == login));
     }
     assert!(store.token_find(&two, later).await.expect("a look").is_none());
     assert!(store.token_find(&[9; 32], NOW).await.expect("a look").is_none());
     let listed = store.token_list(Some(&user("ann")), None, 10).await.expect("a list");
-    assert_eq!(listed.iter().map(|token| token.id.as_str()).collect::<Vec<_>>(), ["one", "two"], "no logins");
+    assert_eq!(listed.iter().map(|token| token.id.as_str()).collect::<Vec<_>>(), ["login", "one", "two"]);
     store.token_used(&[("one".to_owned(), later), ("gone".to_owned(), later)]).await.expect("written");
-    let listed = store.token_list(None, None, 1).await.expect("a list");
+    let listed = store.token_list(None, Some("login"), 1).await.expect("a list");
     assert_eq!((listed.len(), listed[0].used_at), (1, Some(later)));
     for (id, token, there) in [(ann, Some("one"), true), (ann, Some("gone"), false), (ann, None, true)] {
         assert_eq!(store.principal_find(id, token, NOW).await.expect("a look").is_some(), there, "{token:?}");
@@ -249,7 +320,16 @@ async fn accounts_come_back_as_they_were<S: AccountStore + MetadataStore + Webho
     assert_eq!(store.publisher_list(&path("a")).await.expect("a list").expect("a namespace").len(), 1);
     assert_eq!(store.certificate_list(&user("ann")).await.expect("a list").expect("ann").len(), 1);
     let rights = store.rights(&repo("a/b"), Some(ann)).await.expect("rights");
-    assert_eq!(rights, RepositoryRights { namespace: Some(path("a")), public: true, role: Some(Role::Owner), quota });
+    assert_eq!(
+        rights,
+        RepositoryRights {
+            namespace: Some(path("a")),
+            namespace_public: true,
+            public: true,
+            role: Some(Role::Owner),
+            quota
+        }
+    );
     assert!(add(store, "cat", false).await > ann, "new rows follow the old ones");
 }
 
@@ -306,6 +386,14 @@ async fn rights_follow_a_model(store: &dyn AccountStore) {
                 assert_eq!(rights.public, owner == Some("a/b"));
             }
         }
+        let all: Vec<RepoName> = REPOS.iter().map(|target| repo(target)).collect();
+        for user in USERS.into_iter().map(|name| Some(ids[name])).chain([None]) {
+            let among = store.rights_among(&all, user).await.expect("rights");
+            assert_eq!(among.len(), all.len());
+            for (target, found) in all.iter().zip(among) {
+                assert_eq!(found, store.rights(target, user).await.expect("rights"), "{target}");
+            }
+        }
     }
 }
 
@@ -335,7 +423,9 @@ macro_rules! rules {
 rules! {
     an_account_is_made_once
     the_last_admin_stays
+    robots_are_no_admins_and_somebody_stays
     every_change_moves_the_version
+    what_changes_nothing_leaves_the_version
     tokens_lead_to_their_owners_until_they_end
     a_namespace_keeps_an_owner
     a_robot_ends_with_its_namespace

@@ -110,7 +110,7 @@ async fn rules_are_found_by_issuer_audience_and_namespace(store: &dyn AccountSto
     let matching = async |issuer: &str, audiences: &[&str], at: Option<&str>| {
         let audiences: Vec<_> = audiences.iter().map(|text| text.parse().expect("an audience")).collect();
         let (issuer, at) = (issuer.parse().expect("an issuer"), at.map(path));
-        let rules = store.publisher_match(&issuer, &audiences, at.as_ref(), 10).await.expect("rules");
+        let rules = store.publisher_match(&issuer, &audiences, at.as_ref(), None, 10).await.expect("rules");
         let mut names: Vec<String> = rules.iter().map(|rule| rule.name.to_string()).collect();
         names.sort();
         names.join(" ")

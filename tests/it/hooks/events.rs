@@ -141,6 +141,7 @@ async fn refusals_are_told_when_their_minute_is_over() {
     expect(with(town.app.post("/v2/closed/app/blobs/uploads/"), Some(&reader)), StatusCode::FORBIDDEN).await;
     // Who says nothing is asked who he is; that is no refusal.
     expect(with(town.app.get("/v2/closed/app/tags/list"), None), StatusCode::UNAUTHORIZED).await;
+    expect(with(town.app.post("/v2/closed/app/blobs/uploads/"), None), StatusCode::UNAUTHORIZED).await;
     assert!(deliver(&town, &receiver).await.is_empty(), "the minute is not over");
     town.app.clock.advance(Duration::from_mins(1));
     let received = deliver(&town, &receiver).await;

@@ -22,6 +22,8 @@ use bonded::metadata::model::webhooks::{DeliveryRecord, DeliveryState, HookEvent
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::metadata::webhooks::WebhookStore;
 use secrecy::SecretString;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Executor as _};
 use tempfile::TempDir;
 
 use crate::postgres::Database;
@@ -216,6 +218,42 @@ async fn a_receiver_that_does_not_answer_is_asked_again() {
     scene.clock.advance(Duration::from_secs(13));
     assert_eq!(scene.deliver().await, 2);
     assert!(matches!(scene.delivery(deliveries[0]).await.state, DeliveryState::Delivered(_)));
+}
+
+/// What is under way is brought to its end, whatever becomes of what is sent beside it.
+#[tokio::test]
+async fn a_delivery_that_cannot_be_settled_stops_no_other() {
+    let (scene, quick, silent) = (Scene::build().await, Receiver::start().await, Receiver::start().await);
+    let (first, second) = (scene.add(&quick.url()).await, scene.add(&silent.url()).await);
+    silent.reply(Reply::Never);
+    let (first, second) = (scene.send_test(&first).await, scene.send_test(&second).await);
+    let database = SqliteConnectOptions::new().filename(scene.folder.path().join("bonded.db"));
+    let mut conn = database.connect().await.expect("a connection");
+    conn.execute(
+        "CREATE TRIGGER not_now BEFORE UPDATE ON outbox WHEN NEW.done_at IS NOT NULL \
+         BEGIN SELECT RAISE(ABORT, 'not now'); END",
+    )
+    .await
+    .expect("a trigger");
+    let impatient = HookOptions { answer_time_max: Duration::from_millis(300), ..options(&["127.0.0.0/8"]) };
+    assert!(scene.configured(impatient).deliver_due().await.is_err(), "it is said that one could not be settled");
+    assert!(scene.delivery(first).await.last_status.is_none());
+    let record = scene.delivery(second).await;
+    assert!(record.last_error.expect("a reason").contains("no answer"));
+}
+
+/// A server that stops tells what it has counted in the minute that is not over.
+#[tokio::test]
+async fn refusals_of_the_last_minute_are_not_lost() {
+    let (scene, receiver) = (Scene::build().await, Receiver::start().await);
+    scene.add(&receiver.url()).await;
+    let by = Actor { name: Some("bob".to_owned()), ..Actor::default() };
+    scene.hooks.denied(&"team/app".parse().expect("a name"), "push", &by);
+    scene.hooks.tell_denials(false).await.expect("told");
+    assert_eq!(scene.deliver().await, 0);
+    scene.hooks.tell_denials(true).await.expect("told");
+    assert_eq!(scene.deliver().await, 1);
+    assert_eq!(receiver.take()[0].event()["data"]["actor"], "bob");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Namespaces, who has which role in them, and what that means for a repository.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::json;
 
 use crate::access::{NamespacePath, Role, UserName};
@@ -10,7 +12,7 @@ use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::limits::quotas::quota;
 use crate::metadata::logic::{Conn, Value, record, values};
 use crate::metadata::model::accounts::{
-    Actor, Granted, Member, NamespaceAdded, NamespaceRecord, RepositoryRights, UserId,
+    Actor, Granted, Member, NamespaceAdded, NamespaceRecord, RepositoryRights, RobotRecord, UserId,
 };
 use crate::metadata::model::limits::Quota;
 use crate::metadata::rows::{expect_rows, inconsistent, parse, records, text_after, texts};
@@ -35,12 +37,46 @@ record! {
 }
 
 record! {
-    struct RightsRow {
-        namespace: Option<String>,
+    struct AmongRow {
+        path: String,
+        owns: bool,
         public: bool,
         role: Option<i64>,
         quota_bytes: Option<i64>,
         quota_repositories: Option<i64>,
+    }
+}
+
+record! {
+    struct RightsRow {
+        namespace: Option<String>,
+        namespace_public: bool,
+        public: bool,
+        role: Option<i64>,
+        quota_bytes: Option<i64>,
+        quota_repositories: Option<i64>,
+    }
+}
+
+record! {
+    struct RobotRow {
+        name: String,
+        role: Option<i64>,
+        disabled_at: Option<i64>,
+        created_at: i64,
+    }
+}
+
+impl TryFrom<RobotRow> for RobotRecord {
+    type Error = crate::metadata::MetadataError;
+
+    fn try_from(row: RobotRow) -> Result<Self> {
+        Ok(Self {
+            name: parse("users", "name", &row.name, &row.name)?,
+            role: row.role.map(role).transpose()?,
+            disabled_at: row.disabled_at.map(Timestamp::from_micros),
+            created_at: Timestamp::from_micros(row.created_at),
+        })
     }
 }
 
@@ -197,6 +233,17 @@ pub(in crate::metadata::logic) async fn list_roles<C: Conn>(
     records::<MemberRow, _>(conn.all(&sql::MEMBERS, values![namespace.id]).await?).map(Some)
 }
 
+pub(in crate::metadata::logic) async fn robots<C: Conn>(
+    conn: &mut C,
+    path: &NamespacePath,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Option<Vec<RobotRecord>>> {
+    let Some(namespace) = find_row(conn, path).await? else { return Ok(None) };
+    let values = values![namespace.id, text_after(after), limit];
+    records::<RobotRow, _>(conn.all(&sql::ROBOTS, values).await?).map(Some)
+}
+
 pub(in crate::metadata::logic) async fn rights<C: Conn>(
     conn: &mut C,
     repo: &RepoName,
@@ -210,7 +257,41 @@ pub(in crate::metadata::logic) async fn rights<C: Conn>(
         Some(path) => quota(path, row.quota_bytes, row.quota_repositories)?,
         None => Quota::default(),
     };
-    Ok(RepositoryRights { namespace, public: row.public, role: row.role.map(role).transpose()?, quota })
+    let (namespace_public, role) = (row.namespace_public, row.role.map(role).transpose()?);
+    Ok(RepositoryRights { namespace, namespace_public, public: row.public, role, quota })
+}
+
+/// The same of many, in their order.
+pub(in crate::metadata::logic) async fn rights_among<C: Conn>(
+    conn: &mut C,
+    repos: &[RepoName],
+    user: Option<UserId>,
+) -> Result<Vec<RepositoryRights>> {
+    let paths = texts(repos.iter().map(RepoName::as_str));
+    let owners: BTreeSet<&str> = repos.iter().flat_map(NamespacePath::owners_of).collect();
+    let owners = texts(owners);
+    let values = &[paths.as_slice().into(), owners.as_slice().into(), Value::Int(user.map(|user| user.0))];
+    let rows: Vec<AmongRow> = conn.all(&sql::RIGHTS_AMONG, values).await?;
+    let (mut namespaces, mut own) = (HashMap::new(), HashMap::new());
+    for row in rows {
+        if row.owns {
+            let namespace: NamespacePath = parse("namespaces", "path", &row.path, &row.path)?;
+            let quota = quota(&namespace, row.quota_bytes, row.quota_repositories)?;
+            let (namespace, role) = (Some(namespace), row.role.map(role).transpose()?);
+            namespaces.insert(
+                row.path,
+                RepositoryRights { namespace, namespace_public: row.public, public: row.public, role, quota },
+            );
+        } else {
+            own.insert(row.path, row.public);
+        }
+    }
+    let rights = |repo: &RepoName| {
+        let owner = NamespacePath::owners_of(repo).find_map(|path| namespaces.get(path));
+        let rights = owner.cloned().unwrap_or_default();
+        RepositoryRights { public: own.get(repo.as_str()).copied().unwrap_or(rights.public), ..rights }
+    };
+    Ok(repos.iter().map(rights).collect())
 }
 
 pub(in crate::metadata::logic) async fn set_repository_public<C: Conn>(

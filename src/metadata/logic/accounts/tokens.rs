@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::access::{TokenScopes, UserName};
 use crate::clock::Timestamp;
 use crate::metadata::Result;
-use crate::metadata::logic::accounts::{bump, users};
+use crate::metadata::logic::accounts::{bump, settle, users};
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Value, record, values};
 use crate::metadata::model::accounts::{Actor, NewToken, PrincipalRecord, PrincipalToken, TokenRecord, UserId};
@@ -26,6 +26,7 @@ record! {
         scopes: Option<String>,
         expires_at: Option<i64>,
         used_at: Option<i64>,
+        login: Option<bool>,
     }
 }
 
@@ -51,6 +52,7 @@ impl TryFrom<PrincipalRow> for PrincipalRecord {
                 id,
                 expires_at: row.expires_at.map(Timestamp::from_micros),
                 used_at: row.used_at.map(Timestamp::from_micros),
+                login: row.login.unwrap_or(false),
             }),
             _ => None,
         };
@@ -86,7 +88,13 @@ pub(in crate::metadata::logic) async fn add<C: Conn>(
     new: &NewToken,
     by: &Actor,
 ) -> Result<bool> {
-    let Some(owner) = users::find(tx, user).await? else { return Ok(false) };
+    let found = users::find(tx, user).await?;
+    let Some(owner) = found.filter(|user| user.disabled_at.is_none()) else { return Ok(false) };
+    if let Some(old) = &new.replaces
+        && !delete(tx, Some(user), old, new.now, by).await?
+    {
+        return Ok(false);
+    }
     let scopes = rows_json(&new.scopes.to_texts());
     let values = &[
         new.id.as_str().into(),
@@ -132,16 +140,16 @@ pub(in crate::metadata::logic) async fn delete<C: Conn>(
     now: Timestamp,
     by: &Actor,
 ) -> Result<bool> {
-    bump(tx).await?;
     let owner: Option<(String,)> = tx.first(&sql::TOKEN_OWNER, values![id]).await?;
     let Some((owner,)) = owner.filter(|(owner,)| user.is_none_or(|user| user.as_str() == owner)) else {
         return Ok(false);
     };
-    if tx.run(&sql::TOKEN_DELETE, values![id]).await? == 0 {
-        return Ok(false);
+    bump(tx).await?;
+    let ended = tx.run(&sql::TOKEN_DELETE, values![id]).await? > 0;
+    if ended {
+        write_down(tx, by, Event { kind: "token.delete", subject: &owner, detail: json!({"token": id}), now }).await?;
     }
-    write_down(tx, by, Event { kind: "token.delete", subject: &owner, detail: json!({"token": id}), now }).await?;
-    Ok(true)
+    settle(tx, ended).await
 }
 
 pub(in crate::metadata::logic) async fn used<C: Conn>(tx: &mut C, used: &[(String, Timestamp)]) -> Result<()> {

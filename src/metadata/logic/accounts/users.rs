@@ -57,6 +57,10 @@ pub(in crate::metadata::logic) async fn list<C: Conn>(
 
 pub(in crate::metadata::logic) async fn add<C: Conn>(tx: &mut C, new: &NewUser, by: &Actor) -> Result<UserAdded> {
     bump(tx).await?;
+    let is_robot = new.robot_of.is_some() || new.name.is_robot();
+    if is_robot && (new.admin || new.password.is_some()) {
+        return Ok(UserAdded::Robot);
+    }
     let namespace = match &new.robot_of {
         None => None,
         Some((path, _)) => match namespaces::find_id(tx, path).await? {
@@ -95,6 +99,9 @@ pub(in crate::metadata::logic) async fn change<C: Conn>(
 ) -> Result<Changed> {
     bump(tx).await?;
     let Some(user) = find(tx, name).await? else { return Ok(Changed::Unknown) };
+    if is_for_people(change) && (user.robot_of.is_some() || name.is_robot()) {
+        return Ok(Changed::Robot);
+    }
     let ends_an_admin = matches!(change, UserChange::Disabled(true) | UserChange::Admin(false));
     if ends_an_admin && is_last_admin(tx, &user).await? {
         return Ok(Changed::Last);
@@ -121,8 +128,13 @@ pub(in crate::metadata::logic) async fn change<C: Conn>(
     Ok(Changed::Done)
 }
 
+/// Whether a change is none for a robot, which acts by its tokens in its namespace.
+fn is_for_people(change: &UserChange) -> bool {
+    matches!(change, UserChange::Admin(true) | UserChange::Password(Some(_)))
+}
+
 async fn is_last_admin<C: Conn>(tx: &mut C, user: &UserRecord) -> Result<bool> {
-    let counts = user.admin && user.disabled_at.is_none();
+    let counts = user.admin && user.disabled_at.is_none() && user.robot_of.is_none();
     Ok(counts && !tx.scalar::<bool>(&sql::OTHER_ADMIN, values![user.id.0]).await?)
 }
 
@@ -138,7 +150,10 @@ pub(in crate::metadata::logic) async fn delete<C: Conn>(
 ) -> Result<Changed> {
     bump(tx).await?;
     let Some(user) = find(tx, name).await? else { return Ok(Changed::Unknown) };
-    if is_last_admin(tx, &user).await? {
+    // Without any account everybody may do everything, so once there was one, one stays whatever it may do.
+    let is_person = user.robot_of.is_none();
+    let is_last_person = is_person && !tx.scalar::<bool>(&sql::OTHER_PERSON, values![user.id.0]).await?;
+    if is_last_person || is_last_admin(tx, &user).await? {
         return Ok(Changed::Last);
     }
     expect_rows(&sql::USER_DELETE, 1, tx.run(&sql::USER_DELETE, values![user.id.0]).await?)?;

@@ -10,6 +10,7 @@ use crate::access::NamespacePath;
 use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::limits::{LimitStore, SharedBuckets};
+use crate::metadata::logic::accounts::change;
 use crate::metadata::logic::{Conn, Database, values, work};
 use crate::metadata::model::UploadId;
 use crate::metadata::model::accounts::Actor;
@@ -39,7 +40,7 @@ impl<D: Database> LimitStore for D {
     }
 
     async fn quota_set(&self, path: &NamespacePath, quota: Quota, now: Timestamp, by: &Actor) -> Result<bool> {
-        work!(self.write, [path, by], |tx| quotas::set(tx, &path, quota, now, &by))
+        change!(self, [path, by], |tx| quotas::set(tx, &path, quota, now, &by))
     }
 
     async fn quota_find(&self, path: &NamespacePath) -> Result<Option<Quota>> {

@@ -5,12 +5,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bonded::auth::PublisherWish;
+use bonded::metadata::model::accounts::{Actor, NamespaceRecord};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::issuer::{FakeIssuer, TestKey, message};
-use super::{Yard, claims};
+use super::super::user;
+use super::{Yard, claims, path};
 
 #[tokio::test]
 async fn a_token_that_is_not_as_the_rule_says_is_refused() {
@@ -195,7 +197,6 @@ async fn bodies_that_are_none_are_refused_without_a_failure() {
     assert_eq!(yard.answer(&json!({"token": "a".repeat(100_000)})).await.0, StatusCode::BAD_REQUEST);
 }
 
-/// One job with one token may act in many namespaces, but not in any number.
 #[tokio::test]
 async fn the_highest_role_counts_where_rules_overlap() {
     let yard = Yard::build().await;
@@ -209,10 +210,31 @@ async fn the_highest_role_counts_where_rules_overlap() {
     assert_eq!(body["namespaces"], json!([{"path": "closed", "role": "write"}]));
     let (_, body) = yard.answer(&json!({"token": yard.token_with(2, "repository", json!("acme/web"))})).await;
     assert_eq!(body["namespaces"], json!([{"path": "closed", "role": "read"}]));
-    for n in 0..16 {
+}
+
+/// One job with one token may act in many namespaces, but not in any number, and however many rules somebody makes in his
+/// own, those of others count.
+#[tokio::test]
+async fn nobody_with_many_rules_keeps_a_job_from_its_namespace() {
+    let yard = Yard::build().await;
+    let junk = Some(json!({"keys": [TestKey::new("junk", Algorithm::ES256).public()]}).to_string());
+    for n in 0..20 {
         yard.add("open", yard.wish(&format!("r{n}"))).await;
+        yard.add("open", PublisherWish { jwks: junk.clone(), ..yard.wish(&format!("k{n}")) }).await;
     }
-    yard.refused(&yard.token(3), "name the namespace").await;
-    let (status, _) = yard.answer(&json!({"token": yard.token(3), "namespace": "closed"})).await;
+    let own = Some(json!({"keys": [yard.key.public()]}).to_string());
+    yard.add("closed", PublisherWish { jwks: own, role: bonded::access::Role::Admin, ..yard.wish("own") }).await;
+    let (_, body) = yard.answer(&json!({"token": yard.token(1)})).await;
+    let both = json!([{"path": "closed", "role": "admin"}, {"path": "open", "role": "write"}]);
+    assert_eq!(body["namespaces"], both, "{body}");
+    let app = &yard.town.app;
+    for n in 0..31 {
+        let new = NamespaceRecord { path: path(&format!("n{n}")), public: false, created_at: app.auth.now() };
+        let by = Actor::command_line();
+        app.auth.accounts().namespace_add(&new, &user("root"), &by).await.expect("an answer");
+        yard.add(new.path.as_str(), yard.wish("ci")).await;
+    }
+    yard.refused(&yard.token(2), "name the namespace").await;
+    let (status, _) = yard.answer(&json!({"token": yard.token(2), "namespace": "closed"})).await;
     assert_eq!(status, StatusCode::OK);
 }

@@ -229,6 +229,11 @@ async fn a_node_that_seals_keeps_others_out_for_a_while(bench: &Bench) {
     assert_eq!(store.audit_seal("one", at(2), 2).await.expect("a turn"), 2);
     assert_eq!(store.audit_seal("two", at(9), 2).await.expect("a turn"), 1);
     assert_eq!(store.audit_seal("two", at(9), 2).await.expect("a turn"), 0, "nothing is left");
+    bench.fill(2).await;
+    store.audit_leave("one").await.expect("an answer");
+    assert_eq!(store.audit_seal("one", at(9), 2).await.expect("a turn"), 0, "it was not the one that seals");
+    store.audit_leave("two").await.expect("an answer");
+    assert_eq!(store.audit_seal("one", at(9), 2).await.expect("a turn"), 2);
 }
 
 async fn rows_stay_as_they_are(bench: &Bench) {

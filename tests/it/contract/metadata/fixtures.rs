@@ -285,7 +285,14 @@ pub(super) fn new_upload() -> NewUpload {
 
 /// The wish to have a session from `now` on.
 pub(super) fn wish(offset: Option<u64>, now: i64) -> UploadTake {
-    UploadTake { offset, owner: "node".to_owned(), expires_at: at(now + DAY), key: None, begin: None }
+    UploadTake {
+        principal: new_upload().principal,
+        offset,
+        owner: "node".to_owned(),
+        expires_at: at(now + DAY),
+        key: None,
+        begin: None,
+    }
 }
 
 /// An end whose name is kept for an hour.

@@ -61,6 +61,7 @@ macro_rules! contract {
                 a_session_without_key_leaves_nothing
                 expiry_ends_a_batch
                 a_session_begins_with_its_first_writer
+                a_session_is_not_taken_by_others
                 a_key_can_come_with_the_take
                 a_session_can_be_one_request
                 one_request_ends_a_session_that_holds_nothing_only

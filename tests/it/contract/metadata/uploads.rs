@@ -231,7 +231,8 @@ fn beginning(tail: &'static [u8]) -> UploadTake {
 
 fn whole(text: &str, begin: Option<NewUpload>) -> UploadPut {
     let location = BlobLocation::Inline(Bytes::copy_from_slice(text.as_bytes()));
-    UploadPut { begin, blob: NewBlob { location, ..new_blob(text, 1) }, keep_until: at(DAY) }
+    let blob = NewBlob { location, ..new_blob(text, 1) };
+    UploadPut { principal: new_upload().principal, begin, blob, keep_until: at(DAY) }
 }
 
 async fn put(store: &dyn MetadataStore, n: u8, put: &UploadPut) -> bool {
@@ -254,6 +255,26 @@ pub(super) async fn a_session_begins_with_its_first_writer(store: &dyn MetadataS
     let UploadTaken::Taken(taken) = taken else { panic!("{taken:?}") };
     assert_eq!((taken.epoch, taken.tail.as_ref(), taken.object_key), (2, b"abc".as_slice(), Some(key("object"))));
     assert!(!save(store, &UploadHold { id: upload_id(1), epoch: 1 }, checkpoint(9, 9, b"", 1)).await);
+}
+
+/// Whoever did not begin a session changes nothing of it, and does not cut off who did.
+pub(super) async fn a_session_is_not_taken_by_others(store: &dyn MetadataStore) {
+    begin(store, "r", 1, 0).await;
+    let (hold, _) = taken(store, "r", 1, 1).await;
+    let before = store.upload_find(&repo("r"), &upload_id(1), at(1)).await.expect("a look").expect("the session");
+    for principal in [None, Some("other".to_owned())] {
+        for offset in [None, Some(0), Some(7)] {
+            let take = UploadTake { principal: principal.clone(), key: Some(key("object")), ..wish(offset, 1) };
+            let refused = store.upload_take(&repo("r"), &upload_id(1), &take, at(1)).await.expect("a take");
+            assert!(matches!(refused, UploadTaken::Unknown), "{refused:?}");
+        }
+        let whole = UploadPut { principal: principal.clone(), ..whole("b", None) };
+        assert!(!put(store, 1, &whole).await);
+    }
+    let after = store.upload_find(&repo("r"), &upload_id(1), at(1)).await.expect("a look").expect("the session");
+    assert_eq!((after.epoch, &after.state, after.object_key), (before.epoch, &UploadState::Open, None));
+    assert!(find(store, "r", "b").await.is_none());
+    assert!(save(store, &hold, checkpoint(3, 3, b"", 1)).await, "its holder goes on");
 }
 
 pub(super) async fn a_key_can_come_with_the_take(store: &dyn MetadataStore) {

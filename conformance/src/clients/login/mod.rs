@@ -71,13 +71,14 @@ async fn exercise(context: &Context, client: &impl Client) -> Result<()> {
     client.log_in(&host, STRANGER.name, STRANGER.password).await.context("log in as a stranger")?;
     client.pull(&host, PUBLIC).await.context("a stranger pulls what is public")?;
     refused("a stranger pulled what is private", &client.pull(&host, PRIVATE).await)?;
-    refused("a stranger pushed", &client.push(&host, PUBLIC).await)?;
+    // To a place where nothing is yet: some clients push nothing where the image is there already.
+    refused("a stranger pushed", &client.push(&host, &format!("{PUBLIC}/other")).await)?;
     client.log_out(&host).await.context("log out")?;
 
     let token = town.token(&format!("{PRIVATE}/**:pull")).await?;
     client.log_in(&host, "token", &token).await.context("log in by a token")?;
     client.pull(&host, PRIVATE).await.context("pull by a token")?;
-    refused("a token that may pull pushed", &client.push(&host, PRIVATE).await)?;
+    refused("a token that may pull pushed", &client.push(&host, &format!("{PRIVATE}/other")).await)?;
     client.log_out(&host).await.context("log out")?;
     town.close().await
 }

@@ -148,7 +148,7 @@ impl Regctl {
     }
 
     async fn speak_plainly(&self, host: &str) -> Result<()> {
-        self.0.run(&["registry", "set", host, "--tls", "disabled"]).await.map(drop)
+        self.0.run(&["registry", "set", host, "--tls", "disabled", "--skip-check"]).await.map(drop)
     }
 }
 
@@ -233,6 +233,7 @@ impl Client for Helm {
 
     async fn pull(&self, host: &str, namespace: &str) -> Result<()> {
         let folder = self.0.path("pulled");
+        std::fs::create_dir_all(&folder)?;
         let chart = format!("oci://{host}/{namespace}/app");
         self.0.run(&["pull", "--plain-http", &chart, "--version", "0.1.0", "--destination", &folder]).await?;
         let pulled = std::fs::read(Path::new(&folder).join("app-0.1.0.tgz"))?;

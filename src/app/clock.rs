@@ -33,10 +33,6 @@ impl Job for SyncClock {
         Duration::from_mins(1)
     }
 
-    async fn hint(&self) {
-        std::future::pending::<()>().await;
-    }
-
     async fn run(&self) -> anyhow::Result<bool> {
         self.clock.sync().await?;
         let jump = self.clock.jump();

@@ -62,10 +62,10 @@ pub enum Limit {
         scopes: Scopes,
         /// The API token by which it was asked for.
         token: Option<String>,
-        /// When it ends.
-        until: Timestamp,
         /// The scopes of that.
         within: TokenScopes,
+        /// When it ends itself.
+        until: Timestamp,
     },
 }
 

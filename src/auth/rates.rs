@@ -123,18 +123,20 @@ impl RateGuard {
         Self { limits, shared, clients: Cache::new(CLIENTS_MAX), untold: Mutex::default() }
     }
 
-    fn rates(&self, (surface, client): ClientKey) -> &Rates {
-        match (surface, client) {
-            (Surface::V2, Client::Address(_)) => &self.limits.v2_anonymous,
-            (Surface::V2, Client::Account(_) | Client::Publisher(_)) => &self.limits.v2_authenticated,
-            (Surface::Api, Client::Address(_)) => &self.limits.api_anonymous,
-            (Surface::Api, Client::Account(_) | Client::Publisher(_)) => &self.limits.api_authenticated,
+    /// The rates of clients that are known by more than their address, or not.
+    fn rates(&self, surface: Surface, known: bool) -> &Rates {
+        match (surface, known) {
+            (Surface::V2, false) => &self.limits.v2_anonymous,
+            (Surface::V2, true) => &self.limits.v2_authenticated,
+            (Surface::Api, false) => &self.limits.api_anonymous,
+            (Surface::Api, true) => &self.limits.api_authenticated,
         }
     }
 
     /// Lets a request through; `None`: there is no limit.
     fn admit(&self, key: ClientKey, now: Timestamp) -> Result<Option<Standing>> {
-        let rates = self.rates(key);
+        let (surface, client) = key;
+        let rates = self.rates(surface, !matches!(client, Client::Address(_)));
         if rates.is_unlimited() {
             return Ok(None);
         }
@@ -255,7 +257,7 @@ impl Auth {
         late: bool,
         by: Sender<'_>,
     ) -> Result<(Identity, Option<Standing>)> {
-        let by_address = || self.rates.admit((surface, Client::Address(by().address.into())), self.clock.now());
+        let by_address = || self.admit(surface, &Identity::Unidentified, by);
         if matches!(credentials, Credentials::None) {
             let standing = by_address()?;
             return Ok((self.identify(credentials, by).await?, standing));
@@ -277,11 +279,15 @@ impl Auth {
         }
     }
 
-    /// Counts a request of somebody who is known by now.
+    /// Counts a request of somebody who is known by now. Where there is no limit, nobody asks from where it comes.
     ///
     /// # Errors
     /// [`AuthError::TooManyRequests`].
     pub fn admit(&self, surface: Surface, identity: &Identity, by: Sender<'_>) -> Result<Option<Standing>> {
+        let known = matches!(identity, Identity::Principal(_) | Identity::Publisher(_));
+        if self.rates.rates(surface, known).is_unlimited() {
+            return Ok(None);
+        }
         self.rates.admit((surface, Client::of(identity, by)), self.clock.now())
     }
 

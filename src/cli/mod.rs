@@ -34,7 +34,7 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::app::AppBuilder;
+use crate::app::{App, AppBuilder, AppError};
 use crate::auth::Auth;
 use crate::config::{Config, Loaded, Sources};
 use crate::hooks::Hooks;
@@ -215,26 +215,31 @@ fn with_registry(
 
 /// Works on the accounts of the configured stores, beside servers that may be running.
 fn with_auth(config: Config, work: impl AsyncFnOnce(&Auth) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
-    runtime()?.block_on(async {
-        let app = AppBuilder::new(config).open_beside().await.map_err(Failure::usage)?;
-        let done = work(app.auth()).await;
-        app.close().await;
-        done.map(|()| ExitCode::SUCCESS)
-    })
+    with_app(AppBuilder::new(config).open_beside(), async |app| work(app.auth()).await)
 }
 
 /// The same, and makes the stores where nothing was ever served: a server beyond loopback starts only with an account.
 fn with_first_auth(config: Config, work: impl AsyncFnOnce(&Auth) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
-    runtime()?.block_on(async {
-        let app = match AppBuilder::new(config.clone()).open_beside().await {
+    let opened = async {
+        match AppBuilder::new(config.clone()).open_beside().await {
             Err(error) if error.is_absent() => AppBuilder::new(config).open().await,
             opened => opened,
-        };
-        let app = app.map_err(Failure::usage)?;
-        let done = match app.check_first_account().await {
-            Ok(()) => work(app.auth()).await,
-            Err(error) => Err(Failure::usage(error)),
-        };
+        }
+    };
+    with_app(opened, async |app| {
+        app.check_first_account().await.map_err(Failure::usage)?;
+        work(app.auth()).await
+    })
+}
+
+/// Works with what is opened, and closes it whatever came of that.
+fn with_app(
+    opened: impl Future<Output = Result<App, AppError>>,
+    work: impl AsyncFnOnce(&App) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(async {
+        let app = opened.await.map_err(Failure::usage)?;
+        let done = work(&app).await;
         app.close().await;
         done.map(|()| ExitCode::SUCCESS)
     })
@@ -242,12 +247,7 @@ fn with_first_auth(config: Config, work: impl AsyncFnOnce(&Auth) -> Result<(), F
 
 /// Works on the webhooks of the configured stores, beside servers that may be running.
 fn with_hooks(config: Config, work: impl AsyncFnOnce(&Hooks) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
-    runtime()?.block_on(async {
-        let app = AppBuilder::new(config).open_beside().await.map_err(Failure::usage)?;
-        let done = work(app.hooks()).await;
-        app.close().await;
-        done.map(|()| ExitCode::SUCCESS)
-    })
+    with_app(AppBuilder::new(config).open_beside(), async |app| work(app.hooks()).await)
 }
 
 /// An argument that is parsed with a sentence of its own when it is wrong.

@@ -35,10 +35,6 @@ impl Job for WatchAccess {
         URGENT_BACKOFF_MAX
     }
 
-    async fn hint(&self) {
-        std::future::pending::<()>().await;
-    }
-
     async fn run(&self) -> anyhow::Result<bool> {
         self.auth.refresh().await?;
         self.auth.flush_used().await?;

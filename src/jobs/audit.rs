@@ -35,10 +35,6 @@ impl Job for SealAudit {
         URGENT_BACKOFF_MAX
     }
 
-    async fn hint(&self) {
-        std::future::pending::<()>().await;
-    }
-
     async fn run(&self) -> anyhow::Result<bool> {
         self.audit.flush(false).await?;
         Ok(self.audit.seal().await?)

@@ -38,10 +38,6 @@ impl Job for Deliver {
         URGENT_BACKOFF_MAX
     }
 
-    async fn hint(&self) {
-        std::future::pending::<()>().await;
-    }
-
     async fn run(&self) -> anyhow::Result<bool> {
         tokio::select! {
             () = self.stop.cancelled() => {}

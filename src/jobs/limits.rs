@@ -38,10 +38,6 @@ impl Job for ShareLimits {
         URGENT_BACKOFF_MAX
     }
 
-    async fn hint(&self) {
-        std::future::pending::<()>().await;
-    }
-
     /// That nobody can be told is no reason to wait longer the next time: it is said once, and tried every second.
     async fn run(&self) -> anyhow::Result<bool> {
         match self.auth.reconcile_limits().await {

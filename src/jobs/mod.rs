@@ -38,7 +38,9 @@ pub trait Job: fmt::Debug + Send + Sync {
     }
 
     /// Resolves when a run is worth while before the interval has passed.
-    async fn hint(&self);
+    async fn hint(&self) {
+        std::future::pending::<()>().await;
+    }
 
     /// One run; says whether there is more to do at once.
     ///

@@ -31,10 +31,6 @@ impl Job for ReloadTls {
         Duration::from_secs(5)
     }
 
-    async fn hint(&self) {
-        std::future::pending::<()>().await;
-    }
-
     async fn run(&self) -> anyhow::Result<bool> {
         let tls = self.tls.clone();
         if tokio::task::spawn_blocking(move || tls.reload_now()).await?? {

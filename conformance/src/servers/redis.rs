@@ -1,15 +1,11 @@
 //! A real Redis server that keeps nothing on disk.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::process::Launch;
 use super::programs::{Programs, free_port};
-use super::restartable::Restartable;
+use super::restartable::{Probe, Restartable};
 
 /// A Redis server for tests.
 #[derive(Debug)]
@@ -39,7 +35,7 @@ impl Redis {
         ];
         let arguments = arguments.map(str::to_owned).to_vec();
         let launch = Launch { program, arguments, folder: folder.path().to_owned(), user: None, last_signal: "KILL" };
-        Ok(Self { server: Restartable::start(launch, port, answers)?, _folder: folder })
+        Ok(Self { server: Restartable::start(launch, port, PROBE)?, _folder: folder })
     }
 
     /// `redis://:password@127.0.0.1:port/0`.
@@ -63,15 +59,8 @@ impl Redis {
     }
 }
 
-/// Whether any answer comes; without the password it is that there must be one.
-fn answers(port: u16) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"PING\r\n")?;
-    let mut begin = [0_u8; 7];
-    stream.read_exact(&mut begin)?;
-    Ok(&begin == b"-NOAUTH")
-}
+/// Without the password the answer is that there must be one.
+const PROBE: Probe = Probe { say: "PING\r\n", hear: "-NOAUTH" };
 
 const PASSWORD: &str = "conformance-secret";
 
@@ -84,11 +73,11 @@ mod tests {
         let server = Redis::start().unwrap();
         let port = server.server.port;
         server.stop().unwrap();
-        assert!(answers(port).is_err());
+        assert!(PROBE.answers(port).is_err());
         server.restart().unwrap();
-        assert!(answers(port).unwrap());
+        assert!(PROBE.answers(port).unwrap());
         let folder = server.server.launch.folder.clone();
         drop(server);
-        assert!(!folder.exists() && answers(port).is_err());
+        assert!(!folder.exists() && PROBE.answers(port).is_err());
     }
 }

@@ -3,18 +3,15 @@
 //! Buckets are folders and objects are files, so a test can also look at what is really there. Multipart uploads under
 //! way stand below a folder of their own in the bucket.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::process::Launch;
 use super::programs::{Programs, free_port};
-use super::restartable::Restartable;
+use super::restartable::{Probe, Restartable};
 use crate::random::Random;
 
 /// An S3 server for tests.
@@ -45,7 +42,7 @@ impl Versitygw {
         arguments.push(buckets.display().to_string());
         let folder_path = folder.path().to_owned();
         let launch = Launch { program, arguments, folder: folder_path, user: None, last_signal: "KILL" };
-        Ok(Self { buckets, server: Restartable::start(launch, port, answers)?, _folder: folder })
+        Ok(Self { buckets, server: Restartable::start(launch, port, PROBE)?, _folder: folder })
     }
 
     /// The one server of this process, started by whoever asks first.
@@ -129,15 +126,8 @@ impl Versitygw {
     }
 }
 
-/// Whether an HTTP answer comes, whatever it says.
-fn answers(port: u16) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
-    let mut begin = [0_u8; 5];
-    stream.read_exact(&mut begin)?;
-    Ok(&begin == b"HTTP/")
-}
+/// An HTTP answer, whatever it says.
+const PROBE: Probe = Probe { say: "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", hear: "HTTP/" };
 
 /// Whether files in this folder can have extended attributes, where versitygw keeps what it knows of an object.
 fn has_attributes(folder: &Path) -> bool {
@@ -184,12 +174,12 @@ mod tests {
         server.create_bucket("first").unwrap();
         let port = server.server.port;
         server.stop().unwrap();
-        assert!(answers(port).is_err());
+        assert!(PROBE.answers(port).is_err());
         server.restart().unwrap();
-        assert!(answers(port).unwrap());
+        assert!(PROBE.answers(port).unwrap());
         assert_eq!((server.objects("first").unwrap(), server.uploads("first").unwrap()), (Vec::new(), 0));
         let folder = server.server.launch.folder.clone();
         drop(server);
-        assert!(!folder.exists() && answers(port).is_err());
+        assert!(!folder.exists() && PROBE.answers(port).is_err());
     }
 }

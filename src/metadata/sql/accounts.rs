@@ -1,5 +1,16 @@
 //! People, machines, teams, namespaces, and what they may do.
 
+/// The highest role of the account `$3` in the namespace `n`, by itself or by a team.
+macro_rules! role_in {
+    () => {
+        "(SELECT MAX(o.role) FROM ( \
+            SELECT g.role FROM grants g WHERE g.ns_id = n.id AND g.user_id = $3 \
+            UNION ALL \
+            SELECT g.role FROM team_members m JOIN grants g ON g.team_id = m.team_id AND g.ns_id = n.id \
+            WHERE m.user_id = $3) AS o)"
+    };
+}
+
 super::statements! { "accounts":
     /// What nodes compare, and whether there is any account.
     STATE = "SELECT s.version, EXISTS (SELECT 1 FROM users WHERE id > 0) AS accounts FROM access_state s WHERE s.one = 1";
@@ -146,22 +157,14 @@ super::statements! { "accounts":
     RIGHTS = concat!("SELECT n.path AS namespace, COALESCE(n.public, FALSE) AS namespace_public, \
             COALESCE((SELECT r.is_public <> 0 FROM repositories r WHERE r.path = $1 AND r.deleted_at IS NULL), n.public, FALSE) \
                 AS public, \
-            (SELECT MAX(o.role) FROM ( \
-                SELECT g.role FROM grants g WHERE g.ns_id = n.id AND g.user_id = $3 \
-                UNION ALL \
-                SELECT g.role FROM team_members m JOIN grants g ON g.team_id = m.team_id AND g.ns_id = n.id \
-                WHERE m.user_id = $3) AS o) AS role, q.bytes AS quota_bytes, q.repositories AS quota_repositories \
+            ", role_in!(), " AS role, q.bytes AS quota_bytes, q.repositories AS quota_repositories \
         FROM (SELECT 1 AS one) AS one LEFT JOIN namespaces n ON n.path ", among!("$2"), " \
         LEFT JOIN quotas q ON q.ns_id = n.id \
         ORDER BY length(n.path) DESC LIMIT 1");
 
     /// The same of many at once: their namespaces, and those of them that say themselves whether they are public.
     RIGHTS_AMONG = concat!("SELECT n.path, TRUE AS owns, n.public, \
-            (SELECT MAX(o.role) FROM ( \
-                SELECT g.role FROM grants g WHERE g.ns_id = n.id AND g.user_id = $3 \
-                UNION ALL \
-                SELECT g.role FROM team_members m JOIN grants g ON g.team_id = m.team_id AND g.ns_id = n.id \
-                WHERE m.user_id = $3) AS o) AS role, q.bytes AS quota_bytes, q.repositories AS quota_repositories \
+            ", role_in!(), " AS role, q.bytes AS quota_bytes, q.repositories AS quota_repositories \
         FROM namespaces n LEFT JOIN quotas q ON q.ns_id = n.id WHERE n.path ", among!("$2"), " \
         UNION ALL \
         SELECT r.path, FALSE, r.is_public <> 0, NULL, NULL, NULL FROM repositories r \

@@ -5,23 +5,16 @@ mod managing;
 mod tokens;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use bonded::access::{ClaimRules, NamespacePath, PublisherName, Rates, Role};
 use bonded::auth::PublisherWish;
 use bonded::clock::Clock as _;
-use bonded::frontends::api::{self, Api};
-use bonded::http::origin::Origins;
 use bonded::metadata::model::accounts::Actor;
 use bonded::metadata::model::audit::AuditFilter;
 use jsonwebtoken::Algorithm;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use super::issuer::{FakeIssuer, TestKey};
 use super::{Town, with};
@@ -33,15 +26,6 @@ struct Yard {
     town: Town,
     issuer: FakeIssuer,
     key: TestKey,
-    api: SocketAddr,
-    server: JoinHandle<()>,
-    client: reqwest::Client,
-}
-
-impl Drop for Yard {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
 }
 
 fn path(text: &str) -> NamespacePath {
@@ -75,10 +59,7 @@ impl Yard {
     }
 
     async fn over(builder: TestAppBuilder, key: TestKey, issuer: FakeIssuer) -> Self {
-        let town = Town::found(builder.start().await).await;
-        let (api, server) = serve_api(&town.app).await;
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { town, issuer, key, api, server, client }
+        Self { town: Town::found(builder.start().await).await, issuer, key }
     }
 
     fn wish(&self, called: &str) -> PublisherWish {
@@ -128,12 +109,8 @@ impl Yard {
         self.key.sign(&claims)
     }
 
-    fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.api))
-    }
-
     async fn answer(&self, body: &Value) -> (StatusCode, Value) {
-        let request = self.call(Method::POST, "/api/v1/auth/oidc/exchange").body(body.to_string());
+        let request = self.town.app.post("/api/v1/auth/oidc/exchange").body(body.to_string());
         let answer = request.send().await.expect("an answer");
         (answer.status(), body_of(answer).await)
     }
@@ -159,17 +136,6 @@ impl Yard {
         let manifest = ImageBuilder::new().layer(b"layer").manifest();
         self.town.app.put(&format!("/v2/{repo}/manifests/v2")).header("content-type", IMAGE_MANIFEST).body(manifest)
     }
-}
-
-/// `/api/v1` over the same accounts.
-#[expect(clippy::disallowed_methods, reason = "the handle is kept and ended by the test")]
-async fn serve_api(app: &TestApp) -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
-    let address = listener.local_addr().expect("an address");
-    let (registry, auth, hooks) = (Arc::clone(&app.registry), Arc::clone(&app.auth), Arc::clone(&app.hooks));
-    let api = Api { registry, auth, hooks, origins: Origins::default(), registration_open: false };
-    let service = Router::new().merge(api::routes(api)).into_make_service_with_connect_info::<SocketAddr>();
-    (address, tokio::spawn(async move { axum::serve(listener, service).await.expect("it goes on") }))
 }
 
 const PULL_CLOSED: &str = "/v2/closed/app/manifests/v1";
@@ -199,7 +165,7 @@ async fn a_job_publishes_in_its_namespace_and_nowhere_else() {
     let catalog = expect(basic(app.get("/v2/_catalog")), StatusCode::OK).await;
     assert_eq!(body_of(catalog).await, json!({"repositories": ["closed/app", "open/app"]}));
     for path in ["/api/v1/users", "/api/v1/users/me", "/api/v1/tokens", "/api/v1/namespaces/closed"] {
-        expect(with(yard.call(Method::GET, path), Some(token)), StatusCode::FORBIDDEN).await;
+        expect(with(yard.town.app.get(path), Some(token)), StatusCode::FORBIDDEN).await;
     }
 }
 

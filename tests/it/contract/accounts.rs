@@ -13,7 +13,7 @@ use bonded::metadata::model::accounts::{
 };
 use bonded::metadata::model::limits::Quota;
 use bonded::metadata::model::webhooks::{HookEvents, WebhookAdded};
-use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
+
 use bonded::metadata::webhooks::WebhookStore;
 use bonded::oci::name::RepoName;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -22,7 +22,6 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::contract::{certificates, publishers};
-use crate::postgres::Database;
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
@@ -397,30 +396,7 @@ async fn rights_follow_a_model(store: &dyn AccountStore) {
     }
 }
 
-macro_rules! rules {
-    ($($rule:ident)+) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $rule() {
-                let folder = tempfile::tempdir().expect("a folder");
-                let path = folder.path().join("bonded.db");
-                let options = super::SqliteOptions { synchronous_full: false, ..super::SqliteOptions::new(path) };
-                let store = super::SqliteStore::open(&options).await.expect("a store");
-                super::$rule(&store).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $rule() {
-                let database = super::Database::migrated();
-                let store = database.open().await;
-                super::$rule(&store).await;
-            })+
-        }
-    };
-}
-
-rules! {
+super::on_both! {
     an_account_is_made_once
     the_last_admin_stays
     robots_are_no_admins_and_somebody_stays

@@ -6,9 +6,6 @@ use bonded::metadata::accounts::AccountStore;
 use bonded::metadata::certificates::CERTIFICATE_NAMES_MAX;
 use bonded::metadata::model::accounts::{Actor, Changed, NewUser, UserAdded, UserChange};
 use bonded::metadata::model::certificates::CertificateAdded;
-use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
-
-use crate::postgres::Database;
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
@@ -101,30 +98,7 @@ async fn an_account_has_so_many_names_at_most(store: &dyn AccountStore) {
     assert_eq!(given(store, "root", "cn:more").await, CertificateAdded::Full);
 }
 
-macro_rules! rules {
-    ($($rule:ident)+) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $rule() {
-                let folder = tempfile::tempdir().expect("a folder");
-                let path = folder.path().join("bonded.db");
-                let options = super::SqliteOptions { synchronous_full: false, ..super::SqliteOptions::new(path) };
-                let store = super::SqliteStore::open(&options).await.expect("a store");
-                super::$rule(&store).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $rule() {
-                let database = super::Database::migrated();
-                let store = database.open().await;
-                super::$rule(&store).await;
-            })+
-        }
-    };
-}
-
-rules! {
+super::on_both! {
     a_name_is_of_one_account
     a_name_ends_alone_or_with_its_account
     an_account_has_so_many_names_at_most

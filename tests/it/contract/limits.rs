@@ -8,11 +8,9 @@ use bonded::metadata::accounts::AccountStore;
 use bonded::metadata::limits::LimitStore;
 use bonded::metadata::model::accounts::{Actor, NamespaceRecord, NewUser};
 use bonded::metadata::model::limits::{Attempted, BucketFill, CountedAttempt, LoginAttempt, Quota};
-use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
+
 use bonded::oci::name::RepoName;
 use futures_util::future::join_all;
-
-use crate::postgres::Database;
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -184,30 +182,7 @@ async fn a_quota_is_that_of_the_namespace(store: &dyn AccountStore) {
     assert_eq!(store.quota_usage(&path("a"), &[]).await.expect("usage").repositories, 0);
 }
 
-macro_rules! rules {
-    ($($rule:ident)+) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $rule() {
-                let folder = tempfile::tempdir().expect("a folder");
-                let path = folder.path().join("bonded.db");
-                let options = super::SqliteOptions { synchronous_full: false, ..super::SqliteOptions::new(path) };
-                let store = super::SqliteStore::open(&options).await.expect("a store");
-                super::$rule(&store).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $rule() {
-                let database = super::Database::migrated();
-                let store = database.open().await;
-                super::$rule(&store).await;
-            })+
-        }
-    };
-}
-
-rules! {
+super::on_both! {
     failures_of_an_account_from_an_address_end_with_their_time
     an_address_has_a_bound_over_all_accounts
     a_right_password_is_no_failure

@@ -9,10 +9,8 @@ use bonded::metadata::accounts::AccountStore;
 use bonded::metadata::model::accounts::{Actor, NamespaceAdded, NamespaceRecord, NewUser, UserAdded};
 use bonded::metadata::model::publishers::{NewPublisher, PublisherAdded, PublisherId, PublisherRole, PublisherUse};
 use bonded::metadata::publishers::PUBLISHERS_MAX;
-use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
-use futures_util::future::join_all;
 
-use crate::postgres::Database;
+use futures_util::future::join_all;
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 const ISSUER: &str = "https://ci.example.com";
@@ -191,30 +189,7 @@ async fn a_namespace_has_so_many_rules_at_most(store: &dyn AccountStore) {
     assert_eq!(store.publisher_add(&new("a", "more"), &by()).await.expect("an answer"), PublisherAdded::Full);
 }
 
-macro_rules! rules {
-    ($($rule:ident)+) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $rule() {
-                let folder = tempfile::tempdir().expect("a folder");
-                let path = folder.path().join("bonded.db");
-                let options = super::SqliteOptions { synchronous_full: false, ..super::SqliteOptions::new(path) };
-                let store = super::SqliteStore::open(&options).await.expect("a store");
-                super::$rule(&store).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $rule() {
-                let database = super::Database::migrated();
-                let store = database.open().await;
-                super::$rule(&store).await;
-            })+
-        }
-    };
-}
-
-rules! {
+super::on_both! {
     a_rule_is_made_once_and_read_as_it_was_written
     rules_are_found_by_issuer_audience_and_namespace
     a_token_is_taken_once_by_each_rule

@@ -12,14 +12,12 @@ use bonded::metadata::model::webhooks::{
     Outcome, Settled, TestQueued, WAITING_MAX, WEBHOOKS_MAX, WebhookAdded,
 };
 use bonded::metadata::model::{BlobLocation, NewBlob};
-use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
+
 use bonded::metadata::webhooks::WebhookStore;
 use bonded::oci::digest::{Algorithm, Digest};
 use bonded::oci::name::RepoName;
 use bytes::Bytes;
 use serde_json::{Value, json};
-
-use crate::postgres::Database;
 
 /// What a rule needs of a store.
 trait Store: MetadataStore + AccountStore + WebhookStore {}
@@ -338,30 +336,7 @@ async fn a_webhook_whose_receiver_is_away_does_not_fill_the_database(store: &dyn
     assert_eq!(newest().await, kinds);
 }
 
-macro_rules! rules {
-    ($($rule:ident)+) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $rule() {
-                let folder = tempfile::tempdir().expect("a folder");
-                let path = folder.path().join("bonded.db");
-                let options = super::SqliteOptions { synchronous_full: false, ..super::SqliteOptions::new(path) };
-                let store = super::SqliteStore::open(&options).await.expect("a store");
-                super::$rule(&store).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $rule() {
-                let database = super::Database::migrated();
-                let store = database.open().await;
-                super::$rule(&store).await;
-            })+
-        }
-    };
-}
-
-rules! {
+super::on_both! {
     a_webhook_is_made_listed_and_ended
     an_event_goes_to_the_webhooks_of_the_owning_namespace_that_want_it
     a_delivery_is_taken_once_and_the_next_of_a_webhook_after_it

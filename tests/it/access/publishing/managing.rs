@@ -27,7 +27,7 @@ async fn administrators_of_a_namespace_make_its_rules() {
     let yard = Yard::without_rules(true).await;
     let send = async |who: &str, method: Method, path: &str, body: Option<&Value>, status: StatusCode| {
         let token = yard.town.token(who, &[]).await;
-        let request = with(yard.call(method, path), Some(&token));
+        let request = with(yard.town.app.request(method, path), Some(&token));
         let request = body.map_or(request.try_clone().expect("a request"), |body| request.body(body.to_string()));
         expect(request, status).await
     };
@@ -40,7 +40,7 @@ async fn administrators_of_a_namespace_make_its_rules() {
         send(who, Method::GET, RULES, None, status).await;
         send(who, Method::DELETE, &one, None, status).await;
     }
-    expect(yard.call(Method::GET, RULES), StatusCode::UNAUTHORIZED).await;
+    expect(yard.town.app.get(RULES), StatusCode::UNAUTHORIZED).await;
     let made = body_of(send("manager", Method::POST, RULES, Some(&new), StatusCode::CREATED).await).await;
     let mut shown = new.clone();
     (shown["has_jwks"], shown["created_at"]) = (json!(false), json!(yard.seconds()));
@@ -78,7 +78,7 @@ async fn rules_that_say_too_little_or_too_much_are_refused() {
     ] {
         let mut new = rule(&yard);
         new[name] = value;
-        let request = with(yard.call(Method::POST, RULES), Some(&token)).body(new.to_string());
+        let request = with(yard.town.app.post(RULES), Some(&token)).body(new.to_string());
         let refusal = body_of(expect(request, StatusCode::BAD_REQUEST).await).await;
         assert!(refusal["error"].as_str().expect("a text").contains(why), "{refusal}, not {why}");
     }
@@ -100,7 +100,7 @@ async fn a_rule_for_an_issuer_of_everybody_says_whose_job_it_takes() {
     ] {
         let called = format!("r{}", pattern.len() + issuer.len());
         let new = json!({"name": called, "issuer": issuer, "claims": {claim: pattern}, "jwks": keys});
-        expect(with(yard.call(Method::POST, RULES), Some(&token)).body(new.to_string()), status).await;
+        expect(with(yard.town.app.post(RULES), Some(&token)).body(new.to_string()), status).await;
     }
 }
 

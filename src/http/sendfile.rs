@@ -18,6 +18,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use rustix::io::{Errno, ReadWriteFlags};
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -124,16 +125,20 @@ pub(super) fn poll_write(
         // Somebody has copied it: the client would get the zeros that it consists of.
         return Poll::Ready(Err(broken("a placeholder was announced and did not come")));
     };
-    if place > 0 {
-        return tokio::io::AsyncWrite::poll_write_vectored(std::pin::Pin::new(socket), context, &slices[..place]);
-    }
     loop {
         ready!(socket.poll_write_ready(context))?;
-        match socket.try_io(Interest::WRITABLE, || queue.send(socket, &slices[0])) {
+        let write = || if place > 0 { send_more(socket, &slices[..place]) } else { queue.send(socket, &slices[0]) };
+        match socket.try_io(Interest::WRITABLE, write) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             done => return Poll::Ready(done),
         }
     }
+}
+
+/// Sends bytes that the first of a file's follow at once: the client is woken for both together.
+fn send_more(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let (mut control, flags) = (SendAncillaryBuffer::default(), SendFlags::MORE | SendFlags::NOSIGNAL);
+    Ok(rustix::net::sendmsg(socket, slices, &mut control, flags)?)
 }
 
 /// Where in the placeholders' memory a slice begins; `None`: it is an ordinary one.

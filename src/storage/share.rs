@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that the batches of all bodies take together, as long as none is at its minimum.
-const ALL_BYTES: usize = 4 << 20;
+const ALL_BYTES: usize = 3 << 20;
 
 /// The smallest batch in bytes.
-const BATCH_BYTES_MIN: usize = 64 << 10;
+const BATCH_BYTES_MIN: usize = 32 << 10;
 
 /// Batches of any number of bodies.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ mod tests {
         let first = share.enter();
         assert_eq!(first.batch_bytes(), 512 << 10);
         let others: Vec<Seat> = (1..16).map(|_| share.enter()).collect();
-        assert_eq!(first.batch_bytes(), 256 << 10);
+        assert_eq!(first.batch_bytes(), 192 << 10);
         let many: Vec<Seat> = (0..1000).map(|_| share.enter()).collect();
         assert_eq!(first.batch_bytes(), BATCH_BYTES_MIN);
         drop((others, many));

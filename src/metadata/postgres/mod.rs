@@ -100,6 +100,11 @@ impl PostgresOptions {
             ("statement_timeout", self.statement_timeout.as_millis().to_string()),
             ("lock_timeout", self.lock_timeout.as_millis().to_string()),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION.to_owned()),
+            // A statement is planned when it is used for the first time, which may be when its tables are empty; and that
+            // plan is kept until somebody analyzes them. So plans follow from how statements are written, not from
+            // how many rows there were: joins in their order, and an index wherever one fits.
+            ("join_collapse_limit", "1".to_owned()),
+            ("enable_seqscan", "off".to_owned()),
         ]);
         Ok(PgPoolOptions::new()
             .max_connections(self.connections_max.max(1))

@@ -88,6 +88,7 @@ pub const POINTS: &[Point] = &[
     every("metadata.upload_find", "a question about a session from its answer"),
     every("metadata.upload_take", "the old writer of a session, or none, from the new one"),
     every("metadata.upload_intend", "a session without a key from one whose key is on record, before its first byte"),
+    every("metadata.upload_rekey", "a session whose object cannot be continued from one with a new key"),
     every("storage.begin", "a key on record from the unfinished object under it"),
     every("storage.append", "a body that arrives from bytes in the store that do not count yet"),
     every("storage.checkpoint", "bytes in the store from bytes that count, in the middle of a body"),

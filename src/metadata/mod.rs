@@ -42,9 +42,9 @@ use model::accounts::Actor;
 use model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
-    ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, RepositoryDeleted,
-    RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadEnd, UploadHold, UploadId, UploadPut, UploadRecord,
-    UploadTake, UploadTaken,
+    ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, Rekey,
+    RepositoryDeleted, RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadEnd, UploadHold, UploadId,
+    UploadPut, UploadRecord, UploadTake, UploadTaken,
 };
 
 /// Shorthand for this layer's results.
@@ -108,6 +108,10 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
 
     /// Records the key before the first byte goes there. `false`: the session is not the caller's any more.
     async fn upload_intend(&self, hold: &UploadHold, key: &Key) -> Result<bool>;
+
+    /// Gives a session another key, under which nothing is stored yet, and more kept bytes; the old one goes to
+    /// `object_deletions`. `false`: the session is not the caller's any more.
+    async fn upload_rekey(&self, hold: &UploadHold, rekey: &Rekey) -> Result<bool>;
 
     /// Records progress. `false`: the session is not the caller's any more, nothing was recorded.
     async fn upload_checkpoint(&self, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool>;

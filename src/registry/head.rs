@@ -31,6 +31,11 @@ pub(super) enum Extent {
 }
 
 impl OpenedBody {
+    /// Whether it is known that no byte comes.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(&self.extent, Extent::Whole(bytes) if bytes.is_empty())
+    }
+
     /// Reads until more than `limit` bytes are there or the body has ended; not at all where its length says enough, nor
     /// where reading would invite a client to send what may be refused.
     pub(super) async fn open(body: PushBody, limit: u64) -> Self {

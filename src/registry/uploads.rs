@@ -3,6 +3,8 @@
 //! The newest writer wins: whoever takes a session at the right offset raises its epoch, and every later write of an older
 //! writer fails on it. Received bytes, driver state and hash state always describe the same byte.
 
+mod renew;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +22,7 @@ use crate::registry::intake::{Intake, Progress};
 use crate::registry::names::{Holder, SessionNames};
 use crate::registry::writers::Turn;
 use crate::registry::{ChunkRange, PushBody, Registry, RegistryError, Result, UploadStatus};
-use crate::storage::{AppendError, AppendHint, Appended, DriverState, Key, StorageError};
+use crate::storage::{AppendError, AppendHint, Appended, Key, StorageError};
 
 /// How long a closed session is remembered, so that a PUT whose answer was lost gets it when it is repeated; and for how
 /// long at most a session can begin under a name, so that one that ended never begins again.
@@ -151,8 +153,8 @@ impl Registry {
             Extent::Whole(bytes) if declared.is_none_or(|declared| declared == bytes.len() as u64) => bytes.clone(),
             _ => Bytes::new(),
         };
-        let key = (body.extent == Extent::Long).then(|| Key::opaque(&self.object_id()));
-        let session = self.take_session(holder, id, Wish { range, key, first }).await?;
+        let key = (body.extent == Extent::Long).then(|| self.new_key(None));
+        let mut session = self.take_session(holder, id, Wish { range, key, first }).await?;
         let start = session.record.received;
         if session.begun && start > 0 {
             return Ok(UploadStatus { id: id.clone(), received: start });
@@ -161,7 +163,9 @@ impl Registry {
             // A PUT has begun to close it; only a PUT can go on.
             return Err(RegistryError::UploadRange { received: start });
         }
-        let hint = AppendHint { remaining: declared, closing: false, writer: session.writer() };
+        self.renew_object(&mut session, None, body.is_empty()).await?;
+        let sole = session.new_key && range.is_none() && start <= self.options.limits.inline_bytes_max;
+        let hint = AppendHint { remaining: declared, closing: false, writer: session.writer(), sole };
         let mut intake = self.intake(&session, Progress::Kept, body);
         let stored = session.unless_fenced(self.store_body(&session, hint, None, &mut intake)).await;
         if intake.is_fenced() {
@@ -221,8 +225,8 @@ impl Registry {
         {
             return Ok(());
         }
-        let key = (body.extent == Extent::Long).then(|| Key::declared(digest, &self.object_id()));
-        let session = match self.take_session(holder, id, Wish { range, key, first: Bytes::new() }).await {
+        let key = (body.extent == Extent::Long).then(|| self.new_key(Some(digest)));
+        let mut session = match self.take_session(holder, id, Wish { range, key, first: Bytes::new() }).await {
             Err(RegistryError::UploadUnknown) if self.is_committed(holder.repo, id, digest).await? => return Ok(()),
             other => other?,
         };
@@ -234,8 +238,9 @@ impl Registry {
         if declared != Some(0) {
             self.check_room().await?;
         }
+        self.renew_object(&mut session, Some(digest), body.is_empty()).await?;
         let start = session.record.received;
-        let hint = AppendHint { remaining: declared, closing: true, writer: session.writer() };
+        let hint = AppendHint { remaining: declared, closing: true, writer: session.writer(), sole: false };
         let mut intake = self.intake(&session, Progress::AllOrNothing, body);
         let stored = session.unless_fenced(self.store_body(&session, hint, Some(digest), &mut intake)).await;
         if intake.is_fenced() {
@@ -326,11 +331,6 @@ impl Registry {
         Ok(self.session_names.get_or_init(|| SessionNames::new(&key)))
     }
 
-    /// A name for an object that nobody else chooses.
-    fn object_id(&self) -> String {
-        hex::encode(self.entropy.bytes16())
-    }
-
     fn inline_blob(&self, digest: &Digest, bytes: &Bytes) -> NewBlob {
         self.new_blob(digest, bytes.len() as u64, BlobLocation::Inline(bytes.clone()))
     }
@@ -396,10 +396,10 @@ impl Registry {
         let stored = record.received - record.tail.len() as u64;
         let (key, state, stored, tail) = match &record.object_key {
             Some(key) if session.new_key => (key.clone(), self.storage.begin(key).await?, 0, record.tail.clone()),
-            Some(key) if record.driver_state == DriverState::default() => {
-                // Whoever chose the key never came to a checkpoint, so what the store holds under it counts for nothing.
-                self.storage.abort(key, None).await?;
-                (key.clone(), self.storage.begin(key).await?, 0, record.tail.clone())
+            Some(key) if self.storage.is_whole(&record.driver_state) => {
+                let state = record.driver_state.clone();
+                let appended = Appended { state, stored, tail: Bytes::new(), whole: true };
+                return Ok(Stored { key: Some(key.clone()), appended });
             }
             Some(key) => (key.clone(), record.driver_state.clone(), stored, record.tail.clone()),
             None => {
@@ -407,11 +407,10 @@ impl Registry {
                 let head = intake.head(room).await;
                 let tail = concat(&record.tail, &head);
                 if tail.len() as u64 <= self.options.limits.inline_bytes_max {
-                    let appended = Appended { state: DriverState::default(), stored: 0, tail };
+                    let appended = Appended { tail, ..Appended::default() };
                     return Ok(Stored { key: None, appended });
                 }
-                let id = self.object_id();
-                let key = declared.map_or_else(|| Key::opaque(&id), |digest| Key::declared(digest, &id));
+                let key = self.new_key(declared);
                 if !self.metadata.upload_intend(&session.hold, &key).await? {
                     return Err(RegistryError::UploadRange { received: record.received });
                 }
@@ -434,7 +433,7 @@ impl Registry {
 
     /// Records how far the session is. `false`: it is not ours any more.
     async fn record_progress(&self, session: &Session, stored: Stored, intake: &mut Intake<'_>) -> Result<bool> {
-        let Appended { state, stored, tail } = stored.appended;
+        let Appended { state, stored, tail, .. } = stored.appended;
         let received = stored + tail.len() as u64;
         let checkpoint = Checkpoint {
             received,
@@ -513,7 +512,10 @@ impl Registry {
     }
 
     async fn complete(&self, session: &Session, key: &Key, appended: Appended, digest: &Digest) -> Result<()> {
-        let Appended { state, stored, tail } = appended;
+        let Appended { state, stored, tail, whole } = appended;
+        if whole {
+            return Ok(());
+        }
         if !self.storage.complete_is_repeatable() {
             // The session goes on standing where it stood before this request, whose bytes nobody else has: should the
             // object not come to be, a repeated PUT brings them again.

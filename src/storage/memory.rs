@@ -58,6 +58,7 @@ impl MemoryStore {
         part_bytes: usize,
         mut part: Part<'_>,
         tail: Bytes,
+        hint: AppendHint,
         source: &mut dyn AppendSource,
     ) -> Result<Appended, AppendError> {
         // Parts that the old tail fills are not reported: the source can only mark the end of a piece of its own.
@@ -73,7 +74,21 @@ impl MemoryStore {
                 source.checkpoint(part.stored, &part.state()).await?;
             }
         }
-        Ok(Appended { state: part.state(), stored: part.stored, tail: buffer.freeze() })
+        let tail = buffer.freeze();
+        if hint.sole && !hint.closing && part.stored == 0 && !tail.is_empty() {
+            source.mark(tail.len() as u64);
+            return Ok(self.put_whole(part.key, tail));
+        }
+        Ok(Appended { state: part.state(), stored: part.stored, tail, whole: false })
+    }
+
+    /// Makes an object of an upload that has no part.
+    fn put_whole(&self, key: &Key, bytes: Bytes) -> Appended {
+        let stored = bytes.len() as u64;
+        let mut inner = self.lock();
+        inner.uploads.remove(key);
+        inner.objects.insert(key.clone(), bytes);
+        Appended { state: Part { key, id: WHOLE, stored }.state(), stored, whole: true, ..Appended::default() }
     }
 
     async fn append_bytes(
@@ -93,7 +108,7 @@ impl MemoryStore {
             }
         }
         source.mark(part.stored);
-        Ok(Appended { state: part.state(), stored: part.stored, tail: Bytes::new() })
+        Ok(Appended { state: part.state(), stored: part.stored, ..Appended::default() })
     }
 
     /// Finds the upload that `state` describes and cuts off what lies beyond `stored`.
@@ -182,18 +197,25 @@ impl BlobStore for MemoryStore {
         state: DriverState,
         stored: u64,
         tail: Bytes,
-        _hint: AppendHint,
+        hint: AppendHint,
         source: &mut dyn AppendSource,
     ) -> Result<Appended, AppendError> {
         let part = self.resume(key, &state, stored)?;
         match self.part_bytes {
-            Some(part_bytes) => self.append_parts(part_bytes, part, tail, source).await,
+            Some(part_bytes) => self.append_parts(part_bytes, part, tail, hint, source).await,
             None => self.append_bytes(part, tail, source).await,
         }
     }
 
+    fn is_whole(&self, state: &DriverState) -> bool {
+        parse_state(state).is_some_and(|(id, _)| id == WHOLE)
+    }
+
     async fn complete(&self, key: &Key, state: DriverState, stored: u64, tail: Bytes) -> Result<(), StorageError> {
         let size = stored + tail.len() as u64;
+        if self.is_whole(&state) && tail.is_empty() && self.stat(key).await? == size {
+            return Ok(());
+        }
         if self.complete_is_repeatable()
             && parse_state(&state).is_some()
             && self.stat(key).await.is_ok_and(|n| n == size)
@@ -255,6 +277,9 @@ impl BlobStore for MemoryStore {
         Ok(None)
     }
 }
+
+/// Number of an upload that is an object already; others begin at 1.
+const WHOLE: u64 = 0;
 
 /// How far one upload is.
 struct Part<'a> {

@@ -147,6 +147,9 @@ pub struct AppendHint {
     pub closing: bool,
     /// Fencing number of the writer: each one that takes the upload has a higher one. 0: there is only one writer.
     pub writer: u64,
+    /// Whether no other writer ever wrote under the key, and none will before this one has ended: then what the source
+    /// gives may be stored as an object at once, in the hope that nothing more comes.
+    pub sole: bool,
 }
 
 /// The end of an [`append`](BlobStore::append).
@@ -158,6 +161,8 @@ pub struct Appended {
     pub stored: u64,
     /// The bytes from `stored` on that the driver cannot store yet (files: none); the registry keeps them.
     pub tail: Bytes,
+    /// Whether the object [is whole](BlobStore::is_whole).
+    pub whole: bool,
 }
 
 /// An object, finished or not, found by [`list`](BlobStore::list).
@@ -195,7 +200,8 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
 
     /// Appends `tail` and then everything `source` gives, after the `stored` bytes that `state` describes.
     ///
-    /// Whatever the store holds beyond `stored` is a broken writer's and is cut off or overwritten first.
+    /// Whatever the store holds beyond `stored` is a broken writer's and is cut off or overwritten first. An object that
+    /// [is whole](Self::is_whole) cannot be continued.
     ///
     /// # Errors
     /// [`AppendError::Fenced`] from the source; [`StorageError::UploadLost`] when `state` cannot be continued.
@@ -208,6 +214,12 @@ pub trait BlobStore: fmt::Debug + Send + Sync {
         hint: AppendHint,
         source: &mut dyn AppendSource,
     ) -> Result<Appended, AppendError>;
+
+    /// Whether `state` says that the object stands under its key already, should the blob end here. Then there is nothing to
+    /// complete; more bytes need an object of their own.
+    fn is_whole(&self, _state: &DriverState) -> bool {
+        false
+    }
 
     /// Ends an upload: stores `tail` and makes the object readable and durable under `key`, `stored` + tail bytes long.
     async fn complete(&self, key: &Key, state: DriverState, stored: u64, tail: Bytes) -> Result<(), StorageError>;

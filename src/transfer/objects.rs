@@ -32,7 +32,7 @@ pub(super) async fn store(
     watch: &Arc<dyn Watch>,
 ) -> Result<Moved> {
     let state = begin(storage, key).await?;
-    let hint = AppendHint { remaining: Some(size), closing: true, writer: 0 };
+    let hint = AppendHint { remaining: Some(size), closing: true, ..AppendHint::default() };
     let mut proof = Proof::new(stream, digest, size, Arc::clone(watch));
     let appended = match storage.append(key, state.clone(), 0, Bytes::new(), hint, &mut proof).await {
         Ok(appended) => appended,

@@ -28,6 +28,7 @@ macro_rules! decorate {
             upload_find(repo: &RepoName, id: &UploadId, now: Timestamp) -> Option<UploadRecord>;
             upload_take(repo: &RepoName, id: &UploadId, take: &UploadTake, now: Timestamp) -> UploadTaken;
             upload_intend(hold: &UploadHold, key: &Key) -> bool;
+            upload_rekey(hold: &UploadHold, rekey: &Rekey) -> bool;
             upload_checkpoint(hold: &UploadHold, checkpoint: &Checkpoint) -> bool;
             upload_tail(hold: &UploadHold) -> Option<Bytes>;
             upload_renew(hold: &UploadHold, expires_at: Timestamp) -> bool;

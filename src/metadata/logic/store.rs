@@ -14,9 +14,9 @@ use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
-    ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, RepositoryDeleted,
-    RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadEnd, UploadHold, UploadId, UploadPut, UploadRecord,
-    UploadTake, UploadTaken,
+    ManifestRetire, ManifestStored, ManifestsRetired, NewBlob, NewUpload, PurgeHold, ReferrerRecord, Rekey,
+    RepositoryDeleted, RepositoryUsage, StoreCounts, TagDeleted, TotalUsage, UploadEnd, UploadHold, UploadId,
+    UploadPut, UploadRecord, UploadTake, UploadTaken,
 };
 use crate::metadata::{MetadataStore, Result};
 use crate::oci::digest::Digest;
@@ -90,6 +90,10 @@ impl<D: Database> MetadataStore for D {
 
     async fn upload_intend(&self, hold: &UploadHold, key: &Key) -> Result<bool> {
         work!(self.write, [hold, key], |tx| uploads::intend(tx, &hold, &key))
+    }
+
+    async fn upload_rekey(&self, hold: &UploadHold, rekey: &Rekey) -> Result<bool> {
+        work!(self.write_progress, [hold, rekey], |tx| uploads::rekey(tx, &hold, &rekey))
     }
 
     async fn upload_checkpoint(&self, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool> {

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::clock::Timestamp;
 use crate::metadata::logic::{Conn, Value, blobs, collect, record, repositories, values};
 use crate::metadata::model::{
-    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadEnd, UploadHold, UploadId, UploadPut, UploadRecord,
+    BlobLocation, Checkpoint, NewBlob, NewUpload, Rekey, UploadEnd, UploadHold, UploadId, UploadPut, UploadRecord,
     UploadState, UploadTake, UploadTaken,
 };
 use crate::metadata::rows::{ENDED, UploadRow, expect_rows, inconsistent, parse_key, signed, unsigned, upload_state};
@@ -232,6 +232,19 @@ pub(super) async fn intend<C: Conn>(tx: &mut C, hold: &UploadHold, key: &Key) ->
     Ok(done == 1)
 }
 
+pub(super) async fn rekey<C: Conn>(tx: &mut C, hold: &UploadHold, rekey: &Rekey) -> Result<bool> {
+    let Some((session, UploadState::Open | UploadState::Completing(_))) = held(tx, hold).await? else {
+        return Ok(false);
+    };
+    let id = hold.id.as_str();
+    tx.run(&sql::DOOM, values![[id.to_owned()].as_slice(), rekey.dead_until]).await?;
+    let nothing = DriverState::default().0;
+    tx.run(&sql::REKEY, values![id, rekey.key.as_str(), nothing.as_slice()]).await?;
+    let received = unsigned("uploads", "received", id, session.received)?;
+    keep(tx, id, received, &rekey.tail).await?;
+    Ok(true)
+}
+
 pub(super) async fn checkpoint<C: Conn>(tx: &mut C, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool> {
     let (id, start) = (hold.id.as_str(), signed(checkpoint.tail_start));
     let values = values![
@@ -247,12 +260,18 @@ pub(super) async fn checkpoint<C: Conn>(tx: &mut C, hold: &UploadHold, checkpoin
     }
     tx.run(&sql::TAIL_DROP, values![id, start]).await?;
     tx.run(&sql::TAIL_TRIM, values![id, start]).await?;
-    let mut start = checkpoint.received.saturating_sub(checkpoint.tail_new.len() as u64);
-    for piece in checkpoint.tail_new.chunks(TAIL_PIECE_BYTES) {
+    keep(tx, id, checkpoint.received, &checkpoint.tail_new).await?;
+    Ok(true)
+}
+
+/// Keeps the last bytes of a session that stands at `end`.
+async fn keep<C: Conn>(tx: &mut C, id: &str, end: u64, bytes: &[u8]) -> Result<()> {
+    let mut start = end.saturating_sub(bytes.len() as u64);
+    for piece in bytes.chunks(TAIL_PIECE_BYTES) {
         tx.run(&sql::TAIL_INSERT, values![id, signed(start), piece]).await?;
         start += piece.len() as u64;
     }
-    Ok(true)
+    Ok(())
 }
 
 pub(super) async fn renew<C: Conn>(tx: &mut C, hold: &UploadHold, expires_at: Timestamp) -> Result<bool> {

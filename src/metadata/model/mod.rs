@@ -294,6 +294,17 @@ pub struct Checkpoint {
     pub expires_at: Timestamp,
 }
 
+/// Another object for a session.
+#[derive(Clone, Debug)]
+pub struct Rekey {
+    /// Its key.
+    pub key: Key,
+    /// The last bytes that were taken, if they are not kept already.
+    pub tail: Bytes,
+    /// When the old object may go.
+    pub dead_until: Timestamp,
+}
+
 /// A manifest about to be stored.
 #[derive(Clone, Debug)]
 pub struct NewManifest {

@@ -28,6 +28,9 @@ super::statements! { "uploads":
     INTEND = "UPDATE uploads SET object_key = $3 WHERE id = $1 AND epoch = $2 AND state <> 'committed' \
         AND (object_key IS NULL OR object_key = $3)";
 
+    /// Another key, under which nothing is stored.
+    REKEY = "UPDATE uploads SET object_key = $2, driver_state = $3 WHERE id = $1";
+
     /// Progress. A session that was about to complete takes bytes again.
     CHECKPOINT = "UPDATE uploads SET received = $3, driver_state = $4, hash_state = $5, expires_at = $6, state = 'open', \
             digest = NULL \

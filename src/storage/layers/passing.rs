@@ -111,6 +111,10 @@ impl BlobStore for Passing {
         self.around(Operation::Complete, self.inner.complete(key, state, stored, tail)).await
     }
 
+    fn is_whole(&self, state: &DriverState) -> bool {
+        self.inner.is_whole(state)
+    }
+
     fn complete_is_repeatable(&self) -> bool {
         self.inner.complete_is_repeatable()
     }

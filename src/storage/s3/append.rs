@@ -5,6 +5,8 @@
 //! - At most `parts_parallel_max` parts are on their way or stored but not recorded; then nothing more is read.
 //! - Parts are recorded in order, each with the state that names it; what was sent beyond them counts for nothing when
 //!   this writer ends, and its numbers are not used again (see `state`).
+//! - A body that makes no part becomes an object at once where nobody else can have written under the key: as a rule the
+//!   blob ends with it, and then its bytes need not be kept anywhere else.
 //! - The multipart upload is begun with the first part. If this writer ends before anybody recorded its id, it aborts it.
 
 use std::collections::VecDeque;
@@ -50,6 +52,8 @@ pub(super) struct Append<'a> {
     unrecorded: bool,
     /// The body has ended; what is left is recorded by whoever called.
     ended: bool,
+    /// No other writer can have written under the key, nor will one before this one has ended.
+    sole: bool,
     buffer: Buffer,
     /// Bytes that the buffer held when it was given back; the registry keeps them.
     given_back: usize,
@@ -106,6 +110,7 @@ impl<'a> Append<'a> {
             disturbed,
             unrecorded: false,
             ended: false,
+            sole: hint.sole,
             buffer: Buffer::default(),
             given_back: 0,
             offset,
@@ -136,7 +141,7 @@ impl<'a> Append<'a> {
             // Nothing will come, so the tail needs no second place in memory; most sessions are closed so.
             let Some(piece) = self.piece(PEEK_BYTES).await? else {
                 self.source.mark(self.taken);
-                return Ok(Appended { state: self.state.encode(false), stored: self.state.stored, tail });
+                return Ok(self.appended(tail));
             };
             self.take_in(tail).await?;
             self.taken += piece.len() as u64;
@@ -354,6 +359,8 @@ impl<'a> Append<'a> {
             return self.cut(true).await;
         }
         if len <= STEPWISE_BYTES_MAX {
+            // From here on the next writer goes on under this key, whatever becomes of this one.
+            self.sole = false;
             let lent = self.buffer.lend();
             let staged = self.source.stage(self.state.stored, &self.state.encode(true), lent.clone()).await?;
             self.buffer.restore(lent);
@@ -399,7 +406,23 @@ impl<'a> Append<'a> {
         }
         self.source.mark(self.offset);
         let tail = self.buffer.take_all();
-        Ok(Appended { state: self.state.encode(false), stored: self.state.stored, tail })
+        if self.sole && !closing && self.state.upload.is_none() && !tail.is_empty() {
+            return self.put_whole(tail).await;
+        }
+        Ok(self.appended(tail))
+    }
+
+    /// Makes an object of all there is.
+    async fn put_whole(&mut self, bytes: Bytes) -> Step<Appended> {
+        let size = bytes.len() as u64;
+        self.inner.put_object(self.key, bytes).await.map_err(|error| error.about(self.key))?;
+        (self.state.stored, self.state.whole) = (size, true);
+        Ok(self.appended(Bytes::new()))
+    }
+
+    fn appended(&self, tail: Bytes) -> Appended {
+        let State { stored, whole, .. } = self.state;
+        Appended { state: self.state.encode(false), stored, tail, whole }
     }
 
     /// Removes a multipart upload that nobody would find but by listing.

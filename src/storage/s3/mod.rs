@@ -149,6 +149,9 @@ impl BlobStore for S3Store {
         source: &mut dyn AppendSource,
     ) -> Result<Appended, AppendError> {
         let state = parse_state(key, &state, stored)?;
+        if state.whole {
+            return Err(lost(key, "it is an object already").into());
+        }
         if state.equal.is_some_and(|size| size > self.inner.budget.largest() as u64) {
             return Err(lost(key, "its parts are larger than all buffers of this node").into());
         }
@@ -160,6 +163,9 @@ impl BlobStore for S3Store {
     async fn complete(&self, key: &Key, state: DriverState, stored: u64, tail: Bytes) -> Result<(), StorageError> {
         let state = parse_state(key, &state, stored)?;
         let size = stored + tail.len() as u64;
+        if state.whole {
+            return if tail.is_empty() { Ok(()) } else { Err(lost(key, "it is an object already")) };
+        }
         let Some(upload) = state.upload.clone().filter(|_| stored > 0) else { return self.put(key, tail).await };
         let error = match self.inner.complete_parts(key, &upload, state, tail).await {
             Ok(()) => return Ok(()),
@@ -173,6 +179,10 @@ impl BlobStore for S3Store {
             Ok(_) | Err(StorageError::NotFound { .. }) => Err(error.about(key)),
             Err(other) => Err(other),
         }
+    }
+
+    fn is_whole(&self, state: &DriverState) -> bool {
+        State::parse(state).is_some_and(|state| state.whole)
     }
 
     fn complete_is_repeatable(&self) -> bool {
@@ -214,7 +224,7 @@ impl BlobStore for S3Store {
 /// The state of the upload of `key`, of which `stored` bytes are in the store.
 fn parse_state(key: &Key, state: &DriverState, stored: u64) -> Result<State, StorageError> {
     let state = State::parse(state).ok_or_else(|| lost(key, "its state is not of this store"))?;
-    if state.stored != stored || (state.upload.is_none() && stored > 0) {
+    if state.stored != stored || (state.upload.is_none() && !state.whole && stored > 0) {
         return Err(lost(key, "its state describes another byte"));
     }
     Ok(state)

@@ -15,10 +15,12 @@ const NUMBERS_LEFT_OUT: u16 = PARTS_PARALLEL_LIMIT;
 /// First byte of every state.
 const FORMAT: u8 = 1;
 
-/// Flags: the writer may have parts on their way; there is a multipart upload; every part has a checksum.
+/// Flags: the writer may have parts on their way; there is a multipart upload; every part has a checksum; there is an
+/// object, and no multipart upload.
 const OPEN: u8 = 1;
 const BEGUN: u8 = 2;
 const CHECKED: u8 = 4;
+const WHOLE: u8 = 8;
 
 /// A stored part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +44,10 @@ pub(super) struct State {
     last: u16,
     /// The one size of all parts, where the store wants one.
     pub(super) equal: Option<u64>,
-    /// Every byte before this one is in `parts`.
+    /// Every byte before this one is in `parts`, or in the object.
     pub(super) stored: u64,
+    /// Whether an object holds what is stored.
+    pub(super) whole: bool,
     /// The multipart upload, once there is one.
     pub(super) upload: Option<String>,
     /// Stored parts in ascending order.
@@ -77,7 +81,7 @@ impl State {
     /// As bytes. `open`: the writer may have begun parts that are not recorded.
     pub(super) fn encode(&self, open: bool) -> DriverState {
         let checked = !self.parts.is_empty() && self.parts.iter().all(|part| part.checksum.is_some());
-        let flags = [(open, OPEN), (self.upload.is_some(), BEGUN), (checked, CHECKED)];
+        let flags = [(open, OPEN), (self.upload.is_some(), BEGUN), (checked, CHECKED), (self.whole, WHOLE)];
         let flags = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
         let mut out = vec![FORMAT, flags];
         for number in [self.writer, u64::from(self.last), self.equal.unwrap_or(0), self.stored] {
@@ -106,7 +110,8 @@ impl State {
         let last = u16::try_from(take_number(&mut rest)?).ok()?;
         let equal = Some(take_number(&mut rest)?).filter(|size| *size > 0);
         let stored = take_number(&mut rest)?;
-        let mut state = Self { writer, open: flags & OPEN != 0, last, equal, stored, ..Self::default() };
+        let (open, whole) = (flags & OPEN != 0, flags & WHOLE != 0);
+        let mut state = Self { writer, open, last, equal, stored, whole, ..Self::default() };
         if flags & BEGUN != 0 {
             state.upload = Some(take_text(&mut rest)?);
             let mut number = 0_u16;
@@ -117,7 +122,8 @@ impl State {
                 state.parts.push(Part { number, etag, checksum });
             }
         }
-        (rest.is_empty() && flags <= OPEN | BEGUN | CHECKED).then_some(state)
+        let known = flags <= OPEN | BEGUN | CHECKED || flags == WHOLE;
+        (rest.is_empty() && known).then_some(state)
     }
 }
 
@@ -229,8 +235,15 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_object_is_told_from_an_upload() {
+        let whole = State { writer: 1, stored: 1_000_000, whole: true, ..State::default() };
+        assert_eq!(State::parse(&whole.encode(false)), Some(whole));
+    }
+
+    #[test]
     fn states_of_others_are_refused() {
-        for other in [&b""[..], b"\0of another store", &[FORMAT], &[FORMAT, 8, 0, 0, 0, 0], &[FORMAT, 0, 0, 0, 0, 0, 0]]
+        for other in
+            [&b""[..], b"\0of another store", &[FORMAT], &[FORMAT, 10, 0, 0, 0, 0], &[FORMAT, 0, 0, 0, 0, 0, 0]]
         {
             assert_eq!(State::parse(&DriverState(other.to_vec())), None, "{other:?}");
         }

@@ -45,6 +45,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("metadata.close", "the end of the process"),
     ("storage.put", "no front end yet"),
     ("storage.complete_is_repeatable", "a property"),
+    ("storage.is_whole", "a property"),
     ("storage.presign", "a pull"),
     ("storage.list", "a check"),
     ("storage.list_under", "a takeover"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bonded::oci::digest::Algorithm;
-use bonded::registry::RegistryError;
+use bonded::registry::{ChunkRange, RegistryError};
 use bonded::storage::s3::{S3Credentials, S3Options, S3Store};
 use bonded::storage::{BlobStore, Key, StorageError};
 use bytes::Bytes;
@@ -99,7 +99,9 @@ async fn a_repeated_put_completes_what_a_failing_store_did_not() {
             let (gateway, cluster) = start(|options| options).await;
             let (registry, data) = (cluster.node(), bytes(len, 1));
             let id = registry.start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
-            registry.append_upload(&repo(), &id, None, chunked(&data)).await.expect("appended");
+            // Of a chunk with a range nobody believes that it is the last, so a small one is no object before the PUT.
+            let range = ChunkRange { start: 0, end: data.len() as u64 - 1 };
+            registry.append_upload(&repo(), &id, Some(range), chunked(&data)).await.expect("appended");
             gateway.proxy.add(Rule::new(fault.clone()).on(Operation::CompleteMultipartUpload));
             gateway.proxy.add(Rule::new(fault.clone()).on(Operation::PutObject));
             let none = || whole(&Bytes::new());
@@ -112,6 +114,54 @@ async fn a_repeated_put_completes_what_a_failing_store_did_not() {
             assert_eq!(gateway.uploads(), 0);
         }
     }
+}
+
+#[tokio::test]
+async fn a_chunk_that_a_failing_store_did_not_take_is_sent_again() {
+    for fault in [Fault::SlowDown, Fault::DropAnswer] {
+        let (gateway, cluster) = start(|options| options).await;
+        let (registry, data) = (cluster.node(), bytes(100_000, 1));
+        let id = registry.start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+        gateway.proxy.add(Rule::new(fault).on(Operation::PutObject));
+        let failed = registry.append_upload(&repo(), &id, None, chunked(&data)).await;
+        assert!(matches!(failed, Err(RegistryError::Busy { .. })), "{failed:?}");
+        gateway.proxy.clear();
+        assert_eq!(registry.upload_status(&repo(), &id).await.expect("open").received, 0);
+        let data = bytes(90_000, 2);
+        registry.append_upload(&repo(), &id, None, chunked(&data)).await.expect("appended");
+        let closed = registry.finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await;
+        closed.expect("closed");
+        assert_eq!(cluster.read(0, &digest(&data)).await, data);
+        cluster.assert_sound().await;
+        cluster.settle().await;
+        assert_eq!(gateway.objects(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_a_fenced_writer_sent_late_changes_nothing() {
+    let gateway = Gateway::start();
+    let cluster = Cluster::start([gateway.options(), gateway.options()]).await;
+    let (data, other) = (bytes(300_000, 1), bytes(200_000, 2));
+    let id = cluster.node().start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+
+    // The older writer's object is held up on its way to the store.
+    let late = gateway.proxy.add(Rule::new(Fault::Delay(Duration::from_secs(2))).on(Operation::PutObject).nth(1));
+    let mut tasks = tokio::task::JoinSet::new();
+    let (registry, of, body) = (cluster.node().clone(), id.clone(), chunked(&other));
+    tasks.spawn(async move { registry.append_upload(&repo(), &of, None, body).await });
+    gateway.proxy.wait_for_hits(late, 1).await;
+    cluster.nodes[1].append_upload(&repo(), &id, None, chunked(&data)).await.expect("the newer writer");
+    let closed = cluster.nodes[1].finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await;
+    closed.expect("closed");
+
+    let fenced = tasks.join_next().await.expect("a task").expect("no panic");
+    assert!(matches!(fenced, Err(RegistryError::UploadUnknown)), "{fenced:?}");
+    assert_eq!(gateway.objects().len(), 2, "it did arrive");
+    assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    cluster.assert_sound().await;
+    cluster.settle().await;
+    assert_eq!(gateway.objects(), Vec::<String>::new());
 }
 
 #[tokio::test]

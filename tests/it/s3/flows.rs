@@ -100,6 +100,46 @@ async fn small_chunks_are_kept_until_they_make_a_part() {
 }
 
 #[tokio::test]
+async fn what_became_an_object_too_early_goes_on_as_another() {
+    let server = S3Server::start().await;
+    let cluster = Cluster::start([server.options(), server.options()]).await;
+    let data = bytes(300_000, 1);
+    for by_put in [false, true] {
+        let id = cluster.node().start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+        server.calls();
+        cluster.node().append_upload(&repo(), &id, None, chunked(&data.slice(..100_000))).await.expect("appended");
+        assert_eq!(server.calls(), [PUT], "it is stored before anybody closes the session");
+        let (node, rest) = (&cluster.nodes[1], data.slice(100_000..));
+        let last = if by_put {
+            chunked(&rest)
+        } else {
+            node.append_upload(&repo(), &id, None, chunked(&rest)).await.expect("appended");
+            chunked(&Bytes::new())
+        };
+        node.finish_upload(&repo(), &id, None, &digest(&data), last).await.expect("closed");
+        assert_eq!(cluster.read(0, &digest(&data)).await, data);
+        cluster.assert_sound().await;
+    }
+    cluster.settle().await;
+    assert_eq!(cluster.objects().await.len(), 0, "neither the object nor what it began as is left");
+}
+
+#[tokio::test]
+async fn an_empty_chunk_leaves_a_whole_object_alone() {
+    let server = S3Server::start().await;
+    let cluster = Cluster::start([server.options()]).await;
+    let (node, data) = (cluster.node(), bytes(100_000, 1));
+    let id = node.start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+    node.append_upload(&repo(), &id, None, chunked(&data)).await.expect("appended");
+    server.calls();
+    let status = node.append_upload(&repo(), &id, None, chunked(&Bytes::new())).await.expect("appended");
+    assert_eq!(status.received, 100_000);
+    node.finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await.expect("closed");
+    assert_eq!(server.calls(), Vec::<String>::new());
+    assert_eq!(cluster.read(0, &digest(&data)).await, data);
+}
+
+#[tokio::test]
 async fn objects_are_encrypted_and_checked_as_configured() {
     let server = S3Server::start().await;
     let kms = Encryption::Kms { key_id: Some("a-key".to_owned()) };

@@ -108,15 +108,16 @@ async fn a_writer_that_is_fenced_before_it_recorded_anything_leaves_no_upload() 
 }
 
 #[tokio::test]
-async fn uploads_of_a_vanished_writer_go_before_the_next_one_begins_its_own() {
+async fn uploads_of_a_vanished_writer_go() {
     let server = S3Server::start().await;
     let cluster = two_nodes(&server).await;
     let data = bytes(12_000_000, 1);
     for recorded in [0, 1_000_000] {
         let id = cluster.node().start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
         if recorded > 0 {
-            let head = chunked(&data.slice(..recorded));
-            cluster.node().append_upload(&repo(), &id, None, head).await.expect("appended");
+            // Of a chunk with a range nobody believes that it is the last, so it is kept in a row.
+            let (head, range) = (chunked(&data.slice(..recorded)), ChunkRange { start: 0, end: recorded as u64 - 1 });
+            cluster.node().append_upload(&repo(), &id, Some(range), head).await.expect("appended");
         }
         // The process dies: its future is dropped with a part on its way and no id recorded.
         let (feed, body) = Feed::new();
@@ -139,13 +140,18 @@ async fn uploads_of_a_vanished_writer_go_before_the_next_one_begins_its_own() {
         assert_eq!(status.received, recorded as u64);
         let rest = chunked(&data.slice(recorded..));
         cluster.nodes[1].append_upload(&repo(), &id, None, rest).await.expect("appended");
-        assert_eq!(server.unfinished().len(), 1, "only the new one is left");
+        // With a checkpoint the session goes on under its key, where the new writer removes the old one's upload before it
+        // begins its own. Without one it gets another key, and the old one waits until no late write can come.
+        let left = if recorded > 0 { 0 } else { 1 };
+        assert_eq!(server.unfinished().len(), left + 1);
         let closed = cluster.nodes[1].finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await;
         closed.expect("closed");
+        assert_eq!(server.unfinished().len(), left);
+        assert_eq!(cluster.read(0, &digest(&data)).await, data);
+        cluster.assert_sound().await;
+        cluster.settle().await;
         assert_eq!(server.unfinished(), []);
     }
-    assert_eq!(cluster.read(0, &digest(&data)).await, data);
-    cluster.assert_sound().await;
 }
 
 #[tokio::test]

@@ -151,6 +151,8 @@ impl Point {
             // A PUT looks for the object only when the same one died before while it completed it; the first object is
             // that of a POST, which has no session that could be continued.
             "storage.stat" => vec!["storage.complete.after:2".to_owned(), last],
+            // Nor does a session get another key before one writer under the first died without a checkpoint.
+            "metadata.upload_rekey" => vec!["storage.append.before:2".to_owned(), last],
             _ => vec![last],
         }
     }

@@ -50,6 +50,7 @@ macro_rules! contract {
                 a_renewed_session_lives_on
                 the_tail_is_kept_cut_and_joined
                 a_key_is_recorded_once
+                a_session_gets_another_key
                 a_completing_session_can_be_taken_again
                 a_checkpoint_opens_a_completing_session
                 a_commit_makes_a_leased_member

@@ -2,9 +2,9 @@
 
 use bonded::metadata::MetadataStore;
 use bonded::metadata::model::{
-    BlobLocation, Checkpoint, NewBlob, NewUpload, UploadHold, UploadPut, UploadState, UploadTake, UploadTaken,
+    BlobLocation, Checkpoint, NewBlob, NewUpload, Rekey, UploadHold, UploadPut, UploadState, UploadTake, UploadTaken,
 };
-use bonded::storage::DriverState;
+use bonded::storage::{DriverState, Key};
 use bytes::Bytes;
 
 use super::fixtures::{
@@ -109,6 +109,40 @@ pub(super) async fn a_key_is_recorded_once(store: &dyn MetadataStore) {
     assert!(!store.upload_intend(&hold, &key("another")).await.expect("an answer"));
     let found = store.upload_find(&repo("r"), &upload_id(1), at(1)).await.expect("a look").expect("the session");
     assert_eq!(found.object_key, Some(key("object")));
+}
+
+pub(super) async fn a_session_gets_another_key(store: &dyn MetadataStore) {
+    let hold = intended(store, "r", 1, "first", 0).await;
+    let rekey = |object: &str, tail: &'static [u8]| Rekey {
+        key: key(object),
+        tail: Bytes::from_static(tail),
+        dead_until: at(50),
+    };
+    assert!(store.upload_rekey(&hold, &rekey("second", b"")).await.expect("an answer"));
+    let (hold, record) = taken(store, "r", 1, 2).await;
+    assert_eq!((record.object_key, record.driver_state), (Some(key("second")), DriverState::default()));
+
+    // All of it is an object, and then more bytes come.
+    assert!(save(store, &hold, checkpoint(5, 5, b"", 3)).await);
+    assert!(store.upload_rekey(&hold, &rekey("third", b"abcde")).await.expect("an answer"));
+    let old = hold;
+    let (hold, record) = taken(store, "r", 1, 4).await;
+    assert_eq!(
+        (record.object_key, record.received, record.tail.as_ref()),
+        (Some(key("third")), 5, b"abcde".as_slice())
+    );
+    assert_eq!(record.driver_state, DriverState::default());
+    assert!(save(store, &hold, checkpoint(7, 0, b"fg", 5)).await);
+    assert_eq!(taken(store, "r", 1, 6).await.1.tail, "abcdefg");
+
+    assert!(!store.upload_rekey(&old, &rekey("fourth", b"")).await.expect("it is not theirs any more"));
+    assert_eq!(store.deletion_claim(at(49), 10).await.expect("a claim"), []);
+    let doomed = store.deletion_claim(at(50), 10).await.expect("a claim");
+    let mut keys: Vec<Key> = doomed.into_iter().map(|doomed| doomed.key).collect();
+    keys.sort();
+    let mut expected = [key("first"), key("second")];
+    expected.sort();
+    assert_eq!(keys, expected);
 }
 
 pub(super) async fn a_completing_session_can_be_taken_again(store: &dyn MetadataStore) {

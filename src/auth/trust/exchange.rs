@@ -206,7 +206,8 @@ impl Auth {
 
     /// Whether a key that the issuer publishes has signed a token.
     async fn is_published(&self, token: &ForeignToken<'_>, now: Timestamp) -> Result<bool, ExchangeError> {
-        let keys = self.options.issuers.keys(&token.issuer, |keys| token.may_be_of(keys), now).await;
+        let issuers = &self.options.issuers;
+        let keys = issuers.keys(&token.issuer, |keys| token.may_be_of(keys), token.signed_by(now), now).await;
         match keys {
             Ok(keys) => Ok(token.is_of(&keys)),
             // The operator has taken the host from the list since the rule was made. Clients could fill the log with it.

@@ -1,8 +1,8 @@
 //! The keys of issuers, as they publish them (`OpenID` Connect Discovery 1.0).
 //!
 //! A node asks only hosts that the operator allows, one request for each issuer at a time. What was found holds for ten
-//! minutes, and for an hour while the issuer does not answer; a key that nobody knows is looked for once a minute at most,
-//! whatever clients send.
+//! minutes, and for an hour while the issuer does not answer. A key that nobody knows is looked for once a minute; at once,
+//! if it may have been published since the last look, but no more than five times a minute, whatever clients send.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,11 +26,14 @@ const KEYS_HOLD: Duration = Duration::from_mins(10);
 /// How long keys hold while the issuer does not answer.
 const KEYS_SPARE: Duration = Duration::from_hours(1);
 
-/// Shortest pause between two looks for a key that is not there.
+/// Shortest pause between two looks for a key that is older than the last look, and not there.
 const LOOK_PAUSE: Duration = Duration::from_mins(1);
 
 /// Shortest pause after a look that failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Most looks in [`LOOK_PAUSE`] for keys that may be younger than the look before.
+const SOONER_MAX: u32 = 5;
 
 /// Issuers whose keys are kept.
 const ISSUERS_MAX: usize = 256;
@@ -82,7 +85,7 @@ pub(super) enum IssuerError {
     Document { url: String, issuer: String },
     #[error("{url}: {source}")]
     Keys { url: String, source: KeysError },
-    #[error("the last look failed a moment ago")]
+    #[error("there was a look a moment ago; another one may find more")]
     Pause,
 }
 
@@ -107,6 +110,25 @@ impl Default for Known {
 struct State {
     keys: Option<(Arc<KeySet>, Timestamp)>,
     asked_at: Option<Timestamp>,
+    /// The last look came to nothing, as far as is known.
+    failed: bool,
+    sooner: Sooner,
+}
+
+/// Looks that did not wait for their time: since when they are counted, and how many.
+#[derive(Debug, Default)]
+struct Sooner(Option<Timestamp>, u32);
+
+impl Sooner {
+    /// Whether there may be one more; if so, it is counted.
+    fn take(&mut self, now: Timestamp) -> bool {
+        if self.0.is_none_or(|since| now < since || since.until(now) >= LOOK_PAUSE) {
+            *self = Self(Some(now), 0);
+        }
+        let room = self.1 < SOONER_MAX;
+        self.1 += u32::from(room);
+        room
+    }
 }
 
 /// How long ago keys were fetched.
@@ -128,6 +150,17 @@ impl State {
             _ => return None,
         };
         Some((Arc::clone(keys), age))
+    }
+
+    /// Whether the keys are those that there were at a moment.
+    fn is_newer_than(&self, moment: Timestamp) -> bool {
+        self.keys.as_ref().is_some_and(|(_, at)| *at > moment)
+    }
+
+    /// Whether there was a look so shortly before that another one has to wait.
+    fn has_asked_lately(&self, now: Timestamp) -> bool {
+        let pause = if self.failed { FAILED_PAUSE } else { LOOK_PAUSE };
+        self.asked_at.is_some_and(|at| at <= now && at.until(now) < pause)
     }
 }
 
@@ -167,11 +200,16 @@ impl Issuers {
         if self.hosts.contains(&place) { Ok(()) } else { Err(HostError::NotAllowed(place)) }
     }
 
-    /// The keys of an issuer. Looks again for those that are not `enough`, if that is worth while.
+    /// The keys of an issuer. Looks again for those that are not `enough`, if that is worth while; `signed_by`: when at the
+    /// latest the token was signed that they are for.
+    ///
+    /// # Errors
+    /// When there are none; and when there are, but neither `enough` nor known to be all that there were at `signed_by`.
     pub(super) async fn keys(
         &self,
         issuer: &Issuer,
         enough: impl Fn(&KeySet) -> bool,
+        signed_by: Timestamp,
         now: Timestamp,
     ) -> Result<Arc<KeySet>, IssuerError> {
         self.check(issuer.as_str())?;
@@ -179,31 +217,41 @@ impl Issuers {
         // Whoever comes while one asks waits for its answer.
         let mut state = state.lock().await;
         let kept = state.kept(now);
-        let pause = if matches!(kept, Some((_, Age::Fresh))) { LOOK_PAUSE } else { FAILED_PAUSE };
-        let asked_lately = state.asked_at.is_some_and(|at| at <= now && at.until(now) < pause);
-        let kept = match kept {
-            Some((keys, Age::Fresh)) if asked_lately || enough(&keys) => return Ok(keys),
-            Some((keys, Age::Spare)) if asked_lately => return Ok(keys),
-            None if asked_lately => return Err(IssuerError::Pause),
-            kept => kept.map(|(keys, _)| keys),
-        };
+        let asked_lately = state.has_asked_lately(now);
+        match &kept {
+            Some((keys, age)) if enough(keys) && (*age == Age::Fresh || asked_lately) => return Ok(Arc::clone(keys)),
+            Some((keys, Age::Fresh)) if asked_lately && !state.failed => {
+                // A key is published before it signs.
+                if state.is_newer_than(signed_by) {
+                    return Ok(Arc::clone(keys));
+                }
+                if !state.sooner.take(now) {
+                    return Err(IssuerError::Pause);
+                }
+            }
+            _ if asked_lately => return Err(IssuerError::Pause),
+            _ => {}
+        }
+        let kept = kept.map(|(keys, _)| keys);
         if kept.is_some() {
             // Counts even if the client goes away before the answer comes. Without any keys it must not: one that always
             // goes away would keep everybody else waiting.
-            state.asked_at = Some(now);
+            (state.asked_at, state.failed) = (Some(now), true);
         }
         let asked = self.ask(issuer).await;
-        state.asked_at = Some(now);
+        (state.asked_at, state.failed) = (Some(now), asked.is_err());
         match (asked, kept) {
             (Ok(keys), _) => {
                 let keys = Arc::new(keys);
                 state.keys = Some((Arc::clone(&keys), now));
                 Ok(keys)
             }
-            (Err(error), Some(keys)) => {
+            (Err(error), Some(keys)) if enough(&keys) => {
                 tracing::warn!(issuer = issuer.as_str(), %error, "keys could not be fetched again");
                 Ok(keys)
             }
+            // Those that are kept stay.
+            (Err(error), Some(_)) => Err(error),
             (Err(error), None) => {
                 state.keys = None;
                 Err(error)

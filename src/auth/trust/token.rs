@@ -104,6 +104,12 @@ impl<'a> ForeignToken<'a> {
         Ok(expires.after(CLOCK_SKEW))
     }
 
+    /// When it was signed at the latest, by our clock. What says no time may have been signed just now.
+    pub(super) fn signed_by(&self, now: Timestamp) -> Timestamp {
+        let issued = self.moment("iat").ok().flatten();
+        issued.map_or(now, |issued| issued.after(CLOCK_SKEW).min(now))
+    }
+
     /// What tells this token from every other of its issuer.
     pub(super) fn jti(&self) -> Option<[u8; 32]> {
         let jti = self.claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty())?;

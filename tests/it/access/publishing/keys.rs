@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::super::issuer::{FakeIssuer, TestKey};
 use super::{Yard, claims, name, path};
+use crate::app::{expect, header};
 
 #[tokio::test]
 async fn keys_are_asked_for_once_and_again_when_they_change() {
@@ -21,12 +22,8 @@ async fn keys_are_asked_for_once_and_again_when_they_change() {
         yard.exchange(&yard.token(n)).await;
     }
     assert_eq!(yard.issuer.asked(), 1);
+    // One that signs at once is asked for at once.
     yard.issuer.publishes(&[&yard.key, &next]);
-    for _ in 0..3 {
-        yard.refused(&next.sign(&yard.claims(10)), "signature").await;
-    }
-    assert_eq!(yard.issuer.asked(), 1, "whatever clients send");
-    yard.town.app.clock.advance(Duration::from_secs(61));
     yard.exchange(&next.sign(&yard.claims(10))).await;
     yard.exchange(&yard.token(11)).await;
     assert_eq!(yard.issuer.asked(), 2);
@@ -37,6 +34,49 @@ async fn keys_are_asked_for_once_and_again_when_they_change() {
     yard.refused(&yard.token(13), "signature").await;
     yard.exchange(&next.sign(&yard.claims(14))).await;
     assert_eq!(yard.issuer.asked(), 3);
+}
+
+/// Whatever clients send, an issuer is asked five times a minute for what may be there, and not for what cannot be.
+#[tokio::test]
+async fn a_key_that_is_not_there_is_not_asked_for_all_the_time() {
+    let yard = Yard::build().await;
+    yard.exchange(&yard.token(1)).await;
+    let unknown = TestKey::new("unknown", Algorithm::ES256);
+    for asked in 2..=6 {
+        yard.refused(&unknown.sign(&yard.claims(2)), "signature").await;
+        assert_eq!(yard.issuer.asked(), asked);
+    }
+    // It may have been published since, which nobody can tell now.
+    for _ in 0..3 {
+        let request = yard.town.app.post("/api/v1/auth/oidc/exchange");
+        let request = request.body(json!({"token": unknown.sign(&yard.claims(2))}).to_string());
+        let answer = expect(request, StatusCode::SERVICE_UNAVAILABLE).await;
+        assert_eq!(header(&answer, "retry-after"), "10");
+    }
+    yard.exchange(&yard.token(3)).await;
+    // What was signed long before the last look was signed by no key of the issuer.
+    let mut old = yard.claims(4);
+    (old["iat"], old["nbf"]) = (json!(yard.seconds() - 61), json!(yard.seconds() - 61));
+    yard.refused(&unknown.sign(&old), "signature").await;
+    assert_eq!(yard.issuer.asked(), 6);
+
+    yard.town.app.clock.advance(Duration::from_secs(60));
+    yard.issuer.publishes(&[&yard.key, &unknown]);
+    yard.exchange(&unknown.sign(&yard.claims(5))).await;
+    assert_eq!(yard.issuer.asked(), 7);
+}
+
+/// The clock of an issuer may be behind.
+#[tokio::test]
+async fn a_new_key_is_asked_for_although_its_token_looks_older() {
+    let yard = Yard::build().await;
+    yard.exchange(&yard.token(1)).await;
+    let (next, mut claims) = (TestKey::new("two", Algorithm::ES256), yard.claims(2));
+    yard.issuer.publishes(&[&yard.key, &next]);
+    claims["iat"] = json!(yard.seconds() - 59);
+    yard.town.app.clock.advance(Duration::from_secs(1));
+    yard.exchange(&next.sign(&claims)).await;
+    assert_eq!(yard.issuer.asked(), 2);
 }
 
 #[tokio::test]
@@ -101,7 +141,10 @@ async fn a_failure_does_not_take_known_keys_away() {
     yard.exchange(&yard.token(1)).await;
     yard.issuer.leads_away();
     yard.town.app.clock.advance(Duration::from_secs(61));
-    yard.refused(&TestKey::new("two", Algorithm::ES256).sign(&yard.claims(2)), "signature").await;
+    let unknown = TestKey::new("two", Algorithm::ES256).sign(&yard.claims(2));
+    for _ in 0..2 {
+        assert_eq!(yard.status(&unknown).await, StatusCode::SERVICE_UNAVAILABLE, "nobody knows whose it is");
+    }
     yard.exchange(&yard.token(3)).await;
     assert_eq!(yard.issuer.asked(), 2);
 }
@@ -116,7 +159,8 @@ async fn keys_hold_for_an_hour_while_the_issuer_is_away() {
     yard.exchange(&yard.token(2)).await;
     yard.exchange(&yard.token(3)).await;
     assert_eq!(yard.issuer.asked(), 2, "not for every token");
-    yard.refused(&TestKey::new("two", Algorithm::ES256).sign(&yard.claims(4)), "signature").await;
+    let unknown = TestKey::new("two", Algorithm::ES256).sign(&yard.claims(4));
+    assert_eq!(yard.status(&unknown).await, StatusCode::SERVICE_UNAVAILABLE);
     yard.town.app.clock.advance(Duration::from_mins(49));
     assert_eq!(yard.status(&yard.token(5)).await, StatusCode::SERVICE_UNAVAILABLE);
 }

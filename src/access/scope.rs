@@ -8,6 +8,7 @@
 //! are left out and are no error: clients ask for `*` and for types of their own (go-gitea/gitea#31861).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,17 @@ impl Scopes {
             }
         }
         scopes
+    }
+}
+
+/// As clients ask for it: scopes with spaces between them; repositories without an action are left out.
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, AccessEntry { kind, name, actions }) in self.to_access().iter().enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            write!(f, "{space}{kind}:{name}:{}", actions.join(","))?;
+        }
+        Ok(())
     }
 }
 

@@ -200,7 +200,8 @@ impl Auth {
         let (id, now) = (hex::encode(&self.entropy.bytes16()[..6]), self.clock.now());
         let expires_at = life.map(|life| now.after(life)).into_iter().chain(until).min();
         let hash = *token.hash().as_bytes();
-        let new = NewToken { id: id.clone(), hash, name, login: false, scopes, expires_at, replaces: None, now };
+        let (login, epoch, replaces) = (false, None, None);
+        let new = NewToken { id: id.clone(), hash, name, login, scopes, expires_at, epoch, replaces, now };
         if self.store.token_add(user, &new, by).await? {
             Ok((id, token))
         } else {
@@ -240,6 +241,7 @@ impl Auth {
             login: true,
             scopes: TokenScopes::default(),
             expires_at: Some(now.after(life)),
+            epoch: Some(principal.epoch),
             replaces: None,
             now,
         };

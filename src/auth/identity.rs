@@ -33,6 +33,8 @@ pub struct Principal {
     pub name: UserName,
     /// May do everything.
     pub admin: bool,
+    /// Moves with each other password and each disabling: what comes of the account now is worth nothing later.
+    pub epoch: i64,
     /// What the credential takes away from that.
     pub limit: Limit,
 }
@@ -124,7 +126,7 @@ impl From<PrincipalRecord> for Principal {
             scopes: token.scopes,
             until: token.expires_at,
         });
-        Self { id: record.id, name: record.name, admin: record.admin, limit }
+        Self { id: record.id, name: record.name, admin: record.admin, epoch: record.epoch, limit }
     }
 }
 

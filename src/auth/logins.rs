@@ -92,6 +92,7 @@ impl Auth {
             login: true,
             scopes: TokenScopes::default(),
             expires_at: Some(expires_at),
+            epoch: Some(principal.epoch),
             replaces: old.map(str::to_owned),
             now,
         };

@@ -262,11 +262,7 @@ impl Auth {
             let standing = by_address()?;
             return Ok((self.identify(credentials, by).await?, standing));
         }
-        let found = match self.identify(credentials, by).await {
-            Err(AuthError::Wrong) if late => self.identify_late(credentials).await,
-            found => found,
-        };
-        match found {
+        match self.identify_once(credentials, late, by).await {
             Ok(identity) => {
                 let standing = self.admit(surface, &identity, by)?;
                 Ok((identity, standing))

@@ -29,7 +29,7 @@ use crate::clock::{Clock, Entropy, Timestamp};
 use crate::metadata::MetadataError;
 use crate::metadata::accounts::AccountStore;
 use crate::metadata::limits::SharedBuckets;
-use crate::metadata::model::accounts::{AccessState, Actor, RepositoryRights, UserId, UserRecord};
+use crate::metadata::model::accounts::{AccessState, Actor, PrincipalRecord, RepositoryRights, UserId, UserRecord};
 use crate::oci::name::RepoName;
 
 /// Repositories of accounts whose rights are remembered.
@@ -286,6 +286,16 @@ impl Auth {
     /// # Errors
     /// [`AuthError::Wrong`], [`AuthError::Busy`], [`AuthError::TooManyFailures`], [`AuthError::Store`].
     pub async fn identify(&self, credentials: &Credentials, by: Sender<'_>) -> Result<Identity> {
+        self.identify_once(credentials, false, by).await
+    }
+
+    /// The same; `late`: also by a token that has ended by itself, for a request that goes on with an upload.
+    pub(super) async fn identify_once(
+        &self,
+        credentials: &Credentials,
+        late: bool,
+        by: Sender<'_>,
+    ) -> Result<Identity> {
         if !self.has_accounts() {
             return Ok(Identity::Everybody);
         }
@@ -307,6 +317,10 @@ impl Auth {
             Credentials::Refresh(_) => Err(AuthError::Wrong),
             Credentials::Basic { .. } => self.by_exchanged(token).await,
             _ => self.by_jwt(token).await,
+        };
+        let found = match found {
+            Err(AuthError::Wrong) if late => self.identify_late(credentials).await,
+            found => found,
         };
         // Tokens of the token service expire every few minutes, and clients come with them once more.
         if matches!(found, Err(AuthError::Wrong)) && !has_expired(token, self.clock.now()) {
@@ -342,6 +356,15 @@ impl Auth {
             self.audit.logged_in_by(Proof::Token, principal.name.as_str(), id, by).await;
         }
         Ok(principal)
+    }
+
+    /// Who has an API token that may have ended by itself, but that nobody ended. It is known for a week afterwards.
+    pub(super) async fn by_ended_token(&self, text: &str) -> Result<Identity> {
+        let token = ApiToken::parse(text).ok_or(AuthError::Wrong)?;
+        let found = self.store.token_find(token.hash().as_bytes(), Timestamp::from_micros(0)).await?;
+        let is_refresh = |found: &PrincipalRecord| found.token.as_ref().is_some_and(|token| token.login);
+        let found = found.filter(|found| !is_refresh(found)).ok_or(AuthError::Wrong)?;
+        Ok(Identity::Principal(Arc::new(Principal::from(found))))
     }
 
     /// Takes note that a token was used; at most once a minute for each.
@@ -449,7 +472,7 @@ impl Auth {
         if let (Judged::Outdated(new), Some(old)) = (&judged, &user.password) {
             self.store.user_rehashed(user.id, old, new.as_str()).await?;
         }
-        Ok(Principal { id: user.id, name: user.name, admin: user.admin, limit: Limit::None })
+        Ok(Principal { id: user.id, name: user.name, admin: user.admin, epoch: user.epoch, limit: Limit::None })
     }
 
     /// Hashes on a thread of its own, two at once.

@@ -18,10 +18,11 @@ use crate::access::scope::AccessEntry;
 use crate::access::{Action, Actions, Scopes};
 use crate::auth::identity::{Identity, Limit, Principal};
 use crate::auth::keys::{Key, KeyError};
+use crate::auth::secret::PREFIX;
 use crate::auth::service::{Auth, AuthError, Credentials, Result};
 use crate::auth::trust::Publisher;
 use crate::clock::Timestamp;
-use crate::metadata::model::accounts::UserId;
+use crate::metadata::model::accounts::{PrincipalRecord, UserId};
 use crate::oci::name::RepoName;
 
 /// How long a token lives: at least 60 s by the specification, and long enough for an upload over a slow line to go on.
@@ -48,6 +49,9 @@ struct Claims {
     /// The account's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uid: Option<i64>,
+    /// What the account's [`epoch`](crate::metadata::model::accounts::UserRecord::epoch) was.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    epoch: i64,
     /// The public number of the API token that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tok: Option<String>,
@@ -68,6 +72,8 @@ pub struct Issued {
     pub life: Duration,
     /// When it was made.
     pub issued_at: Timestamp,
+    /// What it says that may be done.
+    pub granted: Scopes,
 }
 
 impl Auth {
@@ -93,11 +99,12 @@ impl Auth {
         let claims = Claims {
             access: granted.to_access(),
             uid: principal.map(|principal| principal.id.0),
+            epoch: principal.map_or(0, |principal| principal.epoch),
             tok: principal.and_then(|principal| principal.token_id().map(str::to_owned)),
             rules,
             ..self.claims(identity.name().unwrap_or_default(), life, now)
         };
-        self.sign(&claims, life, now).await
+        Ok(Issued { granted, ..self.sign(&claims, life, now).await? })
     }
 
     /// What a token may say that somebody may do. It may pull from all that is missing in a public namespace, and so from
@@ -132,6 +139,7 @@ impl Auth {
             jti: hex::encode(self.entropy.bytes16()),
             access: Vec::new(),
             uid: None,
+            epoch: 0,
             tok: None,
             rules: Vec::new(),
             whole: false,
@@ -142,7 +150,7 @@ impl Auth {
         let key = self.signing_key(now).await?;
         let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::ES256) };
         let token = encode(&header, claims, &key.signs).map_err(|_| KeyError::Unfit { kid: key.kid.clone() })?;
-        Ok(Issued { token, life, issued_at: now })
+        Ok(Issued { token, life, issued_at: now, granted: Scopes::default() })
     }
 
     /// The public keys of all nodes, as `/.well-known/jwks.json` gives them.
@@ -202,16 +210,34 @@ impl Auth {
         Ok((self.bearer_of(claims, now).await?, until))
     }
 
-    /// Who has a token of the token service that may have expired, but whose account and API token were not ended.
+    /// Who has a token that has ended by itself, an API token or one of the token service, but whose account and API token
+    /// nobody ended.
     ///
     /// Only for requests that go on with an upload: a layer may take longer to come than a token lives
     /// (moby/moby#33558).
     ///
     /// # Errors
     /// [`AuthError::Wrong`], [`AuthError::Store`].
-    pub async fn identify_late(&self, credentials: &Credentials) -> Result<Identity> {
-        let Credentials::Token(text) = credentials else { return Err(AuthError::Wrong) };
-        let (text, now) = (text.expose_secret(), self.clock.now());
+    pub(super) async fn identify_late(&self, credentials: &Credentials) -> Result<Identity> {
+        let text = match credentials {
+            Credentials::Token(text) | Credentials::Basic { password: text, .. } => text.expose_secret(),
+            _ => return Err(AuthError::Wrong),
+        };
+        if text.starts_with(PREFIX) {
+            return self.by_ended_token(text).await;
+        }
+        let found = self.by_ended_jwt(text).await?;
+        // As in `by_exchanged`.
+        let may_be_basic = matches!(found, Identity::Publisher(_));
+        if matches!(credentials, Credentials::Basic { .. }) && !may_be_basic {
+            Err(AuthError::Wrong)
+        } else {
+            Ok(found)
+        }
+    }
+
+    async fn by_ended_jwt(&self, text: &str) -> Result<Identity> {
+        let now = self.clock.now();
         let header = decode_header(text).ok().filter(|_| text.len() <= TOKEN_BYTES_MAX).ok_or(AuthError::Wrong)?;
         let claims = self.verify(text, header, now).await?;
         let issued_at = moment(claims.iat);
@@ -227,7 +253,9 @@ impl Auth {
         }
         let Some(id) = claims.uid else { return Ok(Identity::Anonymous(Arc::new(scopes))) };
         let found = self.store.principal_find(UserId(id), claims.tok.as_deref(), then).await?;
-        let found = found.ok_or(AuthError::Wrong)?;
+        // What came of an API token or of a login ends with that.
+        let holds = |found: &PrincipalRecord| claims.tok.is_some() || claims.epoch == found.epoch;
+        let found = found.filter(holds).ok_or(AuthError::Wrong)?;
         let within = found.token.as_ref().map(|token| token.scopes.clone()).unwrap_or_default();
         let limit = Limit::Access { scopes, token: claims.tok, until: moment(claims.exp), within };
         Ok(Identity::Principal(Arc::new(Principal { limit, ..Principal::from(found) })))
@@ -291,6 +319,12 @@ impl Auth {
         self.keys.replace(secret, &records);
         Ok(())
     }
+}
+
+/// Whether an account is as it was made.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(epoch: &i64) -> bool {
+    *epoch == 0
 }
 
 fn moment(seconds: u64) -> Timestamp {

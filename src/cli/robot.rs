@@ -40,9 +40,9 @@ pub(super) enum RobotVerb {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Lets a robot do nothing any more; its tokens end within seconds.
+    /// Lets a robot do nothing any more; its tokens end within seconds, for good.
     Disable(RobotArgs),
-    /// Takes that back.
+    /// Takes that back, but for the tokens.
     Enable(RobotArgs),
     /// Ends a robot, with its tokens.
     Rm(RobotArgs),

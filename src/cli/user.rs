@@ -38,7 +38,7 @@ pub(super) enum UserVerb {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Gives an account another password.
+    /// Gives an account another password; what was made by the old one ends within seconds. API tokens stay.
     Passwd {
         /// Its name.
         name: String,
@@ -47,9 +47,9 @@ pub(super) enum UserVerb {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Lets an account do nothing any more; its tokens end within seconds.
+    /// Lets an account do nothing any more; all its tokens end within seconds, for good.
     Disable(UserArgs),
-    /// Takes that back.
+    /// Takes that back, but for the tokens.
     Enable(UserArgs),
     /// Lets an account do everything.
     Promote(UserArgs),

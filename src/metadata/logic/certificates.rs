@@ -28,6 +28,7 @@ record! {
         id: i64,
         name: String,
         admin: bool,
+        epoch: i64,
         disabled: bool,
     }
 }
@@ -46,7 +47,7 @@ impl TryFrom<OwnerRow> for CertificateOwner {
 
     fn try_from(row: OwnerRow) -> Result<Self> {
         let name = parse("users", "name", row.id, &row.name)?;
-        let principal = PrincipalRecord { id: UserId(row.id), name, admin: row.admin, token: None };
+        let principal = PrincipalRecord { id: UserId(row.id), name, admin: row.admin, epoch: row.epoch, token: None };
         Ok(Self { principal, disabled: row.disabled })
     }
 }

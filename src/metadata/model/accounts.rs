@@ -61,6 +61,8 @@ pub struct UserRecord {
     pub disabled_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Moves with each other password and each disabling.
+    pub epoch: i64,
 }
 
 /// A robot of a namespace.
@@ -111,9 +113,9 @@ pub enum UserAdded {
 /// What to change of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserChange {
-    /// Another password (a PHC string), or none. Ends its logins.
+    /// Another password (a PHC string), or none. Ends its logins, and what came of the old one.
     Password(Option<String>),
-    /// Disabled, or not any more.
+    /// Disabled, or not any more. Ends all its tokens, which do not come back.
     Disabled(bool),
     /// May do everything, or not any more.
     Admin(bool),
@@ -147,6 +149,8 @@ pub struct NewToken {
     pub scopes: TokenScopes,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+    /// What [`UserRecord::epoch`] must still be; `None`: whatever it is.
+    pub epoch: Option<i64>,
     /// The number of a token of the same account that ends with this one's beginning, and must not have ended before.
     pub replaces: Option<String>,
     /// Now.
@@ -181,6 +185,8 @@ pub struct PrincipalRecord {
     pub name: UserName,
     /// May do everything.
     pub admin: bool,
+    /// Moves with each other password and each disabling.
+    pub epoch: i64,
     /// The token by which it acts.
     pub token: Option<PrincipalToken>,
 }

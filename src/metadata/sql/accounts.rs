@@ -26,11 +26,11 @@ super::statements! { "accounts":
         VALUES ($1, $2, $3, CAST($4 AS BIGINT) <> 0, $5, $6) ON CONFLICT DO NOTHING RETURNING id";
 
     /// An account by its name.
-    USER_FIND = "SELECT u.id, u.name, u.email, u.password, u.admin, n.path AS robot_of, u.disabled_at, u.created_at \
+    USER_FIND = "SELECT u.id, u.name, u.email, u.password, u.admin, n.path AS robot_of, u.disabled_at, u.created_at, u.epoch \
         FROM users u LEFT JOIN namespaces n ON n.id = u.robot_of WHERE u.name = $1";
 
     /// Accounts in the order of their names.
-    USER_LIST = "SELECT u.id, u.name, u.email, u.password, u.admin, n.path AS robot_of, u.disabled_at, u.created_at \
+    USER_LIST = "SELECT u.id, u.name, u.email, u.password, u.admin, n.path AS robot_of, u.disabled_at, u.created_at, u.epoch \
         FROM users u LEFT JOIN namespaces n ON n.id = u.robot_of WHERE u.name > $1 ORDER BY u.name LIMIT $2";
 
     /// The robots of a namespace with their roles there, in the order of their names.
@@ -39,10 +39,19 @@ super::statements! { "accounts":
         WHERE u.robot_of = $1 AND u.name > $2 ORDER BY u.name LIMIT $3";
 
     /// Another password, or none.
-    USER_PASSWORD = "UPDATE users SET password = $2 WHERE id = $1";
+    USER_PASSWORD = "UPDATE users SET password = $2, epoch = epoch + 1 WHERE id = $1";
 
     /// What logins by the old password left.
     LOGINS_END = "DELETE FROM api_tokens WHERE user_id = $1 AND login";
+
+    /// Whatever else proves who an account is, but for names in certificates.
+    USER_EPOCH = "UPDATE users SET epoch = epoch + 1 WHERE id = $1";
+
+    /// All tokens of an account.
+    USER_TOKENS_END = "DELETE FROM api_tokens WHERE user_id = $1";
+
+    /// An account that gets a token stays as it is until the transaction ends, so that no token outlives what ends them all.
+    USER_SHARE = locking!("SELECT id FROM users WHERE name = $1 FOR SHARE");
 
     /// Tokens that ended some time ago.
     TOKENS_ENDED = "DELETE FROM api_tokens WHERE expires_at <= $1";
@@ -71,12 +80,12 @@ super::statements! { "accounts":
         VALUES ($1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT) <> 0)";
 
     /// The account and the scopes behind a token.
-    TOKEN_FIND = "SELECT u.id, u.name, u.admin, t.key_id AS token, t.scopes, t.expires_at, t.used_at, t.login \
+    TOKEN_FIND = "SELECT u.id, u.name, u.admin, u.epoch, t.key_id AS token, t.scopes, t.expires_at, t.used_at, t.login \
         FROM api_tokens t JOIN users u ON u.id = t.user_id \
         WHERE t.hash = $1 AND u.disabled_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > $2)";
 
     /// An account that is not disabled, with one of its tokens where one is asked for.
-    PRINCIPAL = "SELECT u.id, u.name, u.admin, t.key_id AS token, t.scopes, t.expires_at, t.used_at, t.login \
+    PRINCIPAL = "SELECT u.id, u.name, u.admin, u.epoch, t.key_id AS token, t.scopes, t.expires_at, t.used_at, t.login \
         FROM users u LEFT JOIN api_tokens t \
             ON t.key_id = $2 AND t.user_id = u.id AND (t.expires_at IS NULL OR t.expires_at > $3) \
         WHERE u.id = $1 AND u.disabled_at IS NULL";

@@ -14,6 +14,6 @@ super::statements! { "certificates":
     DELETE = "DELETE FROM user_certificates WHERE user_id = $1 AND name = $2";
 
     /// Who has any of these names.
-    FIND = concat!("SELECT DISTINCT u.id, u.name, u.admin, u.disabled_at IS NOT NULL AS disabled \
+    FIND = concat!("SELECT DISTINCT u.id, u.name, u.admin, u.epoch, u.disabled_at IS NOT NULL AS disabled \
         FROM user_certificates c JOIN users u ON u.id = c.user_id WHERE c.name ", among!("$1"));
 }

@@ -188,7 +188,7 @@ tables! {
     }
     users [id] by 1000 {
         0 id: Integer, 1 name: Text, 2 email: Text, 3 password: Text, 4 admin: Flag, 5 robot_of: Integer,
-        6 disabled_at: Integer, 7 created_at: Integer,
+        6 disabled_at: Integer, 7 created_at: Integer, 8 epoch: Integer,
     }
     teams [id] by 1000 {
         0 id: Integer, 1 name: Text, 2 created_at: Integer,

@@ -137,6 +137,9 @@ async fn accounts_are_made_changed_and_ended() {
     done(app, (Method::PATCH, "/api/v1/users/cat"), &root, Some(&change)).await;
     refused(with(app.get("/api/v1/users/me"), Some(cat)), StatusCode::UNAUTHORIZED, "AUTHENTICATION").await;
     done(app, (Method::PATCH, "/api/v1/users/cat"), &root, Some(&json!({"disabled": false}))).await;
+    refused(with(app.get("/api/v1/users/me"), Some(cat)), StatusCode::UNAUTHORIZED, "AUTHENTICATION").await;
+    let login = log_in(app, "cat", PASSWORD).await;
+    let cat = text(&login, "token");
     let wrong = json!({"old": "wrong", "new": "eight dry umbrellas"});
     let put = |body: &Value| call(app, Method::PUT, "/api/v1/users/cat/password", Some(cat), Some(body));
     refused(put(&wrong), StatusCode::UNAUTHORIZED, "AUTHENTICATION").await;

@@ -5,6 +5,7 @@ mod audit;
 mod catalog;
 mod certificates;
 mod derived;
+mod ending;
 mod issuer;
 mod keys;
 mod limits;

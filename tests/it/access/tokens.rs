@@ -135,6 +135,8 @@ async fn tokens_end_with_what_they_came_from() {
         assert_eq!(error_code(answer).await, "UNAUTHORIZED");
     }
     town.app.auth.change_user(&user("reader"), &UserChange::Disabled(false), &by).await.expect("enabled");
+    let reader = town.token("reader", &[]).await;
+    let bearer = token(&town.exchange(Some(&reader), &scope).await);
     expect(with(town.app.get(MANIFEST), Some(&bearer)), StatusCode::OK).await;
     town.app.clock.advance(Duration::from_secs(301));
     expect(with(town.app.get(MANIFEST), Some(&bearer)), StatusCode::UNAUTHORIZED).await;

@@ -203,9 +203,9 @@ async fn token(store: &dyn AccountStore, name: &str, id: &str, expires_at: Optio
     hash[..id.len()].copy_from_slice(id.as_bytes());
     let scopes = TokenScopes::parse(&["a/**:pull"]).expect("scopes");
     let login = id.starts_with("login");
-    let new =
-        NewToken { id: id.to_owned(), hash, name: "n".to_owned(), login, scopes, expires_at, replaces: None, now: NOW };
-    assert!(store.token_add(&user(name), &new, &by()).await.expect("an answer"));
+    let (user, id, name, epoch, replaces) = (user(name), id.to_owned(), "n".to_owned(), None, None);
+    let new = NewToken { id, hash, name, login, scopes, expires_at, epoch, replaces, now: NOW };
+    assert!(store.token_add(&user, &new, &by()).await.expect("an answer"));
     hash
 }
 

@@ -29,6 +29,7 @@ use on_both;
 
 mod accounts;
 mod certificates;
+mod credentials;
 mod limits;
 mod metadata;
 mod publishers;

@@ -10,7 +10,9 @@ use crate::metadata::Result;
 use crate::metadata::logic::accounts::{bump, settle, users};
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Value, record, values};
-use crate::metadata::model::accounts::{Actor, NewToken, PrincipalRecord, PrincipalToken, TokenRecord, UserId};
+use crate::metadata::model::accounts::{
+    Actor, NewToken, PrincipalRecord, PrincipalToken, TokenRecord, UserId, UserRecord,
+};
 use crate::metadata::rows::{expect_rows, inconsistent, json as rows_json, parse, records, text_after};
 use crate::metadata::sql::accounts as sql;
 
@@ -22,6 +24,7 @@ record! {
         id: i64,
         name: String,
         admin: bool,
+        epoch: i64,
         token: Option<String>,
         scopes: Option<String>,
         expires_at: Option<i64>,
@@ -56,7 +59,8 @@ impl TryFrom<PrincipalRow> for PrincipalRecord {
             }),
             _ => None,
         };
-        Ok(Self { id: UserId(row.id), name: parse("users", "name", row.id, &row.name)?, admin: row.admin, token })
+        let name = parse("users", "name", row.id, &row.name)?;
+        Ok(Self { id: UserId(row.id), name, admin: row.admin, epoch: row.epoch, token })
     }
 }
 
@@ -88,13 +92,15 @@ pub(in crate::metadata::logic) async fn add<C: Conn>(
     new: &NewToken,
     by: &Actor,
 ) -> Result<bool> {
-    let found = users::find(tx, user).await?;
-    let Some(owner) = found.filter(|user| user.disabled_at.is_none()) else { return Ok(false) };
     if let Some(old) = &new.replaces
         && !delete(tx, Some(user), old, new.now, by).await?
     {
         return Ok(false);
     }
+    tx.run(&sql::USER_SHARE, values![user.as_str()]).await?;
+    let found = users::find(tx, user).await?;
+    let stays = |user: &UserRecord| user.disabled_at.is_none() && new.epoch.is_none_or(|epoch| epoch == user.epoch);
+    let Some(owner) = found.filter(stays) else { return Ok(false) };
     let scopes = rows_json(&new.scopes.to_texts());
     let values = &[
         new.id.as_str().into(),

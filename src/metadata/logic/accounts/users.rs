@@ -22,6 +22,7 @@ record! {
         robot_of: Option<String>,
         disabled_at: Option<i64>,
         created_at: i64,
+        epoch: i64,
     }
 }
 
@@ -38,6 +39,7 @@ impl TryFrom<UserRow> for UserRecord {
             admin: row.admin,
             disabled_at: row.disabled_at.map(Timestamp::from_micros),
             created_at: Timestamp::from_micros(row.created_at),
+            epoch: row.epoch,
         })
     }
 }
@@ -109,14 +111,20 @@ pub(in crate::metadata::logic) async fn change<C: Conn>(
     let id = user.id.0;
     let (kind, changed) = match change {
         UserChange::Password(password) => {
-            tx.run(&sql::LOGINS_END, values![id]).await?;
             let values = &[id.into(), Value::text_option(password.as_deref())];
-            ("user.password", tx.run(&sql::USER_PASSWORD, values).await?)
+            let changed = tx.run(&sql::USER_PASSWORD, values).await?;
+            tx.run(&sql::LOGINS_END, values![id]).await?;
+            ("user.password", changed)
         }
         UserChange::Disabled(disabled) => {
             let kind = if *disabled { "user.disable" } else { "user.enable" };
             let since = disabled.then(|| user.disabled_at.unwrap_or(now).as_micros());
-            (kind, tx.run(&sql::USER_DISABLED, &[id.into(), Value::Int(since)]).await?)
+            let changed = tx.run(&sql::USER_DISABLED, &[id.into(), Value::Int(since)]).await?;
+            // Whoever is enabled again may have been disabled by an older program, which left the tokens.
+            if *disabled || user.disabled_at.is_some() {
+                end_credentials(tx, id).await?;
+            }
+            (kind, changed)
         }
         UserChange::Admin(admin) => {
             let kind = if *admin { "user.admin" } else { "user.admin.end" };
@@ -126,6 +134,13 @@ pub(in crate::metadata::logic) async fn change<C: Conn>(
     expect_rows(&sql::USER_FIND, 1, changed)?;
     write_down(tx, by, Event { kind, subject: name.as_str(), detail: json!({}), now }).await?;
     Ok(Changed::Done)
+}
+
+/// Ends whatever proved who an account is. Its row is locked by now, so a token that is made at the same time is seen here,
+/// or sees what became of the account.
+async fn end_credentials<C: Conn>(tx: &mut C, id: i64) -> Result<()> {
+    tx.run(&sql::USER_EPOCH, values![id]).await?;
+    tx.run(&sql::USER_TOKENS_END, values![id]).await.map(drop)
 }
 
 /// Whether a change is none for a robot, which acts by its tokens in its namespace.

@@ -139,7 +139,7 @@ impl Gate {
     }
 
     /// `WWW-Authenticate` (distribution, "Token Authentication Specification"; RFC 6750, section 3).
-    fn challenge(&self, parts: &Parts, wanted: Option<Need<'_>>, error: Option<&str>) -> String {
+    pub(super) fn challenge(&self, parts: &Parts, wanted: Option<Need<'_>>, error: Option<&str>) -> String {
         let realm = self.origins.of(&parts.headers, &parts.uri, peer(parts));
         let scope = wanted.map_or_else(String::new, |wanted| format!(r#",scope="{wanted}""#));
         let error = error.map_or_else(String::new, |error| format!(r#",error="{error}""#));

@@ -10,9 +10,9 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -38,14 +38,16 @@ pub(super) async fn handle(gate: &Gate, request: Request) -> Response {
         Method::GET => get(gate, &parts).await,
         Method::POST => match form(body).await {
             Some(form) => post(gate, &parts, &form).await,
-            None => {
-                Ok(refuse(StatusCode::BAD_REQUEST, "invalid_request", "the form is too long or did not come whole"))
-            }
+            None => Ok(invalid("the form is too long or did not come whole")),
         },
         _ => Err(Failure::from(Condition::MethodNotAllowed).with_header(ALLOW, "GET, POST")),
     };
     let mut response = answer.unwrap_or_else(Failure::into_response);
-    response.headers_mut().insert(DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
+    let headers = response.headers_mut();
+    headers.insert(DOCKER_API_VERSION, HeaderValue::from_static("registry/2.0"));
+    // Tokens are secrets (RFC 6749, section 5.1).
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -64,29 +66,36 @@ async fn get(gate: &Gate, parts: &Parts) -> Answer {
 
 /// `POST /v2/token` with a form: `grant_type=password` or `refresh_token`.
 async fn post(gate: &Gate, parts: &Parts, form: &Bytes) -> Answer {
+    if !is_form(&parts.headers) {
+        return Ok(invalid("the body has to be a form, application/x-www-form-urlencoded"));
+    }
     let parameters = Parameters::parse(form);
-    let secret = |name| SecretString::from(parameters.first(name).unwrap_or_default().to_owned());
+    let secret = |name| parameters.first(name).map(|text| SecretString::from(text.to_owned()));
     let credentials = match parameters.first("grant_type") {
-        Some("password") => {
-            let user = parameters.first("username").unwrap_or_default().to_owned();
-            Credentials::Basic { user, password: secret("password") }
-        }
-        Some("refresh_token") => Credentials::Refresh(secret("refresh_token")),
-        // Clients of distribution send Basic and no grant at all.
-        None => {
-            let (identity, _) = gate.identify(parts, false, None).await?;
-            return answer(gate, parts, &identity, &parameters, false).await;
-        }
+        Some("password") => match (parameters.first("username"), secret("password")) {
+            (Some(user), Some(password)) => Credentials::Basic { user: user.to_owned(), password },
+            _ => return Ok(invalid("username and password are needed")),
+        },
+        Some("refresh_token") => match secret("refresh_token") {
+            Some(token) => Credentials::Refresh(token),
+            None => return Ok(invalid("refresh_token is needed")),
+        },
         Some(_) => {
             let description = "the grant types are password and refresh_token";
             return Ok(refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type", description));
         }
+        None => return Ok(invalid("grant_type is needed: password or refresh_token")),
     };
     let from = || gate.sender(parts);
     let identity = match gate.auth.identify_within(Surface::V2, &credentials, false, &from).await {
         Ok((identity, _)) => identity,
         Err(error @ (AuthError::Wrong | AuthError::Malformed)) => {
-            return Ok(refuse(StatusCode::UNAUTHORIZED, "invalid_grant", &error.to_string()));
+            let mut refusal = refuse(StatusCode::UNAUTHORIZED, "invalid_grant", &error.to_string());
+            // "A server that generates a 401 MUST send a WWW-Authenticate" (RFC 9110, section 15.5.2).
+            if let Ok(challenge) = HeaderValue::from_str(&gate.challenge(parts, None, Some("invalid_token"))) {
+                refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
+            return Ok(refusal);
         }
         Err(error) => return Err(error.into()),
     };
@@ -121,7 +130,21 @@ fn shown(issued: &Issued) -> Value {
         "token_type": "Bearer",
         "expires_in": issued.life.as_secs(),
         "issued_at": issued.issued_at.to_rfc3339(),
+        // Always said, whatever was asked for (distribution, "Docker Registry v2 authentication using OAuth2").
+        "scope": issued.granted.to_string(),
     })
+}
+
+/// A form that says too little, or none.
+fn invalid(description: &str) -> Response {
+    refuse(StatusCode::BAD_REQUEST, "invalid_request", description)
+}
+
+/// Whether a body says that it is a form. One that says nothing is read as one.
+fn is_form(headers: &HeaderMap) -> bool {
+    let Some(given) = headers.get(CONTENT_TYPE) else { return true };
+    let kind = given.to_str().ok().and_then(|given| given.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
 
 /// An error in the words of OAuth 2.0 (RFC 6749, section 5.2), beside those of the registry, for clients of either.
@@ -136,8 +159,7 @@ fn refuse(status: StatusCode, error: &str, description: &str) -> Response {
 }
 
 fn json_reply(status: StatusCode, body: &Value) -> Response {
-    let reply = Reply::new(status).header(CACHE_CONTROL, "no-store");
-    reply.bytes(JSON_MEDIA_TYPE, Bytes::from(body.to_string()))
+    Reply::new(status).bytes(JSON_MEDIA_TYPE, Bytes::from(body.to_string()))
 }
 
 /// Parameters of a query or a form.

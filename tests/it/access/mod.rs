@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod matrix;
 mod nodes;
+mod oauth;
 mod publishing;
 mod quotas;
 mod robots;

@@ -144,7 +144,8 @@ pub(super) async fn change(
 
 /// Sets a password. For the owner of the account, who names the old one, and for those who may do everything.
 #[utoipa::path(put, path = "/api/v1/users/{name}/password", tag = "users", params(("name" = String, Path)),
-    request_body = PasswordChange, responses((status = 204), (status = 400), (status = 401), (status = 403), (status = 404)))]
+    request_body = PasswordChange,
+    responses((status = 204), (status = 400), (status = 401), (status = 403), (status = 404), (status = 409)))]
 pub(super) async fn set_password(
     State(api): State<Api>,
     caller: Caller,

@@ -1,13 +1,13 @@
 //! Names in client certificates that prove an account.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::accounts::own_or_admin;
 use super::error::ApiError;
-use super::input::{Body, parse};
+use super::input::{Body, Path, Query, parse};
 use super::{Answer, Api, Caller, json, no_content};
 use crate::access::UserName;
 use crate::auth::CertificateError;
@@ -48,7 +48,7 @@ impl From<CertificateError> for ApiError {
         match error {
             CertificateError::UserUnknown(_) => Self::NotFound("account"),
             CertificateError::NameTaken(_) | CertificateError::Full => Self::Conflict(why),
-            CertificateError::Store(error) => Self::internal(&error),
+            CertificateError::Store(error) => error.into(),
         }
     }
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
+use super::input::BODY_BYTES_MAX;
 use crate::auth::{AdminError, AuthError};
 use crate::hooks::HookError;
 use crate::metadata::MetadataError;
+use crate::registry::RegistryError;
 use crate::telemetry;
 
 /// Why a request is not done.
@@ -35,8 +39,15 @@ pub(super) enum ApiError {
     Method,
     /// The request is malformed.
     Invalid(String),
+    /// The body is too long.
+    TooLarge,
     /// Later.
     Busy,
+    /// Something is under way that has to end first.
+    UnderWay {
+        /// When it is worth asking again.
+        wait: Duration,
+    },
     /// A store does not answer.
     Unavailable,
     /// Not before a time has passed.
@@ -80,6 +91,10 @@ impl ApiError {
             ),
             Self::Conflict(why) => (StatusCode::CONFLICT, "CONFLICT", why.clone()),
             Self::Invalid(why) => (StatusCode::BAD_REQUEST, "INVALID", why.clone()),
+            Self::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", format!("the body is longer than {BODY_BYTES_MAX} bytes"))
+            }
+            Self::UnderWay { .. } => (StatusCode::SERVICE_UNAVAILABLE, "BUSY", text("the registry is busy; try again")),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "BUSY", text("too many logins at once; try again")),
             Self::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text("the registry cannot do that now; try again"))
@@ -99,7 +114,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code, message) = self.parts();
         let wait = match self {
-            Self::TooMany { wait, .. } => wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+            Self::TooMany { wait, .. } | Self::UnderWay { wait } => wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
             Self::Elsewhere(_) => ELSEWHERE_WAIT_SECS,
             _ => 1,
         };
@@ -130,12 +145,24 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn to_json(&self, request_id: Option<&str>) -> String {
-        let mut body = json!({"error": self.message, "code": self.code});
-        if let Some(id) = request_id {
-            body["requestId"] = json!(id);
-        }
-        body.to_string()
+        let shown =
+            RefusalShown { code: self.code, error: self.message.clone(), request_id: request_id.map(str::to_owned) };
+        json!(shown).to_string()
     }
+}
+
+/// The body of every refusal.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Refusal)]
+pub(super) struct RefusalShown {
+    /// What is wrong, in one word: AUTHENTICATION, BUSY, CONFLICT, DENIED, INTERNAL, INVALID, METHOD_NOT_ALLOWED, NOT_FOUND,
+    /// TOO_LARGE, TOO_MANY, UNAVAILABLE.
+    code: &'static str,
+    /// What is wrong, and what to do, for people.
+    error: String,
+    /// By which the request is found in the log.
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 impl From<AuthError> for ApiError {
@@ -178,7 +205,7 @@ impl From<HookError> for ApiError {
             HookError::NamespaceUnknown(_) => Self::NotFound("namespace"),
             HookError::WebhookUnknown(_) => Self::NotFound("webhook"),
             HookError::DeliveryUnknown(_) => Self::NotFound("delivery, or it is being sent just now"),
-            other @ HookError::Store(_) => Self::internal(&other),
+            HookError::Store(error) => error.into(),
         }
     }
 }
@@ -190,6 +217,16 @@ impl From<MetadataError> for ApiError {
                 tracing::warn!(error = telemetry::chain(&error), "a request failed");
                 Self::Unavailable
             }
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::RepositoryUnknown => Self::NotFound("repository"),
+            RegistryError::Busy { retry_after } => Self::UnderWay { wait: retry_after },
             other => Self::internal(&other),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::request::Parts;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -13,7 +13,7 @@ use super::Api;
 use super::error::ApiError;
 
 /// Longest body in bytes.
-const BODY_BYTES_MAX: usize = 64 << 10;
+pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Longest time until it has come.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -34,7 +34,11 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
         let whole = tokio::time::timeout(BODY_TIME_MAX, limited).await;
         let invalid = |why: &str| ApiError::Invalid(why.to_owned());
         let whole = whole.map_err(|_| invalid("the body did not come in time"))?;
-        let whole = whole.map_err(|_| invalid("the body is longer than 64 KiB, or broke off"))?.to_bytes();
+        let whole = whole.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => ApiError::TooLarge,
+            None => invalid("the body broke off"),
+        })?;
+        let whole = whole.to_bytes();
         let body = serde_json::from_slice(&whole).map_err(|error| ApiError::Invalid(format!("the body: {error}")))?;
         Ok(Self(body))
     }
@@ -48,6 +52,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Api> for Path<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        refuse_nul(parts.uri.path())?;
         let read = axum::extract::Path::from_request_parts(parts, api).await;
         read.map(|axum::extract::Path(path)| Self(path)).map_err(|error| ApiError::Invalid(error.body_text()))
     }
@@ -61,9 +66,15 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        refuse_nul(parts.uri.query().unwrap_or_default())?;
         let read = axum::extract::Query::from_request_parts(parts, api).await;
         read.map(|axum::extract::Query(query)| Self(query)).map_err(|error| ApiError::Invalid(error.body_text()))
     }
+}
+
+/// Postgres takes no text with this character, and nothing has it in its name.
+fn refuse_nul(encoded: &str) -> Result<(), ApiError> {
+    if encoded.contains("%00") { Err(ApiError::Invalid("the address contains a NUL".to_owned())) } else { Ok(()) }
 }
 
 /// Which part of a list.

@@ -6,6 +6,7 @@
 mod accounts;
 mod audit;
 mod certificates;
+mod described;
 mod error;
 mod input;
 mod namespaces;
@@ -28,6 +29,7 @@ use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, delete, get, patch, post, put};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -89,7 +91,8 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/namespaces/{path}/quota", get(quotas::show).put(quotas::set))
         .route("/api/v1/namespaces/{path}/robots", get(robots::list).post(namespaces::add_robot))
         .route("/api/v1/namespaces/{path}/robots/{name}", delete(robots::remove))
-        .route("/api/v1/namespaces/{path}/robots/{name}/tokens", post(robots::add_token))
+        .route("/api/v1/namespaces/{path}/robots/{name}/tokens", get(robots::tokens).post(robots::add_token))
+        .route("/api/v1/namespaces/{path}/robots/{name}/tokens/{id}", delete(robots::remove_token))
         .route("/api/v1/namespaces/{path}/publishers", get(publishers::list).post(publishers::add))
         .route("/api/v1/namespaces/{path}/publishers/{name}", delete(publishers::remove))
         .route("/api/v1/namespaces/{path}/webhooks", get(webhooks::list).post(webhooks::add))
@@ -103,9 +106,10 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/audit/verify", get(audit::verify))
         .method_not_allowed_fallback(async || ApiError::Method)
         .route("/api/v1", any(unknown))
+        .route("/api/v1/", any(unknown))
         .route("/api/v1/{*path}", any(unknown))
-        .layer(from_fn(with_request_id))
         .route("/openapi.json", get(openapi::document))
+        .layer(from_fn(with_request_id))
         .with_state(api)
 }
 
@@ -125,6 +129,10 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         *response.body_mut() = Body::from(refusal.to_json(id.as_ref().and_then(|id| id.to_str().ok())));
     }
+    // Who may do what, and secrets that are shown once, are nothing to be kept on the way or to be run as a script.
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -263,8 +271,8 @@ fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     let text = serde_json::to_string(body).map_err(|error| ApiError::internal(&error))?;
     let mut response = (status, text).into_response();
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

@@ -130,7 +130,7 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
 
 /// Shows a namespace with its members. For its members.
 #[utoipa::path(get, path = "/api/v1/namespaces/{path}", tag = "namespaces", params(("path" = String, Path)),
-    responses((status = 200, body = NamespaceMembers), (status = 401), (status = 404)))]
+    responses((status = 200, body = NamespaceMembers), (status = 401), (status = 403), (status = 404)))]
 pub(super) async fn show(State(api): State<Api>, caller: Caller, Path(path): Path<String>) -> Answer {
     let path: NamespacePath = parse("path", &path)?;
     caller.with_role(&api, &path, Role::Read).await?;

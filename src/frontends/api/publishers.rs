@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::input::{Body, parse};
+use super::input::{Body, Path, parse};
 use super::{Answer, Api, Caller, Sent, json, no_content};
 use crate::access::{ClaimRules, NamespacePath, Role};
 use crate::auth::{ExchangeError, Exchanged, Identity, PublisherError, PublisherWish, Refusal, Surface};
@@ -121,7 +121,7 @@ impl From<PublisherError> for ApiError {
             | PublisherError::Keys(_)
             | PublisherError::KeysLong
             | PublisherError::Audience => Self::Invalid(why),
-            PublisherError::Store(error) => Self::internal(&error),
+            PublisherError::Store(error) => error.into(),
         }
     }
 }
@@ -204,7 +204,7 @@ pub(super) async fn exchange(
         return Err(ApiError::NoAccounts);
     }
     let exchanged = try_exchange(&api, &by, foreign).await.inspect_err(|error| {
-        if matches!(error, ApiError::Wrong(_) | ApiError::Invalid(_)) {
+        if matches!(error, ApiError::Wrong(_) | ApiError::Invalid(_) | ApiError::TooLarge) {
             // Whether there was room has been asked before; of many at once, those are counted for which there still is.
             api.auth.admit(Surface::Api, &Identity::Unidentified, &|| by.clone()).ok();
         }

@@ -1,12 +1,12 @@
 //! What namespaces may hold.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::input::{Body, parse};
+use super::input::{Body, Path, parse};
 use super::teams::done;
 use super::{Answer, Api, Caller, json};
 use crate::access::{NamespacePath, Role};
@@ -40,7 +40,7 @@ pub(super) struct QuotaGiven {
 
 /// Shows what a namespace may hold, and what it holds. For its members.
 #[utoipa::path(get, path = "/api/v1/namespaces/{path}/quota", tag = "namespaces", params(("path" = String, Path)),
-    responses((status = 200, body = QuotaShown), (status = 401), (status = 404)))]
+    responses((status = 200, body = QuotaShown), (status = 401), (status = 403), (status = 404)))]
 pub(super) async fn show(State(api): State<Api>, caller: Caller, Path(path): Path<String>) -> Answer {
     let path: NamespacePath = parse("path", &path)?;
     caller.with_role(&api, &path, Role::Read).await?;

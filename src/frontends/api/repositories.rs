@@ -3,7 +3,6 @@
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
-use http::header::RETRY_AFTER;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -15,7 +14,7 @@ use crate::access::{Action, Role};
 use crate::auth::{Identity, Verdict};
 use crate::oci::name::RepoName;
 use crate::oci::page::PageRequest;
-use crate::registry::{Purge, RegistryError};
+use crate::registry::Purge;
 
 /// Whether anybody may pull from a repository.
 #[derive(Deserialize, ToSchema)]
@@ -55,7 +54,7 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller, Query(page): Qu
     let mut request = PageRequest { n: Some(page.limit()), last: page.after().map(str::to_owned) };
     let mut seen = Repositories { repositories: Vec::new(), next: None };
     for _ in 0..PAGES_MAX {
-        let listed = api.registry.list_repositories(&request).await.map_err(|error| ApiError::internal(&error))?;
+        let listed = api.registry.list_repositories(&request).await?;
         for repo in listed.entries {
             if api.auth.judge_action(&caller.identity, &repo, Action::Pull).await? == Verdict::Allowed {
                 seen.repositories.push(repo.to_string());
@@ -86,16 +85,8 @@ pub(super) async fn remove(
         Some(_) => return Err(ApiError::Invalid("the only parameter here is purge=wait".to_owned())),
     };
     require(&api, &caller, &repo, Action::Delete).await?;
-    match api.registry.delete_repository(&repo, purge, &caller.actor).await {
-        Ok(()) => json(StatusCode::ACCEPTED, &json!({"deleted": repo.as_str()})),
-        Err(RegistryError::RepositoryUnknown) => Err(ApiError::NotFound("repository")),
-        Err(RegistryError::Busy { retry_after }) => {
-            let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "busy", "code": "BUSY"}))?;
-            response.headers_mut().insert(RETRY_AFTER, retry_after.as_secs().clamp(1, 60).into());
-            Ok(response)
-        }
-        Err(error) => Err(ApiError::internal(&error)),
-    }
+    api.registry.delete_repository(&repo, purge, &caller.actor).await?;
+    json(StatusCode::ACCEPTED, &json!({"deleted": repo.as_str()}))
 }
 
 /// Says whether anybody may pull from a repository. For administrators of its namespace.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::input::{Body, Page, Path, Query, parse};
-use super::tokens::{TokenMade, wish};
+use super::tokens::{TokenMade, Tokens, shown, wish};
 use super::{Answer, Api, Caller, json, no_content};
 use crate::access::{NamespacePath, Role, UserName};
 use crate::metadata::model::accounts::RobotRecord;
@@ -89,6 +89,37 @@ pub(super) async fn remove(
     let name = robot(&api, &caller, &path, &name).await?;
     api.auth.delete_user(&name, &caller.actor).await?;
     Ok(no_content())
+}
+
+/// Lists the tokens of a robot. For administrators of the namespace, up to their own role.
+#[utoipa::path(get, path = "/api/v1/namespaces/{path}/robots/{name}/tokens", tag = "namespaces",
+    params(("path" = String, Path), ("name" = String, Path), ("n" = Option<u32>, Query), ("last" = Option<String>, Query)),
+    responses((status = 200, body = Tokens), (status = 401), (status = 403), (status = 404)))]
+pub(super) async fn tokens(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((path, name)): Path<(String, String)>,
+    Query(page): Query<Page>,
+) -> Answer {
+    let name = robot(&api, &caller, &path, &name).await?;
+    shown(&api, &name, &page).await
+}
+
+/// Ends a token of a robot, within a second on every node. For administrators of the namespace, up to their own role.
+#[utoipa::path(delete, path = "/api/v1/namespaces/{path}/robots/{name}/tokens/{id}", tag = "namespaces",
+    params(("path" = String, Path), ("name" = String, Path), ("id" = String, Path)),
+    responses((status = 204), (status = 401), (status = 403), (status = 404)))]
+pub(super) async fn remove_token(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((path, name, id)): Path<(String, String, String)>,
+) -> Answer {
+    let name = robot(&api, &caller, &path, &name).await?;
+    if api.auth.end_token(Some(&name), &id, &caller.actor).await? {
+        Ok(no_content())
+    } else {
+        Err(ApiError::NotFound("token"))
+    }
 }
 
 /// Makes a token of a robot, which is shown only here and never does more than the robot may. For administrators of the

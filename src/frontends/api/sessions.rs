@@ -78,7 +78,7 @@ pub(super) async fn register(State(api): State<Api>, Origin(from): Origin, Body(
 
 /// Logs in by name and password, for 30 days.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = Password,
-    responses((status = 200, body = LoggedIn), (status = 401), (status = 429)))]
+    responses((status = 200, body = LoggedIn), (status = 401), (status = 403), (status = 429)))]
 pub(super) async fn login(State(api): State<Api>, Origin(from): Origin, Body(given): Body<Password>) -> Answer {
     if !api.auth.has_accounts() {
         return Err(ApiError::NoAccounts);
@@ -106,14 +106,16 @@ pub(super) async fn verify(State(api): State<Api>, Origin(from): Origin, Body(gi
 }
 
 /// Gives a new login for one that has not ended, which ends.
-#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", responses((status = 200, body = LoggedIn), (status = 401)))]
+#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth",
+    responses((status = 200, body = LoggedIn), (status = 401), (status = 403)))]
 pub(super) async fn refresh(State(api): State<Api>, caller: Caller) -> Answer {
     let login = api.auth.renew_login(caller.whole()?, &caller.actor).await?;
     logged_in(&api, login).await
 }
 
 /// Ends a login.
-#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", responses((status = 204), (status = 401)))]
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth",
+    responses((status = 204), (status = 401), (status = 403)))]
 pub(super) async fn logout(State(api): State<Api>, caller: Caller) -> Result<Response, ApiError> {
     api.auth.log_out(caller.whole()?, &caller.actor).await?;
     Ok(no_content())

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::input::{Body, Path, Query, parse};
+use super::input::{Body, Page, Path, Query, parse};
 use super::{Answer, Api, Caller, json, no_content};
 use crate::access::{TokenScopes, UserName};
 use crate::auth::TokenWish;
@@ -70,12 +70,10 @@ pub(super) fn wish(name: String, scopes: &[String], expires_in: Option<u64>) -> 
     Ok(TokenWish { name, scopes, life: expires_in.map(Duration::from_secs) })
 }
 
-/// Whose tokens, and which part of the list.
+/// Whose tokens.
 #[derive(Deserialize)]
 pub(super) struct Which {
     user: Option<String>,
-    n: Option<u32>,
-    last: Option<String>,
 }
 
 impl From<TokenRecord> for TokenShown {
@@ -111,10 +109,20 @@ fn whose(caller: &Caller, user: Option<&str>) -> Result<UserName, ApiError> {
 #[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens",
     params(("user" = Option<String>, Query), ("n" = Option<u32>, Query), ("last" = Option<String>, Query)),
     responses((status = 200, body = Tokens), (status = 401), (status = 403)))]
-pub(super) async fn list(State(api): State<Api>, caller: Caller, Query(which): Query<Which>) -> Answer {
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(which): Query<Which>,
+    Query(page): Query<Page>,
+) -> Answer {
     let user = whose(&caller, which.user.as_deref())?;
-    let limit = which.n.unwrap_or(100).min(1000);
-    let found = api.auth.accounts().token_list(Some(&user), which.last.as_deref(), limit).await?;
+    shown(&api, &user, &page).await
+}
+
+/// A part of the list of an account's tokens.
+pub(super) async fn shown(api: &Api, user: &UserName, page: &Page) -> Answer {
+    let limit = page.limit();
+    let found = api.auth.accounts().token_list(Some(user), page.after(), limit).await?;
     let next = found.last().filter(|_| found.len() == limit as usize).map(|token| token.id.clone());
     json(StatusCode::OK, &Tokens { tokens: found.into_iter().map(TokenShown::from).collect(), next })
 }
@@ -132,7 +140,7 @@ pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Bo
 
 /// Ends a token of the caller; of others for those who may do everything.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", params(("id" = String, Path)),
-    responses((status = 204), (status = 401), (status = 404)))]
+    responses((status = 204), (status = 401), (status = 403), (status = 404)))]
 pub(super) async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {
     let principal = caller.whole()?;
     let owner = (!principal.admin).then_some(&principal.name);

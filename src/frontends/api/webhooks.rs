@@ -1,13 +1,13 @@
 //! Webhooks of a namespace, and what became of their deliveries. For administrators of the namespace.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use http::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::input::{Body, Page, parse};
+use super::input::{Body, Page, Path, Query, parse};
 use super::{Answer, Api, Caller, json, no_content};
 use crate::access::{NamespacePath, Role};
 use crate::clock::Timestamp;

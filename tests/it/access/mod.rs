@@ -12,6 +12,7 @@ mod limits;
 mod matrix;
 mod nodes;
 mod oauth;
+mod openapi;
 mod publishing;
 mod quotas;
 mod robots;

@@ -44,12 +44,42 @@ async fn administrators_of_a_namespace_run_its_robots() {
         refused(call(app, Method::POST, &whole, Some(&manager), Some(&bad)), StatusCode::BAD_REQUEST, "INVALID").await;
     }
 
+    tokens_are_listed_and_ended(&town, &manager, text(&made, "id")).await;
     done(app, (Method::DELETE, &format!("{ROBOTS}/ci")), &manager, None).await;
     expect(with(app.get(MANIFEST), Some(ci)), StatusCode::UNAUTHORIZED).await;
     for (method, path) in [(Method::DELETE, format!("{ROBOTS}/ci")), (Method::POST, format!("{ROBOTS}/ci/tokens"))] {
         let gone = call(app, method, &path, Some(&manager), Some(&json!({})));
         refused(gone, StatusCode::NOT_FOUND, "NOT_FOUND").await;
     }
+}
+
+/// Those of `ci`, among them one that is made here; `other` is the number of a token of `cd`.
+async fn tokens_are_listed_and_ended(town: &Town, manager: &str, other: &str) {
+    let (app, tokens) = (&town.app, format!("{ROBOTS}/ci/tokens"));
+    let made = done(app, (Method::POST, &tokens), manager, Some(&json!({"name": "leaked"}))).await;
+    let (id, token) = (text(&made, "id"), text(&made, "token"));
+    let listed = done(app, (Method::GET, &tokens), manager, None).await;
+    assert!(!listed.to_string().contains(token), "it is shown only once");
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for shown in listed["tokens"].as_array().expect("tokens") {
+        found.push((text(shown, "user"), text(shown, "name")));
+    }
+    found.sort_unstable();
+    assert_eq!(found, [("closed+ci", "leaked"), ("closed+ci", "runner")]);
+    let first = done(app, (Method::GET, &format!("{tokens}?n=1")), manager, None).await;
+    let next = done(app, (Method::GET, &format!("{tokens}?n=1&last={}", text(&first, "next"))), manager, None).await;
+    assert_ne!(text(&first["tokens"][0], "id"), text(&next["tokens"][0], "id"));
+    // A token of another robot, or of a person, is none of this one.
+    let persons = done(app, (Method::GET, "/api/v1/tokens"), manager, None).await;
+    for other in [other, text(&persons["tokens"][0], "id"), "none"] {
+        let end = call(app, Method::DELETE, &format!("{tokens}/{other}"), Some(manager), None);
+        refused(end, StatusCode::NOT_FOUND, "NOT_FOUND").await;
+    }
+    expect(with(app.get(MANIFEST), Some(token)), StatusCode::OK).await;
+    done(app, (Method::DELETE, &format!("{tokens}/{id}")), manager, None).await;
+    expect(with(app.get(MANIFEST), Some(token)), StatusCode::UNAUTHORIZED).await;
+    let again = call(app, Method::DELETE, &format!("{tokens}/{id}"), Some(manager), None);
+    refused(again, StatusCode::NOT_FOUND, "NOT_FOUND").await;
 }
 
 #[tokio::test]
@@ -61,7 +91,14 @@ async fn nobody_else_does_and_nobody_beyond_his_own_role() {
         done(app, (Method::POST, &path), &owner, Some(&json!({"name": name, "role": role}))).await;
     }
     let (one, token) = (format!("{ROBOTS}/ci"), format!("{ROBOTS}/ci/tokens"));
-    let routes = [(Method::GET, ROBOTS), (Method::DELETE, one.as_str()), (Method::POST, token.as_str())];
+    let ended = format!("{token}/none");
+    let routes = [
+        (Method::GET, ROBOTS),
+        (Method::DELETE, one.as_str()),
+        (Method::POST, token.as_str()),
+        (Method::GET, token.as_str()),
+        (Method::DELETE, ended.as_str()),
+    ];
     let writer = town.token("writer", &[]).await;
     let (stranger, scoped) = (town.token("stranger", &[]).await, town.token("owner", &["**:*"]).await);
     for (method, path) in &routes {
@@ -72,7 +109,14 @@ async fn nobody_else_does_and_nobody_beyond_his_own_role() {
         refused(call(Some(&stranger)), StatusCode::NOT_FOUND, "NOT_FOUND").await;
     }
     let manager = town.token("manager", &[]).await;
-    for (method, path) in [(Method::POST, "boss/tokens"), (Method::DELETE, "boss")] {
+    let made = done(app, (Method::POST, &format!("{ROBOTS}/boss/tokens")), &owner, Some(&json!({}))).await;
+    let ended = format!("boss/tokens/{}", text(&made, "id"));
+    for (method, path) in [
+        (Method::POST, "boss/tokens"),
+        (Method::GET, "boss/tokens"),
+        (Method::DELETE, ended.as_str()),
+        (Method::DELETE, "boss"),
+    ] {
         let path = format!("{ROBOTS}/{path}");
         let beyond = call(app, method.clone(), &path, Some(&manager), Some(&json!({})));
         refused(beyond, StatusCode::FORBIDDEN, "DENIED").await;
@@ -93,6 +137,8 @@ async fn a_robot_has_no_password_and_may_not_do_everything() {
     let (app, root) = (&town.app, town.token("root", &[]).await);
     done(app, (Method::POST, ROBOTS), &root, Some(&json!({"name": "ci"}))).await;
     let robot = "/api/v1/users/closed+ci";
+    let made = done(app, (Method::POST, &format!("{ROBOTS}/ci/tokens")), &root, Some(&json!({}))).await;
+    expect(with(app.get(MANIFEST), Some(text(&made, "token"))), StatusCode::OK).await;
     let promote = call(app, Method::PATCH, robot, Some(&root), Some(&json!({"admin": true})));
     refused(promote, StatusCode::CONFLICT, "CONFLICT").await;
     let password = json!({"new": "seven wet umbrellas"});
@@ -103,6 +149,9 @@ async fn a_robot_has_no_password_and_may_not_do_everything() {
     done(app, (Method::PATCH, robot), &root, Some(&json!({"disabled": true}))).await;
     let listed = done(app, (Method::GET, ROBOTS), &root, None).await;
     assert_eq!(listed["robots"][0]["disabled"], json!(true));
+    // Its tokens do not come back with it.
+    done(app, (Method::PATCH, robot), &root, Some(&json!({"disabled": false}))).await;
+    expect(with(app.get(MANIFEST), Some(text(&made, "token"))), StatusCode::UNAUTHORIZED).await;
 }
 
 #[tokio::test]

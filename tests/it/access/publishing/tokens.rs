@@ -196,7 +196,7 @@ async fn bodies_that_are_none_are_refused_without_a_failure() {
     {
         assert_eq!(yard.answer(&body).await.0, StatusCode::BAD_REQUEST, "{body}");
     }
-    assert_eq!(yard.answer(&json!({"token": "a".repeat(100_000)})).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(yard.answer(&json!({"token": "a".repeat(100_000)})).await.0, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]

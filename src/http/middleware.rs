@@ -12,6 +12,7 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -55,9 +56,9 @@ pub async fn envelope(
     let allowed = envelope.guard.as_ref().is_none_or(|guard| guard.allows(request.headers(), &uri));
     let mut response = if allowed {
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
-        answer.unwrap_or_else(|panic| span.in_scope(|| after_panic(panic.as_ref())))
+        answer.unwrap_or_else(|panic| span.in_scope(|| after_panic(panic.as_ref(), uri.path(), &id)))
     } else {
-        misdirected()
+        misdirected(uri.path(), &id)
     };
     response.headers_mut().insert(X_REQUEST_ID, id);
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
@@ -168,20 +169,28 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-fn misdirected() -> Response {
+fn misdirected(path: &str, id: &HeaderValue) -> Response {
     let message = "this registry has no accounts yet, so it answers only to localhost, 127.0.0.0/8, [::1] and the host of \
                    public_url; set public_url, or insecure_anonymous = true to answer to any host";
-    json(StatusCode::MISDIRECTED_REQUEST, &ErrorBody::new(Condition::HostRefused, message, serde_json::Value::Null))
+    refusal(StatusCode::MISDIRECTED_REQUEST, Condition::HostRefused, message, path, id)
 }
 
-fn after_panic(panic: &(dyn Any + Send)) -> Response {
+fn after_panic(panic: &(dyn Any + Send), path: &str, id: &HeaderValue) -> Response {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("unknown"), "a handler panicked");
-    json(StatusCode::INTERNAL_SERVER_ERROR, &Condition::Internal.into())
+    let message = Condition::Internal.row().message;
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, Condition::Internal, message, path, id)
 }
 
-fn json(status: StatusCode, body: &ErrorBody) -> Response {
-    let mut response = Response::new(Body::from(body.to_json()));
+/// A refusal in the shape of the others under its path: those of `/api/v1` have one of their own.
+fn refusal(status: StatusCode, condition: Condition, message: &str, path: &str, id: &HeaderValue) -> Response {
+    let body = if path == "/api/v1" || path.starts_with("/api/v1/") {
+        let code = if condition == Condition::Internal { "INTERNAL" } else { condition.row().code };
+        json!({"code": code, "error": message, "requestId": id.to_str().unwrap_or_default()}).to_string()
+    } else {
+        ErrorBody::new(condition, message, Value::Null).to_json()
+    };
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -189,7 +198,27 @@ fn json(status: StatusCode, body: &ErrorBody) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_has_the_shape_of_its_path() {
+        let id = HeaderValue::from_static("the-request");
+        let text = async |response: Response| {
+            let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
+            String::from_utf8(body.to_vec()).expect("JSON is text")
+        };
+        for path in ["/api/v1", "/api/v1/users"] {
+            let internal = r#"{"code":"INTERNAL","error":"internal error","requestId":"the-request"}"#;
+            assert_eq!(text(after_panic(&"secret", path, &id)).await, internal);
+            assert!(text(misdirected(path, &id)).await.starts_with(r#"{"code":"DENIED","error":"this registry"#));
+        }
+        for path in ["/v2/", "/api/v10", "/"] {
+            let internal = r#"{"errors":[{"code":"UNKNOWN","message":"internal error"}]}"#;
+            assert_eq!(text(after_panic(&"secret", path, &id)).await, internal);
+        }
+    }
 
     #[test]
     fn the_guard_knows_this_machine_and_the_public_host() {

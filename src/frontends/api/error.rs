@@ -155,8 +155,8 @@ impl Refusal {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Refusal)]
 pub(super) struct RefusalShown {
-    /// What is wrong, in one word: AUTHENTICATION, BUSY, CONFLICT, DENIED, INTERNAL, INVALID, METHOD_NOT_ALLOWED, NOT_FOUND,
-    /// TOO_LARGE, TOO_MANY, UNAVAILABLE.
+    /// What is wrong: `AUTHENTICATION`, `BUSY`, `CONFLICT`, `DENIED`, `INTERNAL`, `INVALID`, `METHOD_NOT_ALLOWED`,
+    /// `NOT_FOUND`, `TOO_LARGE`, `TOO_MANY` or `UNAVAILABLE`.
     code: &'static str,
     /// What is wrong, and what to do, for people.
     error: String,

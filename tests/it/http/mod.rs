@@ -212,6 +212,11 @@ async fn other_hosts_are_refused_with_what_to_do() {
     let answer = raw(server.addr, "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
     assert!(answer.contains("DENIED") && answer.contains("public_url"), "{answer}");
+    // In the shape of the others there.
+    let answer =
+        raw(server.addr, "GET /api/v1/users HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    assert!(answer.contains(r#"{"code":"DENIED","error":""#) && answer.contains(r#""requestId":""#), "{answer}");
 }
 
 #[tokio::test]

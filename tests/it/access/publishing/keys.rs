@@ -60,7 +60,7 @@ async fn a_key_that_is_not_there_is_not_asked_for_all_the_time() {
     yard.refused(&unknown.sign(&old), "signature").await;
     assert_eq!(yard.issuer.asked(), 6);
 
-    yard.town.app.clock.advance(Duration::from_secs(60));
+    yard.town.app.clock.advance(Duration::from_mins(1));
     yard.issuer.publishes(&[&yard.key, &unknown]);
     yard.exchange(&unknown.sign(&yard.claims(5))).await;
     assert_eq!(yard.issuer.asked(), 7);

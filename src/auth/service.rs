@@ -358,7 +358,7 @@ impl Auth {
         Ok(principal)
     }
 
-    /// Who has an API token that may have ended by itself, but that nobody ended. It is known for a week afterwards.
+    /// Who has an API token that may have ended by itself, but that nobody ended. It is known for a week at least.
     pub(super) async fn by_ended_token(&self, text: &str) -> Result<Identity> {
         let token = ApiToken::parse(text).ok_or(AuthError::Wrong)?;
         let found = self.store.token_find(token.hash().as_bytes(), Timestamp::from_micros(0)).await?;

@@ -2,7 +2,8 @@
 //!
 //! Nothing is written down for a quota but the quota itself: what a namespace holds is summed up when somebody pushes into
 //! one that has a quota, and remembered for a second, or for longer where the sum takes long. What this node lets in
-//! meanwhile is added. So a push elsewhere costs nothing, no row is hot, and what may come in beyond the quota is what other
+//! meanwhile is added. Whoever looks at a quota is shown a sum of his own, since what is kept for pushes is not kept where
+//! there is no quota, and does not tell what went; it is remembered for as long as keeps its cost low. So a push elsewhere costs nothing, no row is hot, and what may come in beyond the quota is what other
 //! nodes let in before the next sum, and bodies whose length nobody said beforehand.
 
 use std::collections::hash_map::Entry;
@@ -82,6 +83,17 @@ struct Held {
     /// Held by the one who sums it up.
     summing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// What was shown last; held by the one who sums it up.
+    shown: tokio::sync::Mutex<Option<Shown>>,
+}
+
+/// A sum that somebody looked at.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    usage: Usage,
+    /// By the clock of the machine, which goes on when that of the database stands still.
+    at: Instant,
+    good_for: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +137,17 @@ pub struct Room {
     bytes: u64,
     session: Option<UploadId>,
     begun: Option<RepoName>,
+}
+
+impl Shown {
+    /// A sum that took so long, ended at a moment.
+    fn new(usage: Usage, at: Instant, took: Duration) -> Self {
+        Self { usage, at, good_for: took.saturating_mul(PAUSE_FACTOR) }
+    }
+
+    fn is_good(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < self.good_for
+    }
 }
 
 impl Held {
@@ -230,13 +253,23 @@ impl Auth {
         }
     }
 
-    /// What a namespace may hold and what it holds now. `None`: there is no such namespace.
+    /// What a namespace may hold and what it holds now, or held not longer ago than twenty times as long as it took to sum
+    /// that up. `None`: there is no such namespace.
     ///
     /// # Errors
     /// [`AuthError::Store`].
     pub async fn quota_and_usage(&self, namespace: &NamespacePath) -> Result<Option<(Quota, Usage)>> {
         let Some(quota) = self.store.quota_find(namespace).await? else { return Ok(None) };
-        Ok(Some((quota, self.store.quota_usage(namespace, &[]).await?)))
+        let held = self.held(namespace);
+        let mut shown = held.shown.lock().await;
+        let begun = Instant::now();
+        if let Some(shown) = shown.filter(|shown| shown.is_good(begun)) {
+            return Ok(Some((quota, shown.usage)));
+        }
+        let usage = self.store.quota_usage(namespace, &[]).await?;
+        let ended = Instant::now();
+        *shown = Some(Shown::new(usage, ended, ended.saturating_duration_since(begun)));
+        Ok(Some((quota, usage)))
     }
 
     async fn holds(&self, repo: &RepoName) -> Result<bool> {
@@ -339,6 +372,15 @@ mod tests {
         take(&held, &of, wish(&second, 1), true).expect("room").fill(1);
         assert!(take(&held, &of, wish(&first, 1), true).is_err(), "something came into the second one");
         assert_eq!(held.state().filled(), [second]);
+    }
+
+    #[test]
+    fn whoever_looks_costs_a_twentieth_of_a_connection_at_most() {
+        let (usage, ended) = (Usage { bytes: 5, repositories: 1 }, Instant::now());
+        let shown = Shown::new(usage, ended, Duration::from_millis(500));
+        assert!(shown.is_good(ended) && shown.is_good(ended + Duration::from_millis(9_999)));
+        assert!(!shown.is_good(ended + Duration::from_secs(10)));
+        assert!(!Shown::new(usage, ended, Duration::ZERO).is_good(ended), "what costs nothing is summed up each time");
     }
 
     #[test]

@@ -31,6 +31,26 @@ use crate::stores::Place;
 /// When every test begins: 2026-11-01 00:00:00 UTC.
 const START_MICROS: i64 = 1_793_491_200_000_000;
 
+/// Runs rules on a registry over SQLite and a folder, and on one over Postgres and a bucket.
+macro_rules! on_both_places {
+    ($($rule:ident)+) => {
+        mod local {
+            $(#[tokio::test]
+            async fn $rule() {
+                super::$rule($crate::app::TestApp::start().await).await;
+            })+
+        }
+        mod shared {
+            $(#[tokio::test]
+            async fn $rule() {
+                let mut nodes = $crate::app::TestApp::builder().start_shared(1).await;
+                super::$rule(nodes.pop().expect("a node")).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both_places;
+
 /// What a test wants of its registry.
 #[derive(Default)]
 pub(crate) struct TestAppBuilder {

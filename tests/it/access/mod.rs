@@ -17,6 +17,7 @@ mod publishing;
 mod quotas;
 mod robots;
 mod tokens;
+mod quotas_beside;
 
 use bonded::access::{NamespacePath, Role, TokenScopes, UserName};
 use bonded::auth::{Given, TokenWish};

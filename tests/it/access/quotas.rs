@@ -18,14 +18,14 @@ use crate::app::{TestApp, expect, header, json as body_of};
 use crate::cli::{Served, bonded, run, stdout, text};
 use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, bytes, sha256};
 
-const KIB: usize = 1 << 10;
+pub(super) const KIB: usize = 1 << 10;
 
 /// A town in whose namespace `closed` a writer pushes, and which may hold so many KiB beyond what it holds, and so many
 /// repositories.
-struct Bounded {
-    town: Town,
-    writer: String,
-    held: u64,
+pub(super) struct Bounded {
+    pub(super) town: Town,
+    pub(super) writer: String,
+    pub(super) held: u64,
 }
 
 fn closed() -> NamespacePath {
@@ -33,19 +33,24 @@ fn closed() -> NamespacePath {
 }
 
 async fn bounded(kib: Option<u64>, repositories: Option<u64>) -> Bounded {
-    let town = Town::build().await;
-    let writer = town.token("writer", &[]).await;
-    let bounded = Bounded { held: usage(&town.app).await.bytes, town, writer };
-    bounded.allow(kib, repositories).await;
-    bounded
+    Bounded::found(TestApp::start().await, kib, repositories).await
 }
 
-async fn usage(app: &TestApp) -> Usage {
-    app.auth.quota_and_usage(&closed()).await.expect("an answer").expect("a namespace").1
+/// The full sum, as the database has it now.
+pub(super) async fn usage(app: &TestApp) -> Usage {
+    app.auth.accounts().quota_usage(&closed(), &[]).await.expect("an answer")
 }
 
 impl Bounded {
-    async fn allow(&self, kib: Option<u64>, repositories: Option<u64>) {
+    pub(super) async fn found(app: TestApp, kib: Option<u64>, repositories: Option<u64>) -> Self {
+        let town = Town::found(app).await;
+        let writer = town.token("writer", &[]).await;
+        let bounded = Self { held: usage(&town.app).await.bytes, town, writer };
+        bounded.allow(kib, repositories).await;
+        bounded
+    }
+
+    pub(super) async fn allow(&self, kib: Option<u64>, repositories: Option<u64>) {
         let app = &self.town.app;
         let quota = Quota { bytes: kib.map(|kib| self.held + (kib << 10)), repositories };
         let by = Actor::command_line();
@@ -53,30 +58,30 @@ impl Bounded {
         app.auth.refresh().await.expect("the new state");
     }
 
-    fn post(&self, path: &str) -> RequestBuilder {
+    pub(super) fn post(&self, path: &str) -> RequestBuilder {
         with(self.town.app.post(path), Some(&self.writer))
     }
 
-    fn patch(&self, location: &str, data: &[u8]) -> RequestBuilder {
+    pub(super) fn patch(&self, location: &str, data: &[u8]) -> RequestBuilder {
         with(self.town.app.patch(location), Some(&self.writer)).body(data.to_vec())
     }
 
-    fn put(&self, path: &str, data: &[u8]) -> RequestBuilder {
+    pub(super) fn put(&self, path: &str, data: &[u8]) -> RequestBuilder {
         with(self.town.app.put(path), Some(&self.writer)).body(data.to_vec())
     }
 
-    fn push(&self, repo: &str, data: &[u8]) -> RequestBuilder {
+    pub(super) fn push(&self, repo: &str, data: &[u8]) -> RequestBuilder {
         self.post(&format!("/v2/{repo}/blobs/uploads/?digest={}", sha256(data))).body(data.to_vec())
     }
 
-    async fn begin(&self, repo: &str) -> String {
+    pub(super) async fn begin(&self, repo: &str) -> String {
         let begun = expect(self.post(&format!("/v2/{repo}/blobs/uploads/")), StatusCode::ACCEPTED).await;
         header(&begun, "location").to_owned()
     }
 }
 
 /// The numbers of a refusal.
-async fn refused(request: RequestBuilder) -> Value {
+pub(super) async fn refused(request: RequestBuilder) -> Value {
     numbers(expect(request, StatusCode::FORBIDDEN).await).await
 }
 

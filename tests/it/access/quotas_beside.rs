@@ -1,0 +1,116 @@
+//! Quotas while several things happen at once: what is counted is what is there in the end, on both databases.
+
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use super::quotas::{Bounded, KIB, refused, usage};
+use super::with;
+use crate::app::{TestApp, expect, json as body_of, on_both_places};
+use crate::cli::until;
+use crate::fixtures::{bytes, sha256};
+
+on_both_places! {
+    of_two_pushes_with_room_for_one_the_other_is_refused
+    a_delete_beside_pushes_gives_its_room_back_once
+    uploads_that_break_off_beside_others_leave_no_room_taken
+    whoever_looks_sees_the_sum_with_a_quota_and_without
+}
+
+/// What is counted, as a refusal says it for which the quota was set to nothing at all.
+async fn counted(place: &Bounded) -> u64 {
+    place.allow(Some(0), None).await;
+    refused(place.post("/v2/closed/app/blobs/uploads/")).await["used"].as_u64().expect("a number")
+}
+
+async fn of_two_pushes_with_room_for_one_the_other_is_refused(app: TestApp) {
+    let place = Bounded::found(app, Some(0), None).await;
+    for round in 1..=5_u32 {
+        // Whether it was just summed up or is so now, there is room for one of them, to the byte.
+        let before = usage(&place.town.app).await.bytes;
+        place.allow(Some((before - place.held) / (1 << 10) + 50), None).await;
+        if round % 2 == 0 {
+            place.town.app.clock.advance(Duration::from_secs(30));
+        }
+        let pushes = (0..2).map(|n| place.push("closed/app", &bytes(50 * KIB, 10 * round + n)).send());
+        let mut statuses: Vec<u16> =
+            join_all(pushes).await.into_iter().map(|answer| answer.expect("an answer").status().as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 403], "round {round}");
+        assert_eq!(usage(&place.town.app).await.bytes, before + (50 << 10));
+    }
+    assert_eq!(counted(&place).await, usage(&place.town.app).await.bytes);
+}
+
+async fn a_delete_beside_pushes_gives_its_room_back_once(app: TestApp) {
+    let place = Bounded::found(app, Some(100), None).await;
+    let root = place.town.token("root", &[]).await;
+    let mut held = bytes(40 * KIB, 0);
+    expect(place.push("closed/app", &held), StatusCode::CREATED).await;
+    for round in 1..=5_u32 {
+        place.allow(Some(100), None).await;
+        place.town.app.clock.advance(Duration::from_secs(30));
+        let (next, large) = (bytes(40 * KIB, round), bytes(75 * KIB, 100 + round));
+        let delete = place.town.app.delete(&format!("/v2/closed/app/blobs/{}", sha256(&held)));
+        let delete = expect(with(delete, Some(&root)), StatusCode::ACCEPTED);
+        // Together they never fit, and while the old one is there the large one does not.
+        let pushes = join(place.push("closed/app", &next).send(), place.push("closed/app", &large).send());
+        let (_, (small, large_pushed)) = join(delete, pushes).await;
+        let statuses = [small, large_pushed].map(|answer| answer.expect("an answer").status());
+        assert!(statuses.iter().all(|status| matches!(status.as_u16(), 201 | 403)), "{statuses:?}");
+        assert!(statuses.contains(&StatusCode::CREATED), "one of them always fits: {statuses:?}");
+        assert!(usage(&place.town.app).await.bytes <= place.held + (100 << 10), "round {round}: {statuses:?}");
+        assert_eq!(counted(&place).await, usage(&place.town.app).await.bytes, "round {round}");
+        place.allow(Some(100), None).await;
+        if statuses[1] == StatusCode::CREATED {
+            let delete = place.town.app.delete(&format!("/v2/closed/app/blobs/{}", sha256(&large)));
+            expect(with(delete, Some(&root)), StatusCode::ACCEPTED).await;
+            place.town.app.clock.advance(Duration::from_secs(30));
+            expect(place.push("closed/app", &next), StatusCode::CREATED).await;
+        }
+        held = next;
+    }
+    assert_eq!(usage(&place.town.app).await.bytes, place.held + (40 << 10));
+}
+
+async fn uploads_that_break_off_beside_others_leave_no_room_taken(app: TestApp) {
+    let place = Bounded::found(app, Some(300), None).await;
+    for round in 0..5_u32 {
+        let (kept, wrong) = (bytes(20 * KIB, round), bytes(100 * KIB, 50 + round));
+        // Bytes that are not what they should be take room until they have come, and then none.
+        let claimed = format!("/v2/closed/app/blobs/uploads/?digest={}", sha256(b"something else"));
+        let broken = place.post(&claimed).body(wrong);
+        let (broken, kept) = join(broken.send(), place.push("closed/app", &kept).send()).await;
+        let statuses = [broken, kept].map(|answer| answer.expect("an answer").status());
+        assert_eq!(statuses, [StatusCode::BAD_REQUEST, StatusCode::CREATED], "round {round}");
+    }
+    let sum = usage(&place.town.app).await.bytes;
+    assert_eq!(sum, place.held + (100 << 10));
+    assert_eq!(counted(&place).await, sum);
+}
+
+async fn whoever_looks_sees_the_sum_with_a_quota_and_without(app: TestApp) {
+    let place = Bounded::found(app, None, None).await;
+    let reader = place.town.token("reader", &[]).await;
+    let app = &place.town.app;
+    let shown = async || {
+        let get = with(app.get("/api/v1/namespaces/closed/quota"), Some(&reader));
+        body_of(expect(get, StatusCode::OK).await).await["bytes_used"].clone()
+    };
+    let root = place.town.token("root", &[]).await;
+    // The time of the registry stands still, and yet what is shown follows what happens.
+    for (kib, seed) in [(None, 1), (Some(500), 2), (None, 3)] {
+        place.allow(kib, None).await;
+        let data = bytes(30 * KIB, seed);
+        expect(place.push("closed/app", &data), StatusCode::CREATED).await;
+        let full = usage(app).await.bytes;
+        until(async || shown().await == Value::from(full)).await;
+        let looks = (0..20).map(|_| shown());
+        assert!(join_all(looks).await.into_iter().all(|bytes| bytes == full));
+        let delete = app.delete(&format!("/v2/closed/app/blobs/{}", sha256(&data)));
+        expect(with(delete, Some(&root)), StatusCode::ACCEPTED).await;
+        until(async || shown().await == Value::from(full - (30 << 10))).await;
+    }
+}

@@ -24,7 +24,7 @@ async fn add(town: &Town, namespace: &str, url: String, events: HookEvents) -> S
 }
 
 /// Pushes an image of one layer, and gives the status of the last request and the manifest's digest.
-async fn push(town: &Town, token: &str, repo: &str, tag: &str, layer: &[u8]) -> (StatusCode, String) {
+pub(super) async fn push(town: &Town, token: &str, repo: &str, tag: &str, layer: &[u8]) -> (StatusCode, String) {
     let image = ImageBuilder::new().layer(layer);
     for blob in image.blobs() {
         let post = town.app.post(&format!("/v2/{repo}/blobs/uploads/?digest={}", sha256(&blob))).body(blob);

@@ -1,6 +1,7 @@
 //! Webhooks, from what happens to the one who is told.
 
 mod api;
+mod beside;
 mod cli;
 mod events;
 mod receiver;

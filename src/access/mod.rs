@@ -10,6 +10,7 @@ pub mod rate;
 pub mod role;
 pub mod scope;
 pub mod token_scope;
+pub mod web_origin;
 
 pub use action::{Action, Actions};
 pub use address::AddressBlock;
@@ -21,3 +22,4 @@ pub use rate::{ClientLimits, LoginLimits, Rate, RateLimits, Rates};
 pub use role::Role;
 pub use scope::Scopes;
 pub use token_scope::TokenScopes;
+pub use web_origin::{WebOrigin, WebOriginError};

@@ -170,6 +170,7 @@ impl App {
             hooks: Arc::clone(&self.hooks),
             origins: gate.origins.clone(),
             registration_open: self.config.registration == Registration::Open,
+            pages: Arc::from(self.config.pages.as_slice()),
         };
         let jwks = Arc::clone(&self.auth);
         ops::routes(services, self.config.metrics_listen.is_none())

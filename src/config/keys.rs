@@ -190,7 +190,18 @@ mod tests {
     fn every_section_is_described() {
         let names: Vec<String> = sections().into_iter().map(|(name, _)| name).collect();
         let limits = ["limits", "limits.logins", "limits.rate"];
-        let others = ["auth", "gc", "log", "retention", "shutdown", "storage.s3", "tls", "uploads", "webhooks"];
+        let others = [
+            "api",
+            "auth",
+            "gc",
+            "log",
+            "retention",
+            "shutdown",
+            "storage.s3",
+            "tls",
+            "uploads",
+            "webhooks",
+        ];
         let mut expected = [&others[..], &limits].concat();
         expected.sort_unstable();
         assert_eq!(names, expected);

@@ -3,6 +3,7 @@
 //! A later source wins over an earlier one: defaults, then the file, then `BONDED_*`, then flags. Nothing is guessed: an
 //! unknown key or variable is refused by name. Only `app` and `cli` read this; every other module has its own options.
 
+mod api;
 mod keys;
 mod limits;
 mod load;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::access::ClientLimits;
+use crate::access::{ClientLimits, WebOrigin};
 use crate::hooks::Networks;
 use crate::oci::glob::{ImmutableTags, RepoGlobs};
 use crate::registry::{Limits, RegistryOptions};
@@ -79,6 +80,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Where webhooks may be sent.
     pub webhook_networks: Networks,
+    /// Web pages of other origins that may call `/api/v1`.
+    pub pages: Vec<WebOrigin>,
 }
 
 /// Files for HTTPS, both PEM.
@@ -167,6 +170,7 @@ impl Settings {
             shutdown_grace: self.shutdown.grace.0,
             webhook_networks: Networks::parse(&self.webhooks.allowed_networks)
                 .map_err(|error| Fault::new("webhooks.allowed_networks", error.to_string()))?,
+            pages: self.pages()?,
         })
     }
 

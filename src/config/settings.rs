@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Limits, RegistryOptions};
 
+use super::api::ApiSettings;
 use super::limits::{LoginSettings, RateSettings};
 use super::retention::RetentionSettings;
 use super::storage::StorageSettings;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     /// What namespaces have sent elsewhere.
     pub webhooks: WebhookSettings,
+    /// Who may call `/api/v1` from where.
+    pub api: ApiSettings,
 }
 
 /// How an acknowledged push is kept.
@@ -262,6 +265,7 @@ impl Default for Settings {
             log: LogSettings::default(),
             shutdown: ShutdownSettings::default(),
             webhooks: WebhookSettings::default(),
+            api: ApiSettings::default(),
         }
     }
 }

@@ -282,6 +282,18 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
             "/bonded.toml:2: `auth.oidc_hosts`: `https://gitlab.com` is not a host such as \"gitlab.com\", nor one with a port",
         ),
         (
+            "[api]\nallowed_origins = [\"*\"]",
+            "/bonded.toml:2: `api.allowed_origins`: `*` stands for more than one web page; name each origin that may call",
+        ),
+        (
+            "[api]\nallowed_origins = [\"https://console.example.com/app\"]",
+            "/bonded.toml:2: `api.allowed_origins`: `https://console.example.com/app` is not the origin of a web page",
+        ),
+        (
+            "[api]\nallowed_origins = [\"https://console.example.com/\"]",
+            "/bonded.toml:2: `api.allowed_origins`: `https://console.example.com/` is not how browsers write this origin; write \"https://console.example.com\"",
+        ),
+        (
             "[tls]\nclient_ca = \"ca.pem\"",
             "/bonded.toml:2: `tls.client_ca`: `tls.cert` is missing; clients show certificates only over HTTPS",
         ),

@@ -1,5 +1,6 @@
 //! Serving HTTP: connections, TLS, a graceful end, and what every request passes through. Knows no dialect.
 
+pub mod cors;
 pub mod credentials;
 pub mod fetch;
 pub mod metrics;

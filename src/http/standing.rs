@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::auth::Standing;
 
 /// How many requests somebody may send in a time, and how many of them are left, as Docker Hub tells it.
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+pub(super) const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 
 /// Tells a client how much of his limit is left.
 pub fn tell_standing(headers: &mut HeaderMap, standing: Standing) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use bonded::access::ClientLimits;
+use bonded::access::{ClientLimits, WebOrigin};
 use bonded::audit::Audit;
 use bonded::auth::seal::Secret;
 use bonded::auth::{Auth, AuthOptions, Issuers};
@@ -62,6 +62,7 @@ pub(crate) struct TestAppBuilder {
     origins: Origins,
     oidc_hosts: Vec<String>,
     without_secret: bool,
+    pages: Vec<WebOrigin>,
 }
 
 impl TestAppBuilder {
@@ -126,6 +127,12 @@ impl TestAppBuilder {
         self
     }
 
+    /// Lets web pages of these origins call.
+    pub(crate) fn pages(mut self, origins: &[&str]) -> Self {
+        self.pages = origins.iter().map(|origin| origin.parse().expect("an origin")).collect();
+        self
+    }
+
     /// Starts it.
     pub(crate) async fn start(self) -> TestApp {
         let mut nodes = self.start_nodes(Place::chosen(), 1).await;
@@ -187,6 +194,7 @@ impl TestAppBuilder {
             hooks: Arc::clone(&hooks),
             origins: self.origins.clone(),
             registration_open: self.registration_open,
+            pages: Arc::from(self.pages.as_slice()),
         };
         let server = serve(listener, api, gate);
         let client = reqwest::Client::builder()

@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, delete, get, patch, post, put};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -35,10 +35,11 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use self::error::{ApiError, Refusal};
-use crate::access::{NamespacePath, Role};
+use crate::access::{NamespacePath, Role, WebOrigin};
 use crate::audit::Audit;
 use crate::auth::{Auth, Credentials, Identity, Principal, Standing, Surface};
 use crate::hooks::Hooks;
+use crate::http::cors::{Cors, cors};
 use crate::http::credentials::credentials_of;
 use crate::http::middleware::X_REQUEST_ID;
 use crate::http::origin::Origins;
@@ -59,6 +60,8 @@ pub struct Api {
     pub origins: Origins,
     /// Whether anybody may make himself an account.
     pub registration_open: bool,
+    /// Web pages of other origins that may call.
+    pub pages: Arc<[WebOrigin]>,
 }
 
 /// Shorthand for handlers.
@@ -66,6 +69,7 @@ type Answer = Result<Response, ApiError>;
 
 /// Every path below `/api/v1` that is about accounts, and the description of them.
 pub fn routes(api: Api) -> Router {
+    let pages = Cors::new(&api.pages);
     Router::new()
         .route("/api/v1/auth/register", post(sessions::register))
         .route("/api/v1/auth/login", post(sessions::login))
@@ -109,6 +113,7 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/", any(unknown))
         .route("/api/v1/{*path}", any(unknown))
         .route("/openapi.json", get(openapi::document))
+        .layer(from_fn_with_state(pages, cors))
         .layer(from_fn(with_request_id))
         .with_state(api)
 }

@@ -154,6 +154,7 @@ fn router(town: &Town) -> Router {
         hooks: Arc::clone(hooks),
         origins: Origins::default(),
         registration_open: false,
+        pages: Arc::from([]),
     };
     let registry = Arc::clone(registry);
     let handler = move |request: Request| oci::handle(Arc::clone(&registry), gate.clone(), request);

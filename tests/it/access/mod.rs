@@ -4,6 +4,7 @@ mod api;
 mod audit;
 mod catalog;
 mod certificates;
+mod cors;
 mod derived;
 mod ending;
 mod issuer;
@@ -15,9 +16,9 @@ mod oauth;
 mod openapi;
 mod publishing;
 mod quotas;
+mod quotas_beside;
 mod robots;
 mod tokens;
-mod quotas_beside;
 
 use bonded::access::{NamespacePath, Role, TokenScopes, UserName};
 use bonded::auth::{Given, TokenWish};

@@ -32,6 +32,7 @@ impl Desk {
             hooks: Arc::clone(&town.app.hooks),
             origins: Origins::default(),
             registration_open: false,
+            pages: Arc::from([]),
         };
         Self { town, router: routes(api) }
     }

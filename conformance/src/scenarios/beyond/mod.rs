@@ -1,5 +1,6 @@
 //! What the official suite does not test and real clients depend on.
 
+mod bounds;
 mod conditions;
 mod deletes;
 mod errors;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         sessions::all,
         deletes::all,
         http::all,
+        bounds::all,
     ];
     groups.into_iter().flat_map(|group| group()).collect()
 }

@@ -151,6 +151,7 @@ impl Bound {
         workers.close();
         workers.wait().await;
         app.finish_audit().await;
+        app.finish_downloads().await;
         let ending = match (app.writer_died.is_cancelled(), finished) {
             (true, _) => Ending::WriterDied,
             (false, true) => Ending::Finished,
@@ -210,6 +211,13 @@ impl App {
         };
         if let Err(error) = finished.await {
             tracing::warn!(error = telemetry::chain(&error), "the last refusals were not written down");
+        }
+    }
+
+    /// Writes down who downloaded what in the last minute.
+    async fn finish_downloads(&self) {
+        if let Err(error) = self.registry.flush_downloads(true).await {
+            tracing::warn!(error = telemetry::chain(&error), "the last downloads were not written down");
         }
     }
 

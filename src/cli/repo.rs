@@ -8,6 +8,7 @@ use super::team::done;
 use super::{DataArgs, Failure, failed, parsed, print, with_auth, with_registry};
 use crate::config::Size;
 use crate::metadata::model::accounts::Actor;
+use crate::metadata::model::downloads::Download;
 use crate::oci::name::RepoName;
 use crate::registry::{PageRequest, Purge, Registry, RegistryError};
 
@@ -16,6 +17,17 @@ use crate::registry::{PageRequest, Purge, Registry, RegistryError};
 pub(super) enum RepoVerb {
     /// Lists repositories, one a line.
     Ls {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Shows who downloaded what from a repository by the hour, those counted last first: hour, number, digest, account,
+    /// address. `[downloads]` says what is written down.
+    Downloads {
+        /// The repository, such as `team/app`.
+        name: String,
+        /// Most lines.
+        #[arg(long, default_value_t = 1_000)]
+        limit: u32,
         #[command(flatten)]
         data: DataArgs,
     },
@@ -50,6 +62,10 @@ pub(super) fn run(verb: &RepoVerb) -> Result<ExitCode, Failure> {
         RepoVerb::Publish(args) => set_public(args, Some(true), "is public"),
         RepoVerb::Hide(args) => set_public(args, Some(false), "is private"),
         RepoVerb::Inherit(args) => set_public(args, None, "is public or private as its namespace is"),
+        RepoVerb::Downloads { name, limit, data } => {
+            let repo: RepoName = parsed("a repository", name)?;
+            with_registry(data.load()?.config, async |registry| show_downloads(registry, &repo, *limit).await)
+        }
         RepoVerb::Rm { name, data } => {
             let repo: RepoName = parsed("a repository", name)?;
             with_registry(data.load()?.config, async |registry| remove(registry, &repo).await)
@@ -78,6 +94,27 @@ async fn list(registry: &Registry) -> Result<(), Failure> {
             None => return Ok(()),
         }
     }
+}
+
+/// Lines asked of the database at a time.
+const PAGE: u32 = 1_000;
+
+async fn show_downloads(registry: &Registry, repo: &RepoName, limit: u32) -> Result<(), Failure> {
+    let (mut before, mut left) = (None, limit);
+    while left > 0 {
+        let wanted = left.min(PAGE);
+        let page = registry.downloads(repo, before, wanted).await.map_err(|error| failed(&error))?;
+        for record in &page {
+            let Download { hour, digest, actor, address, .. } = &record.download;
+            let (hour, actor) = (hour.to_rfc3339(), actor.as_deref().unwrap_or("-"));
+            let address = address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+            print(format_args!("{hour}\t{}\t{digest}\t{actor}\t{address}\n", record.pulls));
+        }
+        let read = u32::try_from(page.len()).unwrap_or(u32::MAX);
+        let Some(last) = page.last().filter(|_| read == wanted) else { break };
+        (before, left) = (Some(last.id), left - read);
+    }
+    Ok(())
 }
 
 async fn remove(registry: &Registry, repo: &RepoName) -> Result<(), Failure> {

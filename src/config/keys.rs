@@ -193,6 +193,7 @@ mod tests {
         let others = [
             "api",
             "auth",
+            "downloads",
             "gc",
             "log",
             "retention",

@@ -4,6 +4,7 @@
 //! unknown key or variable is refused by name. Only `app` and `cli` read this; every other module has its own options.
 
 mod api;
+mod downloads;
 mod keys;
 mod limits;
 mod load;
@@ -247,6 +248,7 @@ impl Settings {
             upload_ttl: positive_span("uploads.expire", self.uploads.expire)?,
             redirect_ttl: self.redirect_ttl()?,
             retention: self.retention.validate()?,
+            downloads: self.download_options()?,
             ..RegistryOptions::default()
         })
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::registry::{Limits, RegistryOptions};
 
 use super::api::ApiSettings;
+use super::downloads::DownloadSettings;
 use super::limits::{LoginSettings, RateSettings};
 use super::retention::RetentionSettings;
 use super::storage::StorageSettings;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub webhooks: WebhookSettings,
     /// Who may call `/api/v1` from where.
     pub api: ApiSettings,
+    /// What is written down of downloads.
+    pub downloads: DownloadSettings,
 }
 
 /// How an acknowledged push is kept.
@@ -266,6 +269,7 @@ impl Default for Settings {
             shutdown: ShutdownSettings::default(),
             webhooks: WebhookSettings::default(),
             api: ApiSettings::default(),
+            downloads: DownloadSettings::default(),
         }
     }
 }

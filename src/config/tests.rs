@@ -281,6 +281,8 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
             "[auth]\noidc_hosts = [\"https://gitlab.com\"]",
             "/bonded.toml:2: `auth.oidc_hosts`: `https://gitlab.com` is not a host such as \"gitlab.com\", nor one with a port",
         ),
+        ("[downloads]\nclients = \"all\"", "/bonded.toml:2: `downloads.clients`: unknown variant `all`"),
+        ("[downloads]\nkeep = \"0s\"", "/bonded.toml:2: `downloads.keep`: it must be longer than zero"),
         (
             "[api]\nallowed_origins = [\"*\"]",
             "/bonded.toml:2: `api.allowed_origins`: `*` stands for more than one web page; name each origin that may call",

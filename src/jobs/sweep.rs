@@ -40,6 +40,7 @@ impl Job for Sweep {
         let more = self.registry.sweep().await?;
         // Before retention looks at it.
         self.registry.flush_pulls().await?;
+        self.registry.flush_downloads(false).await?;
         Ok(self.registry.retain().await? || more)
     }
 }

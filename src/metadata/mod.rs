@@ -39,6 +39,7 @@ use crate::storage::{DriverState, Key};
 use dump::{Instance, LoadOptions, Rows};
 pub use error::MetadataError;
 use model::accounts::Actor;
+use model::downloads::{Download, DownloadRecord};
 use model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -216,6 +217,17 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
 
     /// Bytes of the blobs that these manifests (row ids) of a repository name, and nothing else anywhere.
     async fn manifest_bytes_alone(&self, repo: &RepoName, manifests: &[i64]) -> Result<u64>;
+
+    // --- downloads
+
+    /// Counts downloads, each with its number.
+    async fn download_add(&self, downloads: &[(Download, u64)]) -> Result<()>;
+
+    /// Downloads from a repository with a row id below `before`, the newest row first, `limit` at most.
+    async fn download_list(&self, repo: &RepoName, before: i64, limit: u32) -> Result<Vec<DownloadRecord>>;
+
+    /// Forgets downloads of hours that began before a moment, `limit` at most; says how many.
+    async fn download_forget(&self, before: Timestamp, limit: u32) -> Result<u64>;
 
     // --- collection
 

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod collect;
+mod downloads;
 pub mod error;
 mod fsck;
 mod garbage;
@@ -37,6 +38,7 @@ use crate::storage::BlobStore;
 use crate::storage::share::Share;
 
 use collect::Collector;
+use downloads::Downloads;
 use names::SessionNames;
 use pulls::Pulls;
 use retention::Retention;
@@ -44,6 +46,7 @@ use writers::Writers;
 
 pub use crate::oci::page::{Page, PageRequest};
 pub use collect::CollectorStats;
+pub use downloads::{ClientDetail, DownloadOptions};
 pub use error::RegistryError;
 pub use fsck::FsckOptions;
 pub use garbage::Candidate;
@@ -132,6 +135,8 @@ pub struct RegistryOptions {
     pub redirect_ttl: Duration,
     /// What goes by rule.
     pub retention: Retention,
+    /// What is written down of downloads.
+    pub downloads: DownloadOptions,
     /// Name of this node, as `uploads.owner`.
     pub node: String,
 }
@@ -148,6 +153,7 @@ impl Default for RegistryOptions {
             dead_session_grace: Duration::ZERO,
             redirect_ttl: Duration::ZERO,
             retention: Retention::default(),
+            downloads: DownloadOptions::default(),
             node: "local".to_owned(),
         }
     }
@@ -260,6 +266,7 @@ pub struct Registry {
     writers: Writers,
     collector: Collector,
     pulls: Pulls,
+    downloads: Downloads,
     /// Made when the first one is needed, from a key that the database has.
     session_names: OnceLock<SessionNames>,
     /// Until when there is room without asking again, in microseconds since 1970.
@@ -294,6 +301,7 @@ impl Registry {
             writers,
             collector,
             pulls,
+            downloads: Downloads::default(),
             session_names,
             room_until,
             hash_batches,

@@ -176,6 +176,7 @@ async fn facts_are_listed_with_all_their_columns() {
         "outbox",
         "login_attempts",
         "rate_buckets",
+        "downloads",
         "publisher_uses",
         "_sqlx_migrations",
     ];

@@ -7,6 +7,7 @@ mod accounts;
 mod audit;
 mod certificates;
 mod described;
+mod downloads;
 mod error;
 mod input;
 mod namespaces;
@@ -106,6 +107,7 @@ pub fn routes(api: Api) -> Router {
         .route("/api/v1/namespaces/{path}/deliveries/{id}/resend", post(webhooks::resend))
         .route("/api/v1/repositories", get(repositories::list))
         .route("/api/v1/repositories/{*name}", delete(repositories::remove).put(repositories::set_visibility))
+        .route("/api/v1/downloads", get(downloads::list))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))
         .method_not_allowed_fallback(async || ApiError::Method)

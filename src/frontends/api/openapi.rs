@@ -6,8 +6,8 @@ use utoipa::OpenApi;
 use super::described::Common;
 use super::error::RefusalShown;
 use super::{
-    Answer, accounts, audit, certificates, json, namespaces, publishers, quotas, repositories, robots, sessions, teams,
-    tokens, webhooks,
+    Answer, accounts, audit, certificates, downloads, json, namespaces, publishers, quotas, repositories, robots,
+    sessions, teams, tokens, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -66,6 +66,7 @@ use super::{
         repositories::list,
         repositories::remove,
         repositories::set_visibility,
+        downloads::list,
         audit::list,
         audit::verify,
     ),

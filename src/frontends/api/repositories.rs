@@ -99,13 +99,7 @@ pub(super) async fn set_visibility(
     Body(wish): Body<Visibility>,
 ) -> Answer {
     let repo: RepoName = parse("name", &name)?;
-    let principal = caller.whole()?;
-    if !principal.admin {
-        require(&api, &caller, &repo, Action::Pull).await?;
-        if api.auth.role_at(principal.id, &repo).await? < Some(Role::Admin) {
-            return Err(denied(&api, &caller, &repo, "administer", ApiError::Denied));
-        }
-    }
+    require_administrator(&api, &caller, &repo).await?;
     let public = match wish.visibility {
         VisibilityWord::Public => Some(true),
         VisibilityWord::Private => Some(false),
@@ -116,6 +110,19 @@ pub(super) async fn set_visibility(
     }
     api.auth.refresh().await?;
     Ok(no_content())
+}
+
+/// Lets the caller administer a repository, with everything he may, or says why not; to a stranger it is not there.
+pub(super) async fn require_administrator(api: &Api, caller: &Caller, repo: &RepoName) -> Result<(), ApiError> {
+    let principal = caller.whole()?;
+    if principal.admin {
+        return Ok(());
+    }
+    require(api, caller, repo, Action::Pull).await?;
+    if api.auth.role_at(principal.id, repo).await? < Some(Role::Admin) {
+        return Err(denied(api, caller, repo, "administer", ApiError::Denied));
+    }
+    Ok(())
 }
 
 /// Lets the caller do something in a repository, or says why not; to a stranger it is not there.

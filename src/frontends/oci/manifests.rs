@@ -42,6 +42,7 @@ pub(super) async fn get(exchange: &Exchange, repo: &RepoName, reference: &Refere
         }
         // A manifest is small: several ranges of one get the whole (RFC 9110, section 14.2, lets a server do so).
         Wanted::All | Wanted::Many(_) => {
+            exchange.registry.note_download(repo, &manifest.digest, || exchange.actor());
             let reply = described(StatusCode::OK, reference, &manifest);
             Ok(reply.bytes(&manifest.media_type, manifest.payload))
         }

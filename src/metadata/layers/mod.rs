@@ -54,6 +54,9 @@ macro_rules! decorate {
             manifest_retire(retire: &ManifestRetire<'_>) -> ManifestsRetired;
             manifest_pulled(pulls: &[(i64, Timestamp)], stale: Timestamp) -> ();
             manifest_bytes_alone(repo: &RepoName, manifests: &[i64]) -> u64;
+            download_add(downloads: &[(Download, u64)]) -> ();
+            download_list(repo: &RepoName, before: i64, limit: u32) -> Vec<DownloadRecord>;
+            download_forget(before: Timestamp, limit: u32) -> u64;
             manifest_collect(now: Timestamp, limit: u32) -> Collected;
             membership_collect(now: Timestamp, limit: u32) -> Collected;
             blob_collect(now: Timestamp, doomed_until: Timestamp, limit: u32) -> Collected;
@@ -91,6 +94,7 @@ macro_rules! decorate {
             use $crate::clock::Timestamp;
             use $crate::metadata::dump::{Instance, LoadOptions, Rows};
             use $crate::metadata::model::accounts::Actor;
+            use $crate::metadata::model::downloads::{Download, DownloadRecord};
             use $crate::metadata::model::*;
             use $crate::metadata::{MetadataStore, Result};
             use $crate::oci::digest::Digest;

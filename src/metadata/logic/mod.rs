@@ -18,6 +18,7 @@ mod checks;
 mod collect;
 mod conn;
 mod database;
+mod downloads;
 mod dump;
 mod error;
 mod garbage;

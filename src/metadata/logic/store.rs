@@ -8,9 +8,10 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Instance, LoadOptions, Rows};
 use crate::metadata::logic::{
-    Database, blobs, checks, collect, dump, garbage, manifests, repositories, retention, tags, uploads, work,
+    Database, blobs, checks, collect, downloads, dump, garbage, manifests, repositories, retention, tags, uploads, work,
 };
 use crate::metadata::model::accounts::Actor;
+use crate::metadata::model::downloads::{Download, DownloadRecord};
 use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -218,6 +219,18 @@ impl<D: Database> MetadataStore for D {
 
     async fn manifest_bytes_alone(&self, repo: &RepoName, manifests: &[i64]) -> Result<u64> {
         work!(self.read, [repo, manifests], |conn| retention::bytes_alone(conn, &repo, &manifests))
+    }
+
+    async fn download_add(&self, downloads: &[(Download, u64)]) -> Result<()> {
+        work!(self.write, [downloads], |tx| downloads::add(tx, &downloads))
+    }
+
+    async fn download_list(&self, repo: &RepoName, before: i64, limit: u32) -> Result<Vec<DownloadRecord>> {
+        work!(self.read, [repo], |conn| downloads::list(conn, &repo, before, limit))
+    }
+
+    async fn download_forget(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        work!(self.write, [], |tx| downloads::forget(tx, before, limit))
     }
 
     async fn manifest_collect(&self, now: Timestamp, limit: u32) -> Result<Collected> {

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod audit;
 pub mod certificates;
 mod collect;
+pub mod downloads;
 pub mod limits;
 pub mod publishers;
 pub mod webhooks;

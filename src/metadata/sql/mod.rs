@@ -14,6 +14,7 @@ pub mod certificates;
 pub mod checks;
 pub mod collect;
 mod dialect;
+pub mod downloads;
 pub mod dump;
 pub mod facts;
 pub mod garbage;
@@ -76,6 +77,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     limits::ALL,
     publishers::ALL,
     certificates::ALL,
+    downloads::ALL,
     dump::ALL,
     facts::ALL,
 ];

@@ -19,6 +19,7 @@ pub const MIGRATIONS: &[BuiltIn] = &[
     (20_261_121_183_000, "audit", include_str!("../../../migrations/sqlite/20261121183000_audit.sql")),
     (20_261_121_184_000, "webhooks", include_str!("../../../migrations/sqlite/20261121184000_webhooks.sql")),
     (20_261_122_001_000, "credentials", include_str!("../../../migrations/sqlite/20261122001000_credentials.sql")),
+    (20_261_122_002_000, "downloads", include_str!("../../../migrations/sqlite/20261122002000_downloads.sql")),
 ];
 
 /// Applies what is missing; with `apply` false that is an error instead.

@@ -7,6 +7,7 @@ mod certificates;
 mod cors;
 mod derived;
 mod ending;
+mod downloads;
 mod issuer;
 mod keys;
 mod limits;

@@ -30,6 +30,7 @@ use on_both;
 mod accounts;
 mod certificates;
 mod credentials;
+mod downloads;
 mod limits;
 mod metadata;
 mod publishers;

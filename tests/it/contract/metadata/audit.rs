@@ -252,6 +252,53 @@ async fn rows_stay_as_they_are(bench: &Bench) {
     assert_eq!(bench.verify(None).await.last.sequence, 2);
 }
 
+/// Each database has ways to put a row in the place of another one, and to pass triggers by.
+async fn rows_are_not_overwritten(bench: &Bench) {
+    bench.fill(2).await;
+    assert_eq!(bench.store.audit_seal("one", at(0), 1).await.expect("a turn"), 1);
+    for (sqlite, postgres) in [
+        (
+            "INSERT OR REPLACE INTO audit_events (id, at, kind, subject, detail) \
+                SELECT id, 1, 'x', 'x', '{}' FROM audit_events WHERE sequence = 1",
+            "INSERT INTO audit_events (id, at, kind, subject, detail) \
+                SELECT id, 1, 'x', 'x', '{}' FROM audit_events WHERE sequence = 1 ON CONFLICT (id) DO UPDATE SET kind = 'x'",
+        ),
+        (
+            "REPLACE INTO audit_events (id, at, kind, subject, detail) \
+                SELECT id, 1, 'x', 'x', '{}' FROM audit_events WHERE sequence IS NULL",
+            "INSERT INTO audit_events (at, kind, subject, detail, sequence) VALUES (1, 'x', 'x', '{}', 1) \
+                ON CONFLICT (sequence) DO UPDATE SET subject = 'x'",
+        ),
+        (
+            "INSERT OR REPLACE INTO audit_events (at, kind, subject, detail, sequence) VALUES (1, 'x', 'x', '{}', 1)",
+            "TRUNCATE audit_events",
+        ),
+        (
+            "UPDATE OR REPLACE audit_events SET sequence = 1, hash = x'00' WHERE sequence IS NULL",
+            "SET session_replication_role = replica; UPDATE audit_events SET kind = 'x' WHERE sequence = 1",
+        ),
+        (
+            "PRAGMA recursive_triggers = OFF; \
+                INSERT OR REPLACE INTO audit_events (id, at, kind, subject, detail) VALUES (1, 1, 'x', 'x', '{}')",
+            "SET session_replication_role = replica; DELETE FROM audit_events",
+        ),
+        (
+            "INSERT INTO audit_events (id, at, kind, subject, detail) VALUES (1, 1, 'x', 'x', '{}') \
+                ON CONFLICT (id) DO UPDATE SET kind = 'x'",
+            "SET session_replication_role = replica; TRUNCATE audit_events",
+        ),
+    ] {
+        assert!(!bench.raw.run(sqlite, postgres).await, "{sqlite} / {postgres}");
+    }
+    // What is new is written all the same, and none is missing.
+    bench.fill(1).await;
+    bench.seal().await;
+    let verified = bench.verify(None).await;
+    assert_eq!((verified.last.sequence, verified.broken), (3, None));
+    let chain = bench.store.audit_chain(0, 10).await.expect("a chain");
+    assert!(chain.iter().all(|event| event.kind == "test"), "{chain:?}");
+}
+
 async fn what_was_changed_is_found(bench: &Bench) {
     bench.fill(20).await;
     bench.seal().await;
@@ -452,6 +499,7 @@ rules! {
     two_sealers_make_one_chain
     a_node_that_seals_keeps_others_out_for_a_while
     rows_stay_as_they_are
+    rows_are_not_overwritten
     what_was_changed_is_found
     a_chain_that_was_written_anew_is_found
     the_record_comes_back_with_all_facts

@@ -25,6 +25,9 @@ use crate::oci::name::RepoName;
 /// Namespaces whose usage is remembered.
 const NAMESPACES_MAX: usize = 10_000;
 
+/// Namespaces of which it is remembered what was shown.
+const SHOWN_MAX: usize = 1_000;
+
 /// Shortest pause between two sums.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
@@ -69,11 +72,13 @@ pub struct QuotaOf {
 #[derive(Debug)]
 pub(super) struct Quotas {
     namespaces: Cache<NamespacePath, Arc<Held>>,
+    /// Apart from the others: whoever looks at many makes nothing be forgotten that pushes go by.
+    shown: Cache<NamespacePath, LastShown>,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { namespaces: Cache::new(NAMESPACES_MAX) }
+        Self { namespaces: Cache::new(NAMESPACES_MAX), shown: Cache::new(SHOWN_MAX) }
     }
 }
 
@@ -83,9 +88,10 @@ struct Held {
     /// Held by the one who sums it up.
     summing: tokio::sync::Mutex<()>,
     state: Mutex<State>,
-    /// What was shown last; held by the one who sums it up.
-    shown: tokio::sync::Mutex<Option<Shown>>,
 }
+
+/// What was shown last of a namespace; held by the one who sums it up.
+type LastShown = Arc<tokio::sync::Mutex<Option<Shown>>>;
 
 /// A sum that somebody looked at.
 #[derive(Clone, Copy, Debug)]
@@ -240,7 +246,7 @@ impl Auth {
     /// [`QuotaError::Exceeded`] when there is none.
     pub async fn make_room(&self, of: &QuotaOf, wish: Wish<'_>) -> std::result::Result<Room, QuotaError> {
         let is_new = of.quota.repositories.is_some() && !self.holds(wish.repo).await?;
-        let held = self.held(&of.namespace);
+        let held = known(&self.quotas.namespaces, &of.namespace);
         self.sum_up(&of.namespace, &held, State::is_fresh).await?;
         match take(&held, of, wish, is_new) {
             Ok(room) => Ok(room),
@@ -260,8 +266,8 @@ impl Auth {
     /// [`AuthError::Store`].
     pub async fn quota_and_usage(&self, namespace: &NamespacePath) -> Result<Option<(Quota, Usage)>> {
         let Some(quota) = self.store.quota_find(namespace).await? else { return Ok(None) };
-        let held = self.held(namespace);
-        let mut shown = held.shown.lock().await;
+        let shown = known(&self.quotas.shown, namespace);
+        let mut shown = shown.lock().await;
         let begun = Instant::now();
         if let Some(shown) = shown.filter(|shown| shown.is_good(begun)) {
             return Ok(Some((quota, shown.usage)));
@@ -274,12 +280,6 @@ impl Auth {
 
     async fn holds(&self, repo: &RepoName) -> Result<bool> {
         Ok(self.store.repository_holds(repo).await?)
-    }
-
-    fn held(&self, namespace: &NamespacePath) -> Arc<Held> {
-        let Ok(held) =
-            self.quotas.namespaces.get_or_insert_with(namespace, || Ok::<_, std::convert::Infallible>(Arc::default()));
-        held
     }
 
     /// Sums up what a namespace holds unless what is known will do; one at a time does so, and the others wait for it.
@@ -309,6 +309,12 @@ impl Auth {
         state.summed = Some((usage, at, good_for));
         Ok(())
     }
+}
+
+/// What is known of a namespace, or the beginning of it.
+fn known<T: Default>(cache: &Cache<NamespacePath, Arc<T>>, namespace: &NamespacePath) -> Arc<T> {
+    let Ok(known) = cache.get_or_insert_with(namespace, || Ok::<_, std::convert::Infallible>(Arc::default()));
+    known
 }
 
 fn take(held: &Arc<Held>, of: &QuotaOf, wish: Wish<'_>, is_new: bool) -> std::result::Result<Room, QuotaError> {

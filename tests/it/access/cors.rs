@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Town, with};
 use crate::app::{TestApp, expect, maybe_header};
+use crate::cli::{Served, client, refusal, run, text};
 
 const CONSOLE: &str = "https://console.example.com";
 const OTHER: &str = "http://localhost:5173";
@@ -132,4 +133,29 @@ async fn a_preflight_costs_no_request_of_a_limit() {
     let answer = expect(call(), StatusCode::TOO_MANY_REQUESTS).await;
     assert_eq!(maybe_header(&answer, "access-control-allow-origin"), Some(CONSOLE));
     assert!(maybe_header(&answer, "retry-after").is_some());
+}
+
+#[tokio::test]
+async fn a_server_does_as_its_configuration_says_or_does_not_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("bonded.toml");
+    let write = |origin: &str| std::fs::write(&file, format!("[api]\nallowed_origins = [\"{origin}\"]\n"));
+    write(CONSOLE).expect("a file");
+    let served = Served::start(&["--config", text(&file)]).await;
+    for (path, expected) in [("/openapi.json", Some(CONSOLE)), ("/v2/", None), ("/health", None)] {
+        let get = client().get(format!("{}{path}", served.url())).header("origin", CONSOLE);
+        let answer = expect(get, StatusCode::OK).await;
+        assert_eq!(maybe_header(&answer, "access-control-allow-origin"), expected, "{path}");
+    }
+    for (wrong, why) in [
+        ("*", "`api.allowed_origins`: `*` stands for more than one web page"),
+        ("https://*.example.com", "`api.allowed_origins`: `https://*.example.com` stands for more than one"),
+        ("null", "`api.allowed_origins`: `null` is not the origin of a web page"),
+    ] {
+        write(wrong).expect("a file");
+        let data = folder.path().join("data");
+        let output = run(&["serve", "--listen", "127.0.0.1:0", "--config", text(&file), "--data", text(&data)]).await;
+        let refused = refusal(&output);
+        assert!(refused.contains(why), "{refused}");
+    }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use reqwest::StatusCode;
-use serde_json::Value;
 
 use super::quotas::{Bounded, KIB, refused, usage};
 use super::with;
@@ -106,11 +105,37 @@ async fn whoever_looks_sees_the_sum_with_a_quota_and_without(app: TestApp) {
         let data = bytes(30 * KIB, seed);
         expect(place.push("closed/app", &data), StatusCode::CREATED).await;
         let full = usage(app).await.bytes;
-        until(async || shown().await == Value::from(full)).await;
+        until(async || shown().await == full).await;
         let looks = (0..20).map(|_| shown());
         assert!(join_all(looks).await.into_iter().all(|bytes| bytes == full));
         let delete = app.delete(&format!("/v2/closed/app/blobs/{}", sha256(&data)));
         expect(with(delete, Some(&root)), StatusCode::ACCEPTED).await;
-        until(async || shown().await == Value::from(full - (30 << 10))).await;
+        until(async || shown().await == full - (30 << 10)).await;
     }
+}
+
+/// What comes in beyond the quota is what the other node let in before the next sum; then both know it all.
+#[tokio::test]
+async fn two_nodes_agree_once_they_have_summed_up() {
+    let mut nodes = TestApp::builder().start_shared(2).await;
+    let other = nodes.pop().expect("a node");
+    let place = Bounded::found(nodes.pop().expect("another"), Some(100), None).await;
+    other.auth.refresh().await.expect("the new state");
+    let pushes = (0..6_u32).map(|n| {
+        let (node, data) = (if n % 2 == 0 { &place.town.app } else { &other }, bytes(50 * KIB, n));
+        let post = node.post(&format!("/v2/closed/app/blobs/uploads/?digest={}", sha256(&data)));
+        with(post, Some(&place.writer)).body(data).send()
+    });
+    let statuses: Vec<u16> =
+        join_all(pushes).await.into_iter().map(|answer| answer.expect("an answer").status().as_u16()).collect();
+    assert!(statuses.iter().all(|status| matches!(status, 201 | 403)), "{statuses:?}");
+    let pushed = statuses.iter().filter(|status| **status == 201).count() as u64;
+    assert!((1..=4).contains(&pushed), "each node lets two in at most: {statuses:?}");
+    let sum = usage(&other).await.bytes;
+    assert_eq!(sum, place.held + pushed * (50 << 10));
+    other.clock.advance(Duration::from_secs(30));
+    assert_eq!(counted(&place).await, sum);
+    other.auth.refresh().await.expect("the new state");
+    let post = with(other.post("/v2/closed/app/blobs/uploads/"), Some(&place.writer));
+    assert_eq!(refused(post).await["used"], sum);
 }

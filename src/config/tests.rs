@@ -257,6 +257,29 @@ fn what_is_unknown_is_refused_with_the_nearest_name() {
 }
 
 #[test]
+fn wrong_origins_of_pages_and_wrong_times_of_downloads_are_refused() {
+    for (file, expected) in [
+        ("[downloads]\nclients = \"all\"", "/bonded.toml:2: `downloads.clients`: unknown variant `all`"),
+        ("[downloads]\nkeep = \"0s\"", "/bonded.toml:2: `downloads.keep`: it must be longer than zero"),
+        (
+            "[api]\nallowed_origins = [\"*\"]",
+            "/bonded.toml:2: `api.allowed_origins`: `*` stands for more than one web page; name each origin that may call",
+        ),
+        (
+            "[api]\nallowed_origins = [\"https://console.example.com/app\"]",
+            "/bonded.toml:2: `api.allowed_origins`: `https://console.example.com/app` is not the origin of a web page",
+        ),
+        (
+            "[api]\nallowed_origins = [\"https://console.example.com/\"]",
+            "/bonded.toml:2: `api.allowed_origins`: `https://console.example.com/` is not how browsers write this origin; write \"https://console.example.com\"",
+        ),
+    ] {
+        let refused = refusal(file);
+        assert!(refused.starts_with(expected), "{file}: {refused}");
+    }
+}
+
+#[test]
 fn a_wrong_value_is_refused_with_its_place_and_key() {
     let cases = [
         ("listen = 8080", "/bonded.toml:1: `listen`: invalid type: integer `8080`, expected a string"),
@@ -280,20 +303,6 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
         (
             "[auth]\noidc_hosts = [\"https://gitlab.com\"]",
             "/bonded.toml:2: `auth.oidc_hosts`: `https://gitlab.com` is not a host such as \"gitlab.com\", nor one with a port",
-        ),
-        ("[downloads]\nclients = \"all\"", "/bonded.toml:2: `downloads.clients`: unknown variant `all`"),
-        ("[downloads]\nkeep = \"0s\"", "/bonded.toml:2: `downloads.keep`: it must be longer than zero"),
-        (
-            "[api]\nallowed_origins = [\"*\"]",
-            "/bonded.toml:2: `api.allowed_origins`: `*` stands for more than one web page; name each origin that may call",
-        ),
-        (
-            "[api]\nallowed_origins = [\"https://console.example.com/app\"]",
-            "/bonded.toml:2: `api.allowed_origins`: `https://console.example.com/app` is not the origin of a web page",
-        ),
-        (
-            "[api]\nallowed_origins = [\"https://console.example.com/\"]",
-            "/bonded.toml:2: `api.allowed_origins`: `https://console.example.com/` is not how browsers write this origin; write \"https://console.example.com\"",
         ),
         (
             "[tls]\nclient_ca = \"ca.pem\"",

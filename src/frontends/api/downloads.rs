@@ -5,7 +5,6 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::error::ApiError;
 use super::input::{Query, parse};
 use super::repositories::require_administrator;
 use super::{Answer, Api, Caller, json};
@@ -63,7 +62,7 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller, Query(which): Q
     let before = which.last.as_deref().map(|last| parse("last", last)).transpose()?;
     require_administrator(&api, &caller, &repo).await?;
     let limit = which.n.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let page = api.registry.downloads(&repo, before, limit).await.map_err(|error| ApiError::internal(&error))?;
+    let page = api.registry.downloads(&repo, before, limit).await?;
     let is_full = page.len() as u64 == u64::from(limit);
     let next = page.last().filter(|_| is_full).map(|last| last.id.to_string());
     json(StatusCode::OK, &Downloads { downloads: page.into_iter().map(DownloadShown::from).collect(), next })

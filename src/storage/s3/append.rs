@@ -46,14 +46,12 @@ pub(super) struct Append<'a> {
     source: &'a mut dyn AppendSource,
     plan: Plan,
     state: State,
-    /// Another writer may have begun a multipart upload that nobody recorded.
-    disturbed: bool,
+    /// Who else has written under the key.
+    others: Others,
     /// The multipart upload was begun here and nobody has recorded it.
     unrecorded: bool,
     /// The body has ended; what is left is recorded by whoever called.
     ended: bool,
-    /// No other writer can have written under the key, nor will one before this one has ended.
-    sole: bool,
     buffer: Buffer,
     /// Bytes that the buffer held when it was given back; the registry keeps them.
     given_back: usize,
@@ -77,6 +75,17 @@ pub(super) struct Append<'a> {
     sending: FuturesUnordered<BoxFuture<'static, Result<Part, Failed>>>,
 }
 
+/// Other writers under the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    /// There was none, nor will one come before this one has ended.
+    None,
+    /// What they did is recorded; one may come while this one is still at it.
+    Known,
+    /// One may have begun a multipart upload that nobody recorded.
+    Unknown,
+}
+
 /// A part that is not recorded yet.
 struct Cut {
     number: u16,
@@ -97,7 +106,11 @@ impl<'a> Append<'a> {
         hint: AppendHint,
         source: &'a mut dyn AppendSource,
     ) -> Self {
-        let disturbed = state.take(hint.writer);
+        let others = match state.take(hint.writer) {
+            true => Others::Unknown,
+            false if hint.sole => Others::None,
+            false => Others::Known,
+        };
         let source_start = state.stored + tail as u64;
         let plan = plan(inner, &state, source_start, hint);
         let (offset, number) = (state.stored, state.next_number());
@@ -107,10 +120,9 @@ impl<'a> Append<'a> {
             source,
             plan,
             state,
-            disturbed,
+            others,
             unrecorded: false,
             ended: false,
-            sole: hint.sole,
             buffer: Buffer::default(),
             given_back: 0,
             offset,
@@ -137,7 +149,7 @@ impl<'a> Append<'a> {
     }
 
     async fn try_run(&mut self, tail: Bytes, closing: bool) -> Step<Appended> {
-        if closing && self.remaining == Some(tail.len() as u64) && !self.disturbed {
+        if closing && self.remaining == Some(tail.len() as u64) && self.others != Others::Unknown {
             // Nothing will come, so the tail needs no second place in memory; most sessions are closed so.
             let Some(piece) = self.piece(PEEK_BYTES).await? else {
                 self.source.mark(self.taken);
@@ -291,7 +303,7 @@ impl<'a> Append<'a> {
         if let Some(upload) = &self.state.upload {
             return Ok(upload.clone());
         }
-        if self.disturbed {
+        if self.others == Others::Unknown {
             self.forget_others().await?;
         }
         let upload = create_upload(self.inner, self.key).await.map_err(|error| error.about(self.key))?;
@@ -304,7 +316,7 @@ impl<'a> Append<'a> {
     /// A writer before us may have begun a multipart upload and vanished before it could record the id.
     async fn forget_others(&mut self) -> Step<()> {
         abort_uploads(self.inner, self.key).await.map_err(|error| error.about(self.key))?;
-        self.disturbed = false;
+        self.others = Others::Known;
         Ok(())
     }
 
@@ -360,7 +372,9 @@ impl<'a> Append<'a> {
         }
         if len <= STEPWISE_BYTES_MAX {
             // From here on the next writer goes on under this key, whatever becomes of this one.
-            self.sole = false;
+            if self.others == Others::None {
+                self.others = Others::Known;
+            }
             let lent = self.buffer.lend();
             let staged = self.source.stage(self.state.stored, &self.state.encode(true), lent.clone()).await?;
             self.buffer.restore(lent);
@@ -397,7 +411,7 @@ impl<'a> Append<'a> {
         if !closing && ends_body.is_some_and(|least| self.buffer.len() as u64 >= least) {
             self.cut(true).await?;
         }
-        if self.disturbed && self.state.upload.is_none() {
+        if self.others == Others::Unknown && self.state.upload.is_none() {
             self.forget_others().await?;
         }
         self.ended = true;
@@ -406,7 +420,7 @@ impl<'a> Append<'a> {
         }
         self.source.mark(self.offset);
         let tail = self.buffer.take_all();
-        if self.sole && !closing && self.state.upload.is_none() && !tail.is_empty() {
+        if self.others == Others::None && !closing && self.state.upload.is_none() && !tail.is_empty() {
             return self.put_whole(tail).await;
         }
         Ok(self.appended(tail))

@@ -118,8 +118,11 @@ impl Walker {
         }
         let name = if path.contains("/repositories/") { "closed/app" } else { "reader" };
         path = path.replace("{name}", name);
-        let is_named = operation.method == Method::DELETE && path.ends_with("/certificates");
-        if is_named { format!("{path}?name=cn:reader") } else { path }
+        match path.rsplit_once('/') {
+            Some((_, "certificates")) if operation.method == Method::DELETE => path + "?name=cn:reader",
+            Some((_, "downloads")) => path + "?repository=closed/app",
+            _ => path,
+        }
     }
 
     /// Sends a request, and insists on an answer that the description has; gives its status and body.

@@ -142,7 +142,7 @@ async fn uploads_of_a_vanished_writer_go() {
         cluster.nodes[1].append_upload(&repo(), &id, None, rest).await.expect("appended");
         // With a checkpoint the session goes on under its key, where the new writer removes the old one's upload before it
         // begins its own. Without one it gets another key, and the old one waits until no late write can come.
-        let left = if recorded > 0 { 0 } else { 1 };
+        let left = usize::from(recorded == 0);
         assert_eq!(server.unfinished().len(), left + 1);
         let closed = cluster.nodes[1].finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await;
         closed.expect("closed");

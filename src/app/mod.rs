@@ -253,10 +253,11 @@ fn hook_options(config: &Config, service: &str) -> HookOptions {
 /// The operator's options, and what follows from how many processes may write.
 fn registry_options(config: &Config, entropy: &dyn Entropy) -> RegistryOptions {
     let options = config.registry.clone();
-    if config.database.is_none() {
+    if config.database.is_none() && config.s3.is_none() {
         return options;
     }
-    // Another node may still be writing to a session that this one ends; it cannot do so for longer than a request lasts.
+    // Another node may still be writing to a session that this one ends, or a store take what was sent to it long ago;
+    // neither for longer than a request lasts.
     let dead_session_grace = options.limits.request_time_max;
     let node = format!("{}-{}", std::process::id(), hex::encode(&entropy.bytes16()[..4]));
     RegistryOptions { dead_session_grace, node, ..options }

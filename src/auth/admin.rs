@@ -189,6 +189,31 @@ impl Auth {
         until: Option<Timestamp>,
         by: &Actor,
     ) -> Result<(String, ApiToken), AdminError> {
+        self.make_token(user, wish, until, None, by).await
+    }
+
+    /// Makes a token of whoever asks for it, if what proved who that is still does: a node may have heard nothing yet of a
+    /// password that changed or an account that was disabled.
+    ///
+    /// # Errors
+    /// As [`add_token`](Self::add_token); [`AdminError::UserUnknown`] when it does not any more.
+    pub async fn add_own_token(
+        &self,
+        owner: &Principal,
+        wish: TokenWish,
+        by: &Actor,
+    ) -> Result<(String, ApiToken), AdminError> {
+        self.make_token(&owner.name, wish, owner.end_of_tokens(), Some(owner.epoch), by).await
+    }
+
+    async fn make_token(
+        &self,
+        user: &UserName,
+        wish: TokenWish,
+        until: Option<Timestamp>,
+        epoch: Option<i64>,
+        by: &Actor,
+    ) -> Result<(String, ApiToken), AdminError> {
         let TokenWish { name, scopes, life } = wish;
         if name.chars().count() > TOKEN_NAME_CHARS_MAX || name.chars().any(char::is_control) {
             return Err(AdminError::TokenName);
@@ -200,7 +225,7 @@ impl Auth {
         let (id, now) = (hex::encode(&self.entropy.bytes16()[..6]), self.clock.now());
         let expires_at = life.map(|life| now.after(life)).into_iter().chain(until).min();
         let hash = *token.hash().as_bytes();
-        let (login, epoch, replaces) = (false, None, None);
+        let (login, replaces) = (false, None);
         let new = NewToken { id: id.clone(), hash, name, login, scopes, expires_at, epoch, replaces, now };
         if self.store.token_add(user, &new, by).await? {
             Ok((id, token))

@@ -37,6 +37,10 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// Pause between two looks for what is old.
 const FORGET_PAUSE: Duration = Duration::from_hours(1);
 
+/// Most bytes of a name that are written down: many publishers at once are one long name, and a key of the database must not
+/// become too long.
+const ACTOR_BYTES_MAX: usize = 255;
+
 /// Microseconds of an hour.
 const HOUR: i64 = 3_600_000_000;
 
@@ -142,6 +146,7 @@ impl Registry {
             ClientDetail::Address => |address| address.to_canonical(),
         };
         let Actor { name: actor, address, .. } = by();
+        let actor = actor.map(|actor| actor[..actor.floor_char_boundary(ACTOR_BYTES_MAX)].to_owned());
         let hour = Timestamp::from_micros(self.clock.now().as_micros().div_euclid(HOUR).saturating_mul(HOUR));
         let (repo, digest, address) = (repo.clone(), digest.clone(), address.map(shown));
         self.downloads.state().count(Download { hour, repo, digest, actor, address });
@@ -176,7 +181,8 @@ impl Registry {
         }
         if is_over(FORGET_PAUSE, self.downloads.state().forgot_at, now) {
             self.downloads.state().forgot_at = Some(now);
-            let before = now.before(self.options.downloads.keep);
+            // A row says when its hour began.
+            let before = now.before(self.options.downloads.keep).before(FORGET_PAUSE);
             while self.metadata.download_forget(before, FORGET_BATCH).await? == u64::from(FORGET_BATCH) {}
         }
         Ok(())

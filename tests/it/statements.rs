@@ -6,7 +6,7 @@ use std::path::Path;
 use bonded::metadata::MetadataError;
 use bonded::metadata::MetadataStore;
 use bonded::metadata::dump::{Kind, SCHEMA, TABLES};
-use bonded::metadata::postgres;
+use bonded::metadata::postgres::{self, PLANNING};
 use bonded::metadata::sql::{STATEMENTS, Statement};
 use bonded::metadata::sqlite::{MIGRATIONS, SqliteOptions, SqliteStore};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -110,9 +110,10 @@ async fn every_statement_prepares_on_postgres() {
 async fn statements_find_their_rows_by_index_on_postgres() {
     let database = PostgresDatabase::migrated();
     let mut conn = PgConnection::connect(database.url()).await.expect("a connection");
-    let settings = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
-        SET enable_material = off; SET plan_cache_mode = force_generic_plan";
-    conn.execute(settings).await.expect("settings");
+    let settings = PLANNING.into_iter().chain([("plan_cache_mode", "force_generic_plan")]);
+    for (name, value) in settings {
+        conn.execute(AssertSqlSafe(format!("SET {name} = {value}"))).await.expect("a setting");
+    }
     let mut findings = Vec::new();
     for (at, (name, sql)) in statements(|statement| statement.postgres).enumerate() {
         if reads_a_whole_table(name) || BY_SIZE.contains(&name) {

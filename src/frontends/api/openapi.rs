@@ -1,5 +1,7 @@
 //! `/openapi.json`: the description of `/api/v1`, made from the handlers themselves.
 
+use std::sync::LazyLock;
+
 use http::StatusCode;
 use utoipa::OpenApi;
 
@@ -78,5 +80,6 @@ struct Description;
 
 /// For everybody.
 pub(super) async fn document() -> Answer {
-    json(StatusCode::OK, &Description::openapi())
+    static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(Description::openapi);
+    json(StatusCode::OK, &*DOCUMENT)
 }

@@ -133,8 +133,12 @@ pub(super) async fn shown(api: &Api, user: &UserName, page: &Page) -> Answer {
 pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<NewToken>) -> Answer {
     let user = whose(&caller, new.user.as_deref())?;
     let wish = wish(new.name, &new.scopes, new.expires_in)?;
-    let until = caller.whole()?.end_of_tokens();
-    let (id, token) = api.auth.add_token(&user, wish, until, &caller.actor).await?;
+    let own = caller.whole()?;
+    let (id, token) = if user == own.name {
+        api.auth.add_own_token(own, wish, &caller.actor).await?
+    } else {
+        api.auth.add_token(&user, wish, own.end_of_tokens(), &caller.actor).await?
+    };
     json(StatusCode::CREATED, &TokenMade::new(id, &token))
 }
 

@@ -36,6 +36,10 @@ pub(super) async fn get(exchange: &Exchange, repo: &RepoName, reference: &Refere
     };
     match conditions::wanted_range(&exchange.headers, &content)? {
         Wanted::One(range) => {
+            if range.start == 0 {
+                // Some clients ask for all of a manifest by a range. Who asks for its rest had the beginning before.
+                exchange.registry.note_download(repo, &manifest.digest, || exchange.actor());
+            }
             let reply = described(StatusCode::PARTIAL_CONTENT, reference, &manifest);
             let reply = reply.header(CONTENT_RANGE, content_range(&range, size));
             Ok(reply.bytes(&manifest.media_type, slice(&manifest.payload, &range)))

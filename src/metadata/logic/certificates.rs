@@ -13,6 +13,7 @@ use crate::metadata::logic::{Conn, Database, record, values, work};
 use crate::metadata::model::accounts::{Actor, PrincipalRecord, UserId};
 use crate::metadata::model::certificates::{CertificateAdded, CertificateOwner, CertificateRecord};
 use crate::metadata::rows::{parse, records, texts};
+use crate::metadata::sql::accounts::USER_EPOCH;
 use crate::metadata::sql::certificates as sql;
 
 record! {
@@ -89,6 +90,8 @@ async fn delete<C: Conn>(
     if tx.run(&sql::DELETE, values![found.id.0, name.as_str()]).await? == 0 {
         return Ok(false);
     }
+    // What was made by the certificate does not say by which name.
+    tx.run(&USER_EPOCH, values![found.id.0]).await?;
     let detail = json!({"certificate": name.as_str()});
     write_down(tx, by, Event { kind: "user.certificate.delete", subject: user.as_str(), detail, now }).await?;
     Ok(true)

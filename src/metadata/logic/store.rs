@@ -94,7 +94,7 @@ impl<D: Database> MetadataStore for D {
     }
 
     async fn upload_rekey(&self, hold: &UploadHold, rekey: &Rekey) -> Result<bool> {
-        work!(self.write_progress, [hold, rekey], |tx| uploads::rekey(tx, &hold, &rekey))
+        work!(self.write, [hold, rekey], |tx| uploads::rekey(tx, &hold, &rekey))
     }
 
     async fn upload_checkpoint(&self, hold: &UploadHold, checkpoint: &Checkpoint) -> Result<bool> {

@@ -43,6 +43,20 @@ const BACKOFF: Duration = Duration::from_millis(10);
 /// How much longer than the server the client waits for the end of a statement.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
+/// How statements are planned: by how they are written, not by how many rows there are.
+///
+/// A statement is planned when it is used for the first time, which may be when its tables are empty, and that plan is kept
+/// until somebody analyzes them. So joins are done in their order, row by row, and an index is used wherever one fits.
+/// What must scan all the same looks dear by that, so it must not be compiled for it.
+pub const PLANNING: [(&str, &str); 6] = [
+    ("join_collapse_limit", "1"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_material", "off"),
+    ("jit", "off"),
+];
+
 /// For how long a transaction may stand idle before the server ends it: its node is gone.
 const IDLE_IN_TRANSACTION: &str = "60s";
 
@@ -96,15 +110,10 @@ impl PostgresOptions {
     }
 
     fn pool(&self) -> Result<PgPool> {
-        let connection = self.parse()?.options([
+        let connection = self.parse()?.options(PLANNING).options([
             ("statement_timeout", self.statement_timeout.as_millis().to_string()),
             ("lock_timeout", self.lock_timeout.as_millis().to_string()),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION.to_owned()),
-            // A statement is planned when it is used for the first time, which may be when its tables are empty; and that
-            // plan is kept until somebody analyzes them. So plans follow from how statements are written, not from
-            // how many rows there were: joins in their order, and an index wherever one fits.
-            ("join_collapse_limit", "1".to_owned()),
-            ("enable_seqscan", "off".to_owned()),
         ]);
         Ok(PgPoolOptions::new()
             .max_connections(self.connections_max.max(1))

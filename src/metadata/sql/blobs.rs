@@ -3,25 +3,25 @@
 super::statements! { "blobs":
     /// A blob of a repository.
     FIND = "SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at \
-        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2";
+        FROM repositories r JOIN blobs b ON b.digest = $2 JOIN repo_blobs rb ON rb.repo_id = r.id AND rb.blob_id = b.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL";
 
     /// A sound blob of a repository, with its lease and whether a manifest of the repository names it.
     FIND_LEASE = "SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at, rb.repo_id, \
             rb.lease_until, EXISTS (SELECT 1 FROM manifest_blobs e WHERE e.repo_id = rb.repo_id AND e.blob_id = rb.blob_id) \
             AS referenced \
-        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 AND b.damaged_at IS NULL";
+        FROM repositories r JOIN blobs b ON b.digest = $2 JOIN repo_blobs rb ON rb.repo_id = r.id AND rb.blob_id = b.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.damaged_at IS NULL";
 
     /// A membership that stays as it is, until the transaction ends, for one who may change its lease.
     FIND_TO_LEASE = concat!("SELECT rb.repo_id, rb.blob_id \
-        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2", locking!(" FOR NO KEY UPDATE OF rb"));
+        FROM repositories r JOIN blobs b ON b.digest = $2 JOIN repo_blobs rb ON rb.repo_id = r.id AND rb.blob_id = b.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL", locking!(" FOR NO KEY UPDATE OF rb"));
 
     /// The same for one who may end it.
     FIND_TO_LEAVE = concat!("SELECT rb.repo_id, rb.blob_id \
-        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2", locking!(" FOR UPDATE OF rb"));
+        FROM repositories r JOIN blobs b ON b.digest = $2 JOIN repo_blobs rb ON rb.repo_id = r.id AND rb.blob_id = b.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL", locking!(" FOR UPDATE OF rb"));
 
     /// Keeps memberships as they are, until the transaction ends, for one who will change their leases.
     LOCK_MEMBERSHIPS = locking!("SELECT blob_id FROM repo_blobs WHERE repo_id = $1 AND blob_id = ANY ($2) \
@@ -36,8 +36,8 @@ super::statements! { "blobs":
 
     /// A sound blob of a repository that is about to be mounted: it stays until the transaction ends.
     FIND_TO_MOUNT = concat!("SELECT b.id, b.digest, b.size, b.object_key, b.inline, b.damaged_at, b.created_at \
-        FROM repositories r JOIN repo_blobs rb ON rb.repo_id = r.id JOIN blobs b ON b.id = rb.blob_id \
-        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.digest = $2 AND b.damaged_at IS NULL",
+        FROM repositories r JOIN blobs b ON b.digest = $2 JOIN repo_blobs rb ON rb.repo_id = r.id AND rb.blob_id = b.id \
+        WHERE r.path = $1 AND r.deleted_at IS NULL AND b.damaged_at IS NULL",
         locking!(" FOR KEY SHARE OF b"));
 
     /// A sound blob that any repository has.

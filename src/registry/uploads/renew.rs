@@ -45,7 +45,10 @@ impl Registry {
             return Ok(());
         };
         let key = self.new_key(declared);
-        let rekey = Rekey { key: key.clone(), tail: tail.clone(), dead_until: self.dead_until(self.clock.now()) };
+        let now = self.clock.now();
+        // Whoever wrote to a file has let go of it, and it may be large.
+        let dead_until = if self.storage.complete_is_repeatable() { now } else { self.dead_until(now) };
+        let rekey = Rekey { key: key.clone(), tail: tail.clone(), dead_until };
         if !self.metadata.upload_rekey(&session.hold, &rekey).await? {
             return Err(RegistryError::UploadRange { received: *received });
         }
@@ -54,6 +57,7 @@ impl Registry {
         }
         (session.record.object_key, session.record.driver_state) = (Some(key), DriverState::default());
         session.new_key = true;
+        self.collector.wake();
         Ok(())
     }
 

@@ -78,7 +78,13 @@ async fn a_name_ends_alone_or_with_its_account(store: &dyn AccountStore) {
     };
     assert!(!delete("root", "cn:one").await && !delete("cat", "cn:one").await, "it is another one's");
     let version = store.access_state().await.expect("a state").version;
+    let epoch = async || {
+        let names = [name("cn:two")];
+        store.certificate_find(&names).await.expect("an answer").first().map(|owner| owner.principal.epoch)
+    };
+    let before = epoch().await.expect("an owner");
     assert!(delete("ann", "cn:one").await && !delete("ann", "cn:one").await);
+    assert_eq!(epoch().await, Some(before + 1), "what was made by it ends");
     assert!(store.access_state().await.expect("a state").version > version);
     assert_eq!(owners(store, &["cn:one"]).await, [""; 0]);
     let disable = UserChange::Disabled(true);

@@ -1,7 +1,7 @@
 //! What a push costs in calls to the store.
 
-use bonded::oci::digest::Algorithm;
-use bonded::registry::{ChunkRange, Registry};
+use bonded::oci::digest::{Algorithm, Digest};
+use bonded::registry::{ChunkRange, Registry, RegistryError};
 use bonded::storage::s3::{Encryption, S3Options};
 use bytes::Bytes;
 
@@ -122,6 +122,28 @@ async fn what_became_an_object_too_early_goes_on_as_another() {
     }
     cluster.settle().await;
     assert_eq!(cluster.objects().await.len(), 0, "neither the object nor what it began as is left");
+}
+
+#[tokio::test]
+async fn a_whole_object_is_closed_with_the_digest_that_it_has_only() {
+    let server = S3Server::start().await;
+    let cluster = Cluster::start([server.options()]).await;
+    let (node, data) = (cluster.node(), bytes(100_000, 1));
+    let other = Digest::of(Algorithm::Sha512, &data);
+    for (declared, fits) in [(other, true), (digest(b"something else"), false)] {
+        let id = node.start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+        node.append_upload(&repo(), &id, None, chunked(&data)).await.expect("appended");
+        let closed = node.finish_upload(&repo(), &id, None, &declared, whole(&Bytes::new())).await;
+        if fits {
+            closed.expect("closed");
+            assert_eq!(cluster.read(0, &declared).await, data);
+        } else {
+            assert!(matches!(closed, Err(RegistryError::DigestMismatch { .. })), "{closed:?}");
+        }
+    }
+    cluster.assert_sound().await;
+    cluster.settle().await;
+    assert_eq!(cluster.objects().await, []);
 }
 
 #[tokio::test]

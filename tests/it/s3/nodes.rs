@@ -155,6 +155,34 @@ async fn uploads_of_a_vanished_writer_go() {
 }
 
 #[tokio::test]
+async fn a_writer_whose_bytes_were_recorded_makes_no_object_of_them() {
+    let server = S3Server::start().await;
+    let options = || S3Options { stage_after: Duration::from_millis(300), ..server.options() };
+    let cluster = Cluster::start([options(), options()]).await;
+    let data = bytes(1_000_000, 1);
+    let id = cluster.node().start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+    let (feed, body) = Feed::new();
+    feed.give(&data.slice(..500_000));
+    let mut tasks = tokio::task::JoinSet::new();
+    let (registry, of) = (cluster.nodes[0].clone(), id.clone());
+    tasks.spawn(async move { registry.append_upload(&repo(), &of, None, body).await });
+    while cluster.nodes[1].upload_status(&repo(), &id).await.expect("open").received == 0 {
+        tokio::task::yield_now().await;
+    }
+    // What it gave so far is kept in rows, so the next writer goes on under the same key.
+    let rest = chunked(&data.slice(500_000..));
+    cluster.nodes[1].finish_upload(&repo(), &id, None, &digest(&data), rest).await.expect("closed");
+    server.calls();
+    feed.give(&bytes(100_000, 2));
+    drop(feed);
+    let fenced = tasks.join_next().await.expect("a task").expect("no panic");
+    assert!(matches!(fenced, Err(RegistryError::UploadUnknown)), "{fenced:?}");
+    assert_eq!(server.calls(), [""; 0], "the object is the other one's");
+    assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    cluster.assert_sound().await;
+}
+
+#[tokio::test]
 async fn sessions_that_die_leave_nothing() {
     let server = S3Server::start().await;
     let cluster = two_nodes(&server).await;

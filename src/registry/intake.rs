@@ -204,7 +204,10 @@ impl<'a> Intake<'a> {
         match ours {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.fail(Fault::Fenced)),
-            Err(error) => Err(self.fail(Fault::Refused(error.into()))),
+            Err(error) => {
+                self.fault = Some(Fault::Refused(error.into()));
+                Err(AppendError::Unsure)
+            }
         }
     }
 

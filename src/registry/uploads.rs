@@ -424,7 +424,7 @@ impl Registry {
             Ok(appended) => Ok(Stored { key: Some(key), appended }),
             Err(AppendError::Storage(error)) => Err(error.into()),
             // The source said stop, and it knows why; that another writer has the session is for the caller to see.
-            Err(AppendError::Fenced) => {
+            Err(AppendError::Fenced | AppendError::Unsure) => {
                 let fenced = RegistryError::UploadRange { received: record.received };
                 Err(if intake.is_fenced() { fenced } else { intake.outcome().err().unwrap_or(fenced) })
             }

@@ -51,4 +51,7 @@ pub enum AppendError {
     /// [`AppendSource::checkpoint`](crate::storage::AppendSource::checkpoint) said to stop: another writer has the session.
     #[error("another writer has taken the upload")]
     Fenced,
+    /// It said to stop, and does not know whether the facts were written down.
+    #[error("it is not known how far the upload is recorded")]
+    Unsure,
 }

@@ -119,7 +119,8 @@ pub trait AppendSource: Send {
     /// S3 part, on files at most every 64 MiB or second. The last one may be repeated, to learn about other writers.
     ///
     /// # Errors
-    /// [`AppendError::Fenced`] when another writer has the session: the driver stops and returns it.
+    /// [`AppendError::Fenced`] when another writer has the session, [`AppendError::Unsure`] when the answer of the database was
+    /// lost: the driver stops and returns it. In the latter case nothing may be removed that the state names.
     async fn checkpoint(&mut self, offset: u64, state: &DriverState) -> Result<(), AppendError>;
 
     /// Has the registry keep the bytes that the driver cannot store yet: `tail`, from `stored`, which `state` describes, to

@@ -40,7 +40,7 @@ pub(super) async fn store(
             abort(storage, key, &state).await;
             return Err(error.into());
         }
-        Err(AppendError::Fenced) => {
+        Err(AppendError::Fenced | AppendError::Unsure) => {
             return Err(StorageError::Other("another writer took the object".into()).into());
         }
     };

@@ -137,7 +137,7 @@ impl BlobStore for Instrumented {
         let result = self.inner.append(key, state, stored, tail, hint, source).await;
         let outcome = match &result {
             Ok(_) => Outcome::Ok,
-            Err(AppendError::Fenced) => Outcome::Fenced,
+            Err(AppendError::Fenced | AppendError::Unsure) => Outcome::Fenced,
             Err(AppendError::Storage(error)) => Outcome::of_error(error),
         };
         self.observer.observe(Operation::Append, begun.elapsed(), outcome);

@@ -341,8 +341,10 @@ impl<'a> Append<'a> {
     }
 
     async fn checkpoint(&mut self, end: u64) -> Step<()> {
-        self.source.checkpoint(end, &self.state.encode(true)).await?;
-        self.unrecorded = false;
+        let recorded = self.source.checkpoint(end, &self.state.encode(true)).await;
+        // What may be recorded must not be aborted: the session goes on from there.
+        self.unrecorded &= matches!(recorded, Err(AppendError::Fenced | AppendError::Storage(_)));
+        recorded?;
         self.recorded = Some(end);
         self.recorded_at = Instant::now();
         Ok(())
@@ -376,7 +378,9 @@ impl<'a> Append<'a> {
                 self.others = Others::Known;
             }
             let lent = self.buffer.lend();
-            let staged = self.source.stage(self.state.stored, &self.state.encode(true), lent.clone()).await?;
+            let staged = self.source.stage(self.state.stored, &self.state.encode(true), lent.clone()).await;
+            self.unrecorded &= !matches!(staged, Err(AppendError::Unsure));
+            let staged = staged?;
             self.buffer.restore(lent);
             self.unrecorded &= !staged;
             if staged && self.inner.budget.is_short() {

@@ -34,6 +34,13 @@ impl Timestamp {
         Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// The last moment that is not later and a whole number of `step`s after 1970: the beginning of its minute or hour.
+    #[must_use]
+    pub fn floor(self, step: Duration) -> Self {
+        let step = i64::try_from(step.as_micros()).unwrap_or(i64::MAX).max(1);
+        Self(self.0.div_euclid(step).saturating_mul(step))
+    }
+
     /// How long before `later` this is; zero when it is not before.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_micros(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
@@ -148,6 +155,15 @@ impl Entropy for SeededEntropy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_in_the_hour_that_began_last() {
+        let hour = Duration::from_hours(1);
+        for (micros, begin) in [(0, 0), (1, 0), (3_600_000_000, 3_600_000_000), (-1, -3_600_000_000)] {
+            assert_eq!(Timestamp::from_micros(micros).floor(hour), Timestamp::from_micros(begin));
+        }
+        assert_eq!(Timestamp::from_micros(5).floor(Duration::ZERO), Timestamp::from_micros(5));
+    }
 
     #[test]
     fn moments_are_written_as_dates() {

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -23,14 +24,14 @@ const ADDRESSES_MAX: usize = COUNTS_MAX / 2;
 /// Most counts written down in one transaction.
 const BATCH: usize = 500;
 
-/// Microseconds of a minute.
-const MINUTE: i64 = 60_000_000;
+/// What counts are taken together by.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// What is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// Minutes since 1970.
-    minute: i64,
+    /// When the minute began.
+    minute: Timestamp,
     /// The account that was refused.
     name: Option<String>,
     /// From where, where no account is known.
@@ -82,7 +83,7 @@ impl Refusals {
 
     fn add(&self, what: What, by: &Actor, now: Timestamp) {
         let address = by.name.is_none().then(|| AddressBlock::from(by.address));
-        let minute = now.as_micros().div_euclid(MINUTE);
+        let minute = now.floor(MINUTE);
         let mut key = Key { minute, name: by.name.clone(), address, what };
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut first = by.address;
@@ -102,10 +103,10 @@ impl Refusals {
 
     /// Takes some of those whose minute is over at `now`; `None`: of all.
     pub(super) fn take(&self, now: Option<Timestamp>) -> Vec<Counted> {
-        let current = now.map_or(i64::MAX, |now| now.as_micros().div_euclid(MINUTE));
+        let current = now.map(|now| now.floor(MINUTE));
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back leaves minutes that seem to come; they are over as well.
-        let over = |key: &Key| key.minute != current;
+        let over = |key: &Key| Some(key.minute) != current;
         counts.extract_if(|key, _| over(key)).take(BATCH).map(|(key, count)| Counted(key, count)).collect()
     }
 
@@ -125,7 +126,7 @@ fn count(counts: &mut HashMap<Key, Count>, key: Key, address: Option<IpAddr>) {
 impl From<&Counted> for AuditNote {
     fn from(Counted(key, count): &Counted) -> Self {
         let by = Actor { name: key.name.clone(), address: count.address, request_id: None };
-        let minute = Timestamp::from_micros(key.minute.saturating_mul(MINUTE)).to_rfc3339();
+        let minute = key.minute.to_rfc3339();
         // No account has this name.
         let nobody = || "-".to_owned();
         let (kind, subject, action) = match &key.what {
@@ -143,8 +144,8 @@ impl From<&Counted> for AuditNote {
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_micros(MINUTE * 5 + 1);
-    const LATER: Timestamp = Timestamp::from_micros(MINUTE * 6);
+    const NOW: Timestamp = Timestamp::from_micros(300_000_001);
+    const LATER: Timestamp = Timestamp::from_micros(360_000_000);
 
     fn at(last: u8) -> IpAddr {
         [10, 0, 0, last].into()
@@ -163,6 +164,18 @@ mod tests {
         let mut notes: Vec<String> = counted.iter().map(shown).collect();
         notes.sort();
         notes
+    }
+
+    /// Everything, however many times it has to be taken.
+    fn all_notes(refusals: &Refusals) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let some = notes(refusals, None);
+            if some.is_empty() {
+                return all;
+            }
+            all.extend(some);
+        }
     }
 
     #[test]
@@ -208,14 +221,7 @@ mod tests {
         }
         refusals.count("push", &account("ann", 1), NOW);
         refusals.count_login(Some("bob"), &Actor { address: Some(at(9)), ..Actor::default() }, NOW);
-        let mut all = Vec::new();
-        loop {
-            let some = notes(&refusals, None);
-            if some.is_empty() {
-                break;
-            }
-            all.extend(some);
-        }
+        let all = all_notes(&refusals);
         let rest = format!(r#"refused - "push" {}"#, COUNTS_MAX - ADDRESSES_MAX);
         for expected in [r#"refused ann "push" 1"#, r#"login.refused bob "login" 1"#, &rest] {
             assert!(all.iter().any(|note| note == expected), "{expected}");
@@ -239,14 +245,7 @@ mod tests {
         for number in 0..COUNTS_MAX + 50 {
             refusals.count("push", &account(&format!("u{number}"), 1), NOW);
         }
-        let mut all = Vec::new();
-        loop {
-            let some = notes(&refusals, None);
-            if some.is_empty() {
-                break;
-            }
-            all.extend(some);
-        }
+        let all = all_notes(&refusals);
         assert_eq!(all.len(), COUNTS_MAX + 1);
         assert!(all.contains(&r#"refused - "other" 50"#.to_owned()));
     }

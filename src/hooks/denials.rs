@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::hooks::Hooks;
@@ -19,14 +20,14 @@ const COUNTS_MAX: usize = 10_000;
 /// Most counts told in one transaction.
 const BATCH: usize = 500;
 
-/// Microseconds of a minute.
-const MINUTE: i64 = 60_000_000;
+/// What counts are taken together by.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// What is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// Minutes since 1970.
-    minute: i64,
+    /// When the minute began.
+    minute: Timestamp,
     repo: RepoName,
     name: Option<String>,
     action: &'static str,
@@ -47,34 +48,26 @@ impl Denials {
     /// Takes some of those whose minute is over at `now`; `None`: of all. A clock that was set back leaves minutes that seem to come; they
     /// are over as well.
     fn take(&self, now: Option<Timestamp>) -> Vec<Denial> {
-        let current = now.map_or(i64::MAX, minute);
+        let current = now.map(|now| now.floor(MINUTE));
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = counts.extract_if(|key, _| key.minute != current).take(BATCH);
-        let denial = |(Key { minute, repo, name, action }, count)| {
-            let minute = Timestamp::from_micros(minute.saturating_mul(MINUTE));
-            Denial { repo, name, action, minute, count }
-        };
-        over.map(denial).collect()
+        let over = counts.extract_if(|key, _| Some(key.minute) != current).take(BATCH);
+        over.map(|(Key { minute, repo, name, action }, count)| Denial { repo, name, action, minute, count }).collect()
     }
 
     /// Takes back what could not be told.
     fn put_back(&self, denials: Vec<Denial>) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for Denial { repo, name, action, minute: at, count } in denials {
-            *counts.entry(Key { minute: minute(at), repo, name, action }).or_default() += count;
+        for Denial { repo, name, action, minute, count } in denials {
+            *counts.entry(Key { minute, repo, name, action }).or_default() += count;
         }
     }
-}
-
-fn minute(at: Timestamp) -> i64 {
-    at.as_micros().div_euclid(MINUTE)
 }
 
 impl Hooks {
     /// Counts that an account may not do something in a repository (or in a namespace, by its path); the webhooks of its
     /// namespace are told when the minute is over.
     pub fn denied(&self, repo: &RepoName, action: &'static str, by: &Actor) {
-        let minute = minute(self.clock.now());
+        let minute = self.clock.now().floor(MINUTE);
         self.denials.count(Key { minute, repo: repo.clone(), name: by.name.clone(), action });
     }
 
@@ -102,12 +95,12 @@ impl Hooks {
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_micros(MINUTE * 5 + 1);
-    const LATER: Timestamp = Timestamp::from_micros(MINUTE * 6);
+    const NOW: Timestamp = Timestamp::from_micros(300_000_001);
+    const LATER: Timestamp = Timestamp::from_micros(360_000_000);
 
     fn key(repo: &str, now: Timestamp) -> Key {
         let repo = repo.parse().expect("a name");
-        Key { minute: minute(now), repo, name: Some("ann".to_owned()), action: "push" }
+        Key { minute: now.floor(MINUTE), repo, name: Some("ann".to_owned()), action: "push" }
     }
 
     fn taken(denials: &Denials, now: Timestamp) -> Vec<(String, u64)> {

@@ -41,8 +41,8 @@ const FORGET_PAUSE: Duration = Duration::from_hours(1);
 /// become too long.
 const ACTOR_BYTES_MAX: usize = 255;
 
-/// Microseconds of an hour.
-const HOUR: i64 = 3_600_000_000;
+/// What counts are taken together by.
+const HOUR: Duration = Duration::from_hours(1);
 
 /// What is written down of those who download.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,8 +146,11 @@ impl Registry {
             ClientDetail::Address => |address| address.to_canonical(),
         };
         let Actor { name: actor, address, .. } = by();
-        let actor = actor.map(|actor| actor[..actor.floor_char_boundary(ACTOR_BYTES_MAX)].to_owned());
-        let hour = Timestamp::from_micros(self.clock.now().as_micros().div_euclid(HOUR).saturating_mul(HOUR));
+        let actor = actor.map(|mut actor| {
+            actor.truncate(actor.floor_char_boundary(ACTOR_BYTES_MAX));
+            actor
+        });
+        let hour = self.clock.now().floor(HOUR);
         let (repo, digest, address) = (repo.clone(), digest.clone(), address.map(shown));
         self.downloads.state().count(Download { hour, repo, digest, actor, address });
     }
@@ -182,7 +185,7 @@ impl Registry {
         if is_over(FORGET_PAUSE, self.downloads.state().forgot_at, now) {
             self.downloads.state().forgot_at = Some(now);
             // A row says when its hour began.
-            let before = now.before(self.options.downloads.keep).before(FORGET_PAUSE);
+            let before = now.before(self.options.downloads.keep).before(HOUR);
             while self.metadata.download_forget(before, FORGET_BATCH).await? == u64::from(FORGET_BATCH) {}
         }
         Ok(())
@@ -202,9 +205,13 @@ mod tests {
     use super::*;
     use crate::oci::digest::Algorithm;
 
-    fn download(hour: i64, actor: &str) -> Download {
+    fn at(hour: u32) -> Timestamp {
+        Timestamp::default().after(HOUR * hour)
+    }
+
+    fn download(hour: u32, actor: &str) -> Download {
         Download {
-            hour: Timestamp::from_micros(hour * HOUR),
+            hour: at(hour),
             repo: "a/b".parse().expect("a name"),
             digest: Digest::of(Algorithm::Sha256, b"manifest"),
             actor: Some(actor.to_owned()),
@@ -230,12 +237,10 @@ mod tests {
         for (hour, actor) in [(1, "ann"), (1, "ann"), (1, "bob"), (2, "ann")] {
             state.count(download(hour, actor));
         }
-        let counts: Vec<(i64, String, u64)> = all(&mut state)
-            .into_iter()
-            .map(|(key, pulls)| (key.hour.as_micros() / HOUR, key.actor.unwrap_or_default(), pulls))
-            .collect();
+        let counts: Vec<(Timestamp, String, u64)> =
+            all(&mut state).into_iter().map(|(key, pulls)| (key.hour, key.actor.unwrap_or_default(), pulls)).collect();
         let expected = [(1, "ann", 2), (1, "bob", 1), (2, "ann", 1)];
-        assert_eq!(counts, expected.map(|(hour, actor, pulls)| (hour, actor.to_owned(), pulls)));
+        assert_eq!(counts, expected.map(|(hour, actor, pulls)| (at(hour), actor.to_owned(), pulls)));
         assert!(all(&mut state).is_empty());
     }
 

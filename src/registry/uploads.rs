@@ -397,8 +397,7 @@ impl Registry {
         let (key, state, stored, tail) = match &record.object_key {
             Some(key) if session.new_key => (key.clone(), self.storage.begin(key).await?, 0, record.tail.clone()),
             Some(key) if self.storage.is_whole(&record.driver_state) => {
-                let state = record.driver_state.clone();
-                let appended = Appended { state, stored, tail: Bytes::new(), whole: true };
+                let appended = Appended { state: record.driver_state.clone(), stored, tail: Bytes::new() };
                 return Ok(Stored { key: Some(key.clone()), appended });
             }
             Some(key) => (key.clone(), record.driver_state.clone(), stored, record.tail.clone()),
@@ -433,7 +432,7 @@ impl Registry {
 
     /// Records how far the session is. `false`: it is not ours any more.
     async fn record_progress(&self, session: &Session, stored: Stored, intake: &mut Intake<'_>) -> Result<bool> {
-        let Appended { state, stored, tail, .. } = stored.appended;
+        let Appended { state, stored, tail } = stored.appended;
         let received = stored + tail.len() as u64;
         let checkpoint = Checkpoint {
             received,
@@ -512,8 +511,8 @@ impl Registry {
     }
 
     async fn complete(&self, session: &Session, key: &Key, appended: Appended, digest: &Digest) -> Result<()> {
-        let Appended { state, stored, tail, whole } = appended;
-        if whole {
+        let Appended { state, stored, tail } = appended;
+        if self.storage.is_whole(&state) {
             return Ok(());
         }
         if !self.storage.complete_is_repeatable() {

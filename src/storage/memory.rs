@@ -79,7 +79,7 @@ impl MemoryStore {
             source.mark(tail.len() as u64);
             return Ok(self.put_whole(part.key, tail));
         }
-        Ok(Appended { state: part.state(), stored: part.stored, tail, whole: false })
+        Ok(Appended { state: part.state(), stored: part.stored, tail })
     }
 
     /// Makes an object of an upload that has no part.
@@ -88,7 +88,7 @@ impl MemoryStore {
         let mut inner = self.lock();
         inner.uploads.remove(key);
         inner.objects.insert(key.clone(), bytes);
-        Appended { state: Part { key, id: WHOLE, stored }.state(), stored, whole: true, ..Appended::default() }
+        Appended { state: Part { key, id: WHOLE, stored }.state(), stored, tail: Bytes::new() }
     }
 
     async fn append_bytes(
@@ -108,7 +108,7 @@ impl MemoryStore {
             }
         }
         source.mark(part.stored);
-        Ok(Appended { state: part.state(), stored: part.stored, ..Appended::default() })
+        Ok(Appended { state: part.state(), stored: part.stored, tail: Bytes::new() })
     }
 
     /// Finds the upload that `state` describes and cuts off what lies beyond `stored`.

@@ -162,8 +162,6 @@ pub struct Appended {
     pub stored: u64,
     /// The bytes from `stored` on that the driver cannot store yet (files: none); the registry keeps them.
     pub tail: Bytes,
-    /// Whether the object [is whole](BlobStore::is_whole).
-    pub whole: bool,
 }
 
 /// An object, finished or not, found by [`list`](BlobStore::list).

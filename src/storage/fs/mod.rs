@@ -205,7 +205,7 @@ impl BlobStore for FsStore {
         }
         source.mark(writer.offset());
         writer.settle().await?;
-        Ok(Appended { state, stored: writer.offset(), ..Appended::default() })
+        Ok(Appended { state, stored: writer.offset(), tail: Bytes::new() })
     }
 
     async fn complete(&self, key: &Key, state: DriverState, stored: u64, tail: Bytes) -> Result<(), StorageError> {

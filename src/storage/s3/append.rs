@@ -439,8 +439,7 @@ impl<'a> Append<'a> {
     }
 
     fn appended(&self, tail: Bytes) -> Appended {
-        let State { stored, whole, .. } = self.state;
-        Appended { state: self.state.encode(false), stored, tail, whole }
+        Appended { state: self.state.encode(false), stored: self.state.stored, tail }
     }
 
     /// Removes a multipart upload that nobody would find but by listing.

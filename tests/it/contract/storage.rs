@@ -243,7 +243,7 @@ async fn an_upload_goes_on_from_its_last_checkpoint(bed: &Bed) {
     let mut source = ScriptedSource::new(0, std::iter::repeat_n(piece.clone(), 70));
     store.append(&key, at.state, 0, Bytes::new(), AppendHint::default(), &mut source).await.expect("append");
     let (stored, state) = source.checkpoints.pop().expect("a checkpoint in 70 MiB");
-    let at = Appended { state, stored, ..Appended::default() };
+    let at = Appended { state, stored, tail: Bytes::new() };
     let at = append(store, &key, &at, [rest.clone()]).await.expect("append");
     complete(store, &key, at).await.expect("complete");
     assert_eq!(store.stat(&key).await.expect("stat"), stored + 1_000);
@@ -274,7 +274,7 @@ async fn completing_twice_is_as_the_driver_says(bed: &Bed) {
         let (key, data) = (key(id), data(len, 10));
         let at = begin(store, &key).await;
         let at = append(store, &key, &at, [data.clone()]).await.expect("append");
-        let again = Appended { state: at.state.clone(), stored: at.stored, tail: at.tail.clone(), whole: at.whole };
+        let again = Appended { state: at.state.clone(), stored: at.stored, tail: at.tail.clone() };
         complete(store, &key, at).await.expect("complete");
         let second = complete(store, &key, again).await;
         // A driver that does not promise it may still succeed, but never with other bytes.
@@ -292,9 +292,8 @@ async fn a_sole_writer_may_make_an_object_of_what_may_go_on(bed: &Bed) {
     let mut source = ScriptedSource::new(0, cut(&data, 7_000));
     let at = store.append(&key, at.state, 0, Bytes::new(), hint, &mut source).await.expect("append");
     assert_eq!(end(&at), 20_000);
-    assert_eq!(at.whole, store.is_whole(&at.state));
     let state = at.state.clone();
-    if at.whole {
+    if store.is_whole(&state) {
         assert_eq!(at.stored, 20_000, "nothing is left for the registry to keep");
         assert_eq!(store.stat(&key).await.expect("stat"), 20_000, "before it is completed");
         let more = append(store, &key, &at, ["more".into()]).await;

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use bonded::faults::Moment;
+use bonded::metadata::layers::Fault as MetadataFault;
+use bonded::metadata::model::UploadId;
 use bonded::oci::digest::Algorithm;
-use bonded::registry::{ChunkRange, RegistryError};
+use bonded::registry::{ChunkRange, RegistryError, UploadStatus};
 use bonded::storage::s3::{S3Credentials, S3Options, S3Store};
 use bonded::storage::{BlobStore, Key, StorageError};
 use bytes::Bytes;
 use conformance::servers::{Fault, Operation, Rule};
 use futures_util::{StreamExt, TryStreamExt};
+
+use tokio::task::JoinSet;
 
 use super::{Cluster, Gateway, bytes, chunked, digest, repo, whole};
 
@@ -22,6 +27,22 @@ async fn push(cluster: &Cluster, data: &Bytes) -> Result<(), RegistryError> {
     let id = registry.start_upload(&repo(), Algorithm::Sha256).await?.id;
     registry.append_upload(&repo(), &id, None, chunked(data)).await?;
     registry.finish_upload(&repo(), &id, None, &digest(data), whole(&Bytes::new())).await
+}
+
+/// A PATCH of the first node, one call of which is held up on its way to the store.
+async fn held_up(
+    gateway: &Gateway,
+    cluster: &Cluster,
+    operation: Operation,
+    id: &UploadId,
+    data: &Bytes,
+) -> JoinSet<Result<UploadStatus, RegistryError>> {
+    let late = gateway.proxy.add(Rule::new(Fault::Delay(Duration::from_secs(2))).on(operation).nth(1));
+    let mut tasks = JoinSet::new();
+    let (registry, id, body) = (cluster.node().clone(), id.clone(), chunked(data));
+    tasks.spawn(async move { registry.append_upload(&repo(), &id, None, body).await });
+    gateway.proxy.wait_for_hits(late, 1).await;
+    tasks
 }
 
 async fn start(change: impl FnOnce(S3Options) -> S3Options) -> (Gateway, Cluster) {
@@ -139,18 +160,29 @@ async fn a_chunk_that_a_failing_store_did_not_take_is_sent_again() {
 }
 
 #[tokio::test]
+async fn an_upload_that_may_be_recorded_is_not_aborted() {
+    let (_gateway, cluster) = start(|options| options).await;
+    let (registry, data) = (cluster.node(), bytes(6_000_000, 1));
+    let id = registry.start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
+    // The first part is recorded, and the answer that says so gets lost.
+    cluster.metadata_faults.fail("upload_checkpoint", 1, Moment::After, MetadataFault::Unavailable);
+    let lost = registry.append_upload(&repo(), &id, None, chunked(&data)).await;
+    assert!(matches!(lost, Err(RegistryError::Busy { .. })), "{lost:?}");
+    assert_eq!(registry.upload_status(&repo(), &id).await.expect("open").received, 6_000_000);
+    let closed = registry.finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await;
+    closed.expect("closed");
+    assert_eq!(cluster.read(0, &digest(&data)).await, data);
+    cluster.assert_sound().await;
+}
+
+#[tokio::test]
 async fn an_object_that_a_fenced_writer_sent_late_changes_nothing() {
     let gateway = Gateway::start();
     let cluster = Cluster::start([gateway.options(), gateway.options()]).await;
     let (data, other) = (bytes(300_000, 1), bytes(200_000, 2));
     let id = cluster.node().start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
 
-    // The older writer's object is held up on its way to the store.
-    let late = gateway.proxy.add(Rule::new(Fault::Delay(Duration::from_secs(2))).on(Operation::PutObject).nth(1));
-    let mut tasks = tokio::task::JoinSet::new();
-    let (registry, of, body) = (cluster.node().clone(), id.clone(), chunked(&other));
-    tasks.spawn(async move { registry.append_upload(&repo(), &of, None, body).await });
-    gateway.proxy.wait_for_hits(late, 1).await;
+    let mut tasks = held_up(&gateway, &cluster, Operation::PutObject, &id, &other).await;
     cluster.nodes[1].append_upload(&repo(), &id, None, chunked(&data)).await.expect("the newer writer");
     let closed = cluster.nodes[1].finish_upload(&repo(), &id, None, &digest(&data), whole(&Bytes::new())).await;
     closed.expect("closed");
@@ -172,12 +204,8 @@ async fn a_part_that_a_fenced_writer_sent_late_changes_nothing() {
     let id = cluster.node().start_upload(&repo(), Algorithm::Sha256).await.expect("begun").id;
     cluster.node().append_upload(&repo(), &id, None, chunked(&data.slice(..6_000_000))).await.expect("appended");
 
-    // The older writer goes on with other bytes, and its part is held up on its way to the store.
-    let late = gateway.proxy.add(Rule::new(Fault::Delay(Duration::from_secs(2))).on(Operation::UploadPart).nth(1));
-    let mut tasks = tokio::task::JoinSet::new();
-    let (registry, of, rest) = (cluster.node().clone(), id.clone(), chunked(&other.slice(6_000_000..)));
-    tasks.spawn(async move { registry.append_upload(&repo(), &of, None, rest).await });
-    gateway.proxy.wait_for_hits(late, 1).await;
+    // The older writer goes on with other bytes.
+    let mut tasks = held_up(&gateway, &cluster, Operation::UploadPart, &id, &other.slice(6_000_000..)).await;
     let rest = chunked(&data.slice(6_000_000..));
     cluster.nodes[1].append_upload(&repo(), &id, None, rest).await.expect("the newer writer goes on");
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bonded::clock::{ManualClock, SeededEntropy, Timestamp};
 use bonded::metadata::MetadataStore;
+use bonded::metadata::layers::Faulty;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
 use bonded::oci::digest::{Algorithm, Digest, Hasher};
 use bonded::oci::name::RepoName;
@@ -29,6 +30,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Arc<Registry>>,
     pub(crate) stores: Vec<Arc<S3Store>>,
     pub(crate) clock: Arc<ManualClock>,
+    /// Makes calls of the database fail.
+    pub(crate) metadata_faults: Arc<Faulty>,
     _folder: tempfile::TempDir,
 }
 
@@ -37,8 +40,9 @@ impl Cluster {
     pub(crate) async fn start(options: impl IntoIterator<Item = S3Options>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let options_of_database = SqliteOptions::new(folder.path().join("bonded.db"));
-        let metadata: Arc<dyn MetadataStore> =
-            Arc::new(SqliteStore::open(&options_of_database).await.expect("a database"));
+        let database = SqliteStore::open(&options_of_database).await.expect("a database");
+        let metadata_faults = Arc::new(Faulty::new(Arc::new(database)));
+        let metadata: Arc<dyn MetadataStore> = metadata_faults.clone();
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
         let (mut nodes, mut stores) = (Vec::new(), Vec::new());
         for (seed, options) in (1..).zip(options) {
@@ -48,7 +52,7 @@ impl Cluster {
             nodes.push(Arc::new(Registry::new(metadata.clone(), store.clone(), clock.clone(), entropy, rules)));
             stores.push(store);
         }
-        Self { nodes, stores, clock, _folder: folder }
+        Self { nodes, stores, clock, metadata_faults, _folder: folder }
     }
 
     pub(crate) fn node(&self) -> &Arc<Registry> {

@@ -3,15 +3,19 @@
 //! A node asks only hosts that the operator allows, one request for each issuer at a time. What was found holds for ten
 //! minutes, and for an hour while the issuer does not answer. A key that nobody knows is looked for once a minute; at once,
 //! if it may have been published since the last look, but no more than five times a minute, whatever clients send.
+//!
+//! A look is a task of its own: a client that goes away in the middle of it takes nothing from those who come after it. Who
+//! shows a token whose key is known waits for no look.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::task::TaskTracker;
 
 use super::keys::{KeySet, KeysError};
 use crate::access::Issuer;
@@ -87,22 +91,47 @@ pub(super) enum IssuerError {
     Keys { url: String, source: KeysError },
     #[error("there was a look a moment ago; another one may find more")]
     Pause,
+    #[error("the look ended before its time: {0}")]
+    Look(#[from] tokio::task::JoinError),
 }
 
 /// The keys of issuers, and who may be asked for them.
 #[derive(Debug, Default)]
 pub struct Issuers {
+    asked: Arc<Asked>,
+    known: Known,
+    /// The looks under way.
+    looks: TaskTracker,
+}
+
+/// Who may be asked, and how.
+#[derive(Debug, Default)]
+struct Asked {
     hosts: Vec<String>,
     fetch: Option<Arc<dyn Fetch>>,
-    known: Known,
 }
 
 #[derive(Debug)]
-struct Known(Cache<String, Arc<Mutex<State>>>);
+struct Known(Cache<String, Arc<KnownIssuer>>);
 
 impl Default for Known {
     fn default() -> Self {
         Self(Cache::new(ISSUERS_MAX))
+    }
+}
+
+/// What is known of an issuer.
+#[derive(Debug, Default)]
+struct KnownIssuer {
+    /// Held by the look under way, however many wait for it.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Never held for longer than it takes to look into it.
+    state: Mutex<State>,
+}
+
+impl KnownIssuer {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,6 +160,14 @@ impl Sooner {
     }
 }
 
+/// What there is to do for keys.
+enum Step {
+    /// These will do.
+    Take(Arc<KeySet>),
+    /// To ask for others. It counts as asked already, in vain.
+    Ask,
+}
+
 /// How long ago keys were fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
@@ -143,8 +180,8 @@ enum Age {
 impl State {
     /// The keys that may be used now.
     fn kept(&self, now: Timestamp) -> Option<(Arc<KeySet>, Age)> {
-        let (keys, at) = self.keys.as_ref().filter(|(_, at)| *at <= now)?;
-        let age = match at.until(now) {
+        let (keys, at) = self.keys.as_ref()?;
+        let age = match passed(*at, now)? {
             age if age < KEYS_HOLD => Age::Fresh,
             age if age < KEYS_SPARE => Age::Spare,
             _ => return None,
@@ -160,8 +197,54 @@ impl State {
     /// Whether there was a look so shortly before that another one has to wait.
     fn has_asked_lately(&self, now: Timestamp) -> bool {
         let pause = if self.failed { FAILED_PAUSE } else { LOOK_PAUSE };
-        self.asked_at.is_some_and(|at| at <= now && at.until(now) < pause)
+        self.asked_at.and_then(|at| passed(at, now)).is_some_and(|passed| passed < pause)
     }
+
+    /// The keys that will do without a look: they are `enough`, and either hold or were asked for in vain a moment ago.
+    fn ready(&self, enough: impl Fn(&KeySet) -> bool, now: Timestamp) -> Option<Arc<KeySet>> {
+        let (keys, age) = self.kept(now)?;
+        (enough(&keys) && (age == Age::Fresh || self.has_asked_lately(now))).then_some(keys)
+    }
+
+    /// What whoever has the turn does.
+    fn step(
+        &mut self,
+        enough: impl Fn(&KeySet) -> bool,
+        signed_by: Timestamp,
+        now: Timestamp,
+    ) -> Result<Step, IssuerError> {
+        if let Some(keys) = self.ready(enough, now) {
+            return Ok(Step::Take(keys));
+        }
+        if self.has_asked_lately(now) {
+            match self.kept(now) {
+                // A key is published before it signs.
+                Some((keys, Age::Fresh)) if !self.failed && self.is_newer_than(signed_by) => {
+                    return Ok(Step::Take(keys));
+                }
+                Some((_, Age::Fresh)) if !self.failed && self.sooner.take(now) => {}
+                _ => return Err(IssuerError::Pause),
+            }
+        }
+        // Others whose keys are here go on by them meanwhile.
+        (self.asked_at, self.failed) = (Some(now), true);
+        Ok(Step::Ask)
+    }
+
+    /// Takes over what a look gave that was begun at a moment. Where it gave nothing, the keys that are kept stay.
+    fn take_over(&mut self, asked: &Result<Arc<KeySet>, IssuerError>, begun: Timestamp) {
+        self.failed = asked.is_err();
+        match asked {
+            Ok(keys) => self.keys = Some((Arc::clone(keys), begun)),
+            Err(_) if self.kept(begun).is_none() => self.keys = None,
+            Err(_) => {}
+        }
+    }
+}
+
+/// How long ago something was. Whoever waited for others may have looked at the clock before them; `None`: it was set back.
+fn passed(at: Timestamp, now: Timestamp) -> Option<Duration> {
+    (at <= now || now.until(at) < LOOK_PAUSE).then(|| at.until(now))
 }
 
 /// The part of the discovery document that counts (section 3).
@@ -174,7 +257,7 @@ struct Discovery {
 impl Issuers {
     /// Asks only `hosts`: each a host, or a host with a port where that is not the usual one.
     pub fn new(hosts: Vec<String>, fetch: Arc<dyn Fetch>) -> Self {
-        Self { hosts, fetch: Some(fetch), known: Known::default() }
+        Self { asked: Arc::new(Asked { hosts, fetch: Some(fetch) }), ..Self::default() }
     }
 
     /// Whether something may be asked for at an address.
@@ -182,6 +265,66 @@ impl Issuers {
     /// # Errors
     /// [`HostError`].
     pub fn check(&self, url: &str) -> Result<(), HostError> {
+        self.asked.check(url)
+    }
+
+    /// The keys of an issuer. Looks again for those that are not `enough`, if that is worth while; `signed_by`: when at the
+    /// latest the token was signed that they are for.
+    ///
+    /// # Errors
+    /// When there are none; and when there are, but neither `enough` nor known to be all that there were at `signed_by`.
+    pub(super) async fn keys(
+        &self,
+        issuer: &Issuer,
+        enough: impl Fn(&KeySet) -> bool,
+        signed_by: Timestamp,
+        now: Timestamp,
+    ) -> Result<Arc<KeySet>, IssuerError> {
+        self.check(issuer.as_str())?;
+        let known = self.known.0.get_or_insert_with(issuer.as_str(), || Ok::<_, IssuerError>(Arc::default()))?;
+        if let Some(keys) = known.state().ready(&enough, now) {
+            return Ok(keys);
+        }
+        // Whoever comes while one asks waits for its answer.
+        let turn = Arc::clone(&known.turn).lock_owned().await;
+        if let Step::Take(keys) = known.state().step(&enough, signed_by, now)? {
+            return Ok(keys);
+        }
+        let error = match self.look(issuer, &known, turn, now).await {
+            Ok(keys) => return Ok(keys),
+            Err(error) => error,
+        };
+        let kept = known.state().kept(now).map(|(keys, _)| keys);
+        match kept.filter(|keys| enough(keys)) {
+            Some(keys) => {
+                tracing::warn!(issuer = issuer.as_str(), %error, "keys could not be fetched again");
+                Ok(keys)
+            }
+            None => Err(error),
+        }
+    }
+
+    /// Asks an issuer, and keeps what it says, whether or not somebody still waits for it.
+    async fn look(
+        &self,
+        issuer: &Issuer,
+        known: &Arc<KnownIssuer>,
+        turn: OwnedMutexGuard<()>,
+        now: Timestamp,
+    ) -> Result<Arc<KeySet>, IssuerError> {
+        let (asked, known, issuer) = (Arc::clone(&self.asked), Arc::clone(known), issuer.clone());
+        let look = self.looks.spawn(async move {
+            let found = asked.ask(&issuer).await.map(Arc::new);
+            known.state().take_over(&found, now);
+            drop(turn);
+            found
+        });
+        look.await?
+    }
+}
+
+impl Asked {
+    fn check(&self, url: &str) -> Result<(), HostError> {
         let malformed = || HostError::Malformed(url.to_owned());
         // Only what every reader of addresses reads in the same way.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?&=%+,[]".contains(&byte);
@@ -198,65 +341,6 @@ impl Issuers {
             _ => host,
         };
         if self.hosts.contains(&place) { Ok(()) } else { Err(HostError::NotAllowed(place)) }
-    }
-
-    /// The keys of an issuer. Looks again for those that are not `enough`, if that is worth while; `signed_by`: when at the
-    /// latest the token was signed that they are for.
-    ///
-    /// # Errors
-    /// When there are none; and when there are, but neither `enough` nor known to be all that there were at `signed_by`.
-    pub(super) async fn keys(
-        &self,
-        issuer: &Issuer,
-        enough: impl Fn(&KeySet) -> bool,
-        signed_by: Timestamp,
-        now: Timestamp,
-    ) -> Result<Arc<KeySet>, IssuerError> {
-        self.check(issuer.as_str())?;
-        let state = self.known.0.get_or_insert_with(issuer.as_str(), || Ok::<_, IssuerError>(Arc::default()))?;
-        // Whoever comes while one asks waits for its answer.
-        let mut state = state.lock().await;
-        let kept = state.kept(now);
-        let asked_lately = state.has_asked_lately(now);
-        match &kept {
-            Some((keys, age)) if enough(keys) && (*age == Age::Fresh || asked_lately) => return Ok(Arc::clone(keys)),
-            Some((keys, Age::Fresh)) if asked_lately && !state.failed => {
-                // A key is published before it signs.
-                if state.is_newer_than(signed_by) {
-                    return Ok(Arc::clone(keys));
-                }
-                if !state.sooner.take(now) {
-                    return Err(IssuerError::Pause);
-                }
-            }
-            _ if asked_lately => return Err(IssuerError::Pause),
-            _ => {}
-        }
-        let kept = kept.map(|(keys, _)| keys);
-        if kept.is_some() {
-            // Counts even if the client goes away before the answer comes. Without any keys it must not: one that always
-            // goes away would keep everybody else waiting.
-            (state.asked_at, state.failed) = (Some(now), true);
-        }
-        let asked = self.ask(issuer).await;
-        (state.asked_at, state.failed) = (Some(now), asked.is_err());
-        match (asked, kept) {
-            (Ok(keys), _) => {
-                let keys = Arc::new(keys);
-                state.keys = Some((Arc::clone(&keys), now));
-                Ok(keys)
-            }
-            (Err(error), Some(keys)) if enough(&keys) => {
-                tracing::warn!(issuer = issuer.as_str(), %error, "keys could not be fetched again");
-                Ok(keys)
-            }
-            // Those that are kept stay.
-            (Err(error), Some(_)) => Err(error),
-            (Err(error), None) => {
-                state.keys = None;
-                Err(error)
-            }
-        }
     }
 
     async fn ask(&self, issuer: &Issuer) -> Result<KeySet, IssuerError> {
@@ -289,7 +373,8 @@ mod tests {
     use super::*;
 
     fn issuers(hosts: &[&str]) -> Issuers {
-        Issuers { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), ..Issuers::default() }
+        let asked = Asked { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), fetch: None };
+        Issuers { asked: Arc::new(asked), ..Issuers::default() }
     }
 
     #[test]

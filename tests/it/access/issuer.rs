@@ -17,6 +17,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A key that signs.
@@ -96,6 +97,8 @@ struct Pages {
 pub(super) struct FakeIssuer {
     pub(super) host: String,
     pages: Arc<Mutex<Pages>>,
+    /// Whether it answers.
+    answers: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
 
@@ -107,12 +110,19 @@ impl FakeIssuer {
         let host = listener.local_addr().expect("an address").to_string();
         let pages = Arc::new(Mutex::new(Pages::default()));
         let (discovery, documents) = (Arc::clone(&pages), Arc::clone(&pages));
+        let (answers, mut gate) = watch::channel(true);
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(move || async move { answer(&discovery, true) }))
-            .route("/keys", get(move || async move { answer(&documents, false) }))
+            .route(
+                "/keys",
+                get(move || async move {
+                    gate.wait_for(|answers| *answers).await.expect("it is not gone");
+                    answer(&documents, false)
+                }),
+            )
             .route("/elsewhere", get(|| async { "{}" }));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("it goes on") });
-        let issuer = Self { host, pages, server };
+        let issuer = Self { host, pages, answers, server };
         let url = issuer.url();
         issuer.discovers(json!({"issuer": url, "jwks_uri": format!("{url}/keys"), "extra": [1]}));
         issuer.publishes(keys);
@@ -137,6 +147,11 @@ impl FakeIssuer {
     /// From now on this discovery document.
     pub(super) fn discovers(&self, document: Value) {
         self.pages.lock().expect("pages").discovery = document;
+    }
+
+    /// From now on it answers, or keeps those waiting who ask for its keys.
+    pub(super) fn answers(&self, answers: bool) {
+        self.answers.send_replace(answers);
     }
 
     /// From now on everything is elsewhere.

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::super::issuer::{FakeIssuer, TestKey};
 use super::{Yard, claims, name, path};
 use crate::app::{expect, header};
+use crate::cli::until;
 
 #[tokio::test]
 async fn keys_are_asked_for_once_and_again_when_they_change() {
@@ -86,6 +87,71 @@ async fn of_many_at_once_one_asks() {
     let all = futures_util::future::join_all(tokens.iter().map(|token| yard.status(token))).await;
     assert!(all.iter().all(|status| *status == StatusCode::OK), "{all:?}");
     assert_eq!(yard.issuer.asked(), 1);
+}
+
+/// Whoever begins a look may go away in the middle of it.
+#[tokio::test]
+async fn a_client_that_goes_away_keeps_no_new_key_out() {
+    let yard = Yard::build().await;
+    yard.exchange(&yard.token(1)).await;
+    let next = TestKey::new("two", Algorithm::ES256);
+    yard.issuer.publishes(&[&yard.key, &next]);
+    yard.issuer.answers(false);
+    let (token, by) = (next.sign(&yard.claims(2)).into(), Actor::command_line());
+    tokio::select! {
+        _ = yard.town.app.auth.exchange(&token, None, &by) => panic!("it waits for the issuer"),
+        () = until(async || yard.issuer.asked() == 2) => {}
+    }
+    yard.issuer.answers(true);
+    yard.exchange(&next.sign(&yard.claims(3))).await;
+    assert_eq!(yard.issuer.asked(), 2, "what the first one asked for is kept");
+}
+
+/// The same where nothing is known yet.
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_what_it_asked_for_to_the_others() {
+    let yard = Yard::build().await;
+    yard.issuer.answers(false);
+    let (token, by) = (yard.token(1).into(), Actor::command_line());
+    tokio::select! {
+        _ = yard.town.app.auth.exchange(&token, None, &by) => panic!("it waits for the issuer"),
+        () = until(async || yard.issuer.asked() == 1) => {}
+    }
+    yard.issuer.answers(true);
+    yard.exchange(&yard.token(2)).await;
+    assert_eq!(yard.issuer.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_token_whose_key_is_known_waits_for_no_look() {
+    let yard = Yard::build().await;
+    yard.exchange(&yard.token(1)).await;
+    yard.issuer.answers(false);
+    let unknown = TestKey::new("unknown", Algorithm::ES256).sign(&yard.claims(2));
+    let known = async {
+        until(async || yard.issuer.asked() == 2).await;
+        yard.exchange(&yard.token(3)).await
+    };
+    tokio::select! {
+        _ = yard.status(&unknown) => panic!("it waits for the issuer"),
+        _ = known => {}
+    }
+    // Nor where they are old, and somebody asks for newer ones.
+    yard.issuer.answers(true);
+    yard.town.app.clock.advance(Duration::from_mins(11));
+    yard.exchange(&yard.token(4)).await;
+    let asked = yard.issuer.asked();
+    yard.town.app.clock.advance(Duration::from_mins(11));
+    yard.issuer.answers(false);
+    let (first, second) = (yard.token(5), yard.token(6));
+    let beside = async {
+        until(async || yard.issuer.asked() == asked + 1).await;
+        yard.exchange(&second).await
+    };
+    tokio::select! {
+        _ = yard.status(&first) => panic!("it waits for the issuer"),
+        _ = beside => {}
+    }
 }
 
 #[tokio::test]

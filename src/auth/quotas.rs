@@ -3,8 +3,12 @@
 //! Nothing is written down for a quota but the quota itself: what a namespace holds is summed up when somebody pushes into
 //! one that has a quota, and remembered for a second, or for longer where the sum takes long. What this node lets in
 //! meanwhile is added. Whoever looks at a quota is shown a sum of his own, since what is kept for pushes is not kept where
-//! there is no quota, and does not tell what went; it is remembered for as long as keeps its cost low. So a push elsewhere costs nothing, no row is hot, and what may come in beyond the quota is what other
-//! nodes let in before the next sum, and bodies whose length nobody said beforehand.
+//! there is no quota, and does not tell what went; it is remembered for as long as keeps its cost low. So a push elsewhere
+//! costs nothing, no row is hot, and what may come in beyond the quota is what other nodes let in before the next sum, and
+//! bodies whose length nobody said beforehand.
+//!
+//! A sum is a task of its own, and of each namespace there is one at a time: the database goes on with what was asked by
+//! somebody who has gone away, so the next one waits for that.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -12,12 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::access::NamespacePath;
 use crate::auth::identity::Identity;
 use crate::auth::service::{Auth, AuthError, Result};
 use crate::clock::Timestamp;
+use crate::metadata::MetadataError;
 use crate::metadata::model::UploadId;
 use crate::metadata::model::limits::{Quota, Usage};
 use crate::oci::name::RepoName;
@@ -74,23 +81,25 @@ pub(super) struct Quotas {
     namespaces: Cache<NamespacePath, Arc<Held>>,
     /// Apart from the others: whoever looks at many makes nothing be forgotten that pushes go by.
     shown: Cache<NamespacePath, LastShown>,
+    /// The sums under way.
+    sums: TaskTracker,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { namespaces: Cache::new(NAMESPACES_MAX), shown: Cache::new(SHOWN_MAX) }
+        Self { namespaces: Cache::new(NAMESPACES_MAX), shown: Cache::new(SHOWN_MAX), sums: TaskTracker::new() }
     }
 }
 
 /// What a namespace holds.
 #[derive(Debug, Default)]
 struct Held {
-    /// Held by the one who sums it up.
-    summing: tokio::sync::Mutex<()>,
+    /// Held while it is summed up.
+    summing: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
-/// What was shown last of a namespace; held by the one who sums it up.
+/// What was shown last of a namespace; held while it is summed up.
 type LastShown = Arc<tokio::sync::Mutex<Option<Shown>>>;
 
 /// A sum that somebody looked at.
@@ -266,16 +275,19 @@ impl Auth {
     /// [`AuthError::Store`].
     pub async fn quota_and_usage(&self, namespace: &NamespacePath) -> Result<Option<(Quota, Usage)>> {
         let Some(quota) = self.store.quota_find(namespace).await? else { return Ok(None) };
-        let shown = known(&self.quotas.shown, namespace);
-        let mut shown = shown.lock().await;
+        let mut shown = known(&self.quotas.shown, namespace).lock_owned().await;
         let begun = Instant::now();
         if let Some(shown) = shown.filter(|shown| shown.is_good(begun)) {
             return Ok(Some((quota, shown.usage)));
         }
-        let usage = self.store.quota_usage(namespace, &[]).await?;
-        let ended = Instant::now();
-        *shown = Some(Shown::new(usage, ended, ended.saturating_duration_since(begun)));
-        Ok(Some((quota, usage)))
+        let (store, namespace) = (Arc::clone(&self.store), namespace.clone());
+        let sum = self.quotas.sums.spawn(async move {
+            let usage = store.quota_usage(&namespace, &[]).await?;
+            let ended = Instant::now();
+            *shown = Some(Shown::new(usage, ended, ended.saturating_duration_since(begun)));
+            Ok(usage)
+        });
+        Ok(Some((quota, outcome(sum).await?)))
     }
 
     async fn holds(&self, repo: &RepoName) -> Result<bool> {
@@ -286,13 +298,13 @@ impl Auth {
     async fn sum_up(
         &self,
         namespace: &NamespacePath,
-        held: &Held,
+        held: &Arc<Held>,
         will_do: impl Fn(&State, Timestamp) -> bool,
     ) -> Result<()> {
         if will_do(&held.state(), self.clock.now()) {
             return Ok(());
         }
-        let _alone = held.summing.lock().await;
+        let alone = Arc::clone(&held.summing).lock_owned().await;
         let (at, begun) = (self.clock.now(), Instant::now());
         let (added, filled, sessions): (_, _, Vec<UploadId>) = {
             let state = held.state();
@@ -301,14 +313,25 @@ impl Auth {
             }
             (state.added, state.filled(), state.sessions.iter().cloned().collect())
         };
-        let usage = self.store.quota_usage(namespace, &sessions).await?;
-        let good_for = PAUSE_MIN.max(begun.elapsed().saturating_mul(PAUSE_FACTOR));
-        let mut state = held.state();
-        state.added = state.added.saturating_sub(added);
-        state.begun.retain(|repo, _| !filled.contains(repo));
-        state.summed = Some((usage, at, good_for));
-        Ok(())
+        let (store, namespace, held) = (Arc::clone(&self.store), namespace.clone(), Arc::clone(held));
+        let sum = self.quotas.sums.spawn(async move {
+            let _alone = alone;
+            let usage = store.quota_usage(&namespace, &sessions).await?;
+            let good_for = PAUSE_MIN.max(begun.elapsed().saturating_mul(PAUSE_FACTOR));
+            let mut state = held.state();
+            state.added = state.added.saturating_sub(added);
+            state.begun.retain(|repo, _| !filled.contains(repo));
+            state.summed = Some((usage, at, good_for));
+            Ok(())
+        });
+        outcome(sum).await
     }
+}
+
+/// What came of a sum, for whoever still waits for it.
+async fn outcome<T>(sum: JoinHandle<Result<T>>) -> Result<T> {
+    let ended = |error| MetadataError::Unavailable(format!("the sum ended before its time: {error}"));
+    sum.await.map_err(ended)?
 }
 
 /// What is known of a namespace, or the beginning of it.

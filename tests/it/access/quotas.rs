@@ -28,7 +28,7 @@ pub(super) struct Bounded {
     pub(super) held: u64,
 }
 
-fn closed() -> NamespacePath {
+pub(super) fn closed() -> NamespacePath {
     "closed".parse().expect("a path")
 }
 

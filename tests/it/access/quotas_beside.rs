@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
+use bonded::auth::{QuotaOf, Wish};
+use bonded::metadata::model::limits::Quota;
 use futures_util::future::{join, join_all};
 use reqwest::StatusCode;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::sync::Mutex;
 
-use super::quotas::{Bounded, KIB, refused, usage};
+use super::quotas::{Bounded, KIB, closed, refused, usage};
 use super::with;
 use crate::app::{TestApp, expect, json as body_of, on_both_places};
 use crate::cli::until;
 use crate::fixtures::{bytes, sha256};
+use crate::stores::Place;
 
 on_both_places! {
     of_two_pushes_with_room_for_one_the_other_is_refused
@@ -112,6 +117,51 @@ async fn whoever_looks_sees_the_sum_with_a_quota_and_without(app: TestApp) {
         expect(with(delete, Some(&root)), StatusCode::ACCEPTED).await;
         until(async || shown().await == full - (30 << 10)).await;
     }
+}
+
+/// The database goes on with what somebody asked for who has gone away, so the next one waits for that.
+#[tokio::test]
+async fn whoever_goes_away_lets_no_second_sum_begin() {
+    let mut nodes = TestApp::builder().start_shared(1).await;
+    let place = Bounded::found(nodes.pop().expect("a node"), Some(100), None).await;
+    let app = &place.town.app;
+    let Place::Shared { database, .. } = &*app.place else { panic!("a node on Postgres") };
+    let mut holder = PgConnection::connect(database.url()).await.expect("a connection");
+    let other = Mutex::new(PgConnection::connect(database.url()).await.expect("a connection"));
+    let sums = async || {
+        let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'bonded' \
+            AND datname = current_database() AND wait_event_type = 'Lock'";
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *other.lock().await).await.expect("a count")
+    };
+    let of = QuotaOf { namespace: closed(), quota: Quota { bytes: Some(1 << 20), repositories: None } };
+    let (repo, session) = ("closed/app".parse().expect("a name"), None);
+    app.clock.advance(Duration::from_secs(30));
+    holder.execute("BEGIN; LOCK TABLE repo_blobs").await.expect("a lock");
+    for (round, expected) in [(1, 1), (2, 1), (3, 2), (4, 2)] {
+        let look = async {
+            if round > 2 {
+                app.auth.make_room(&of, Wish { repo: &repo, bytes: 1, session }).await.map(drop).is_err()
+            } else {
+                app.auth.quota_and_usage(&closed()).await.is_err()
+            }
+        };
+        // Long enough for another statement to come to the lock, if there is one.
+        let pause = async {
+            until(async || sums().await >= expected).await;
+            for _ in 0..50 {
+                sums().await;
+            }
+        };
+        tokio::select! {
+            _ = look => panic!("it waits for the lock"),
+            () = pause => {}
+        }
+        assert_eq!(sums().await, expected, "round {round}");
+    }
+    holder.execute("COMMIT").await.expect("a release");
+    until(async || sums().await == 0).await;
+    assert!(app.auth.quota_and_usage(&closed()).await.expect("an answer").is_some());
+    app.auth.make_room(&of, Wish { repo: &repo, bytes: 1, session }).await.expect("room");
 }
 
 /// What comes in beyond the quota is what the other node let in before the next sum; then both know it all.

@@ -27,19 +27,24 @@ pub(crate) fn judge(migrations: &[BuiltIn], found: Option<i64>, apply: bool) -> 
 }
 
 /// Applies what is missing, alone where several processes try at once.
-pub(crate) async fn apply<C: Migrate>(conn: &mut C, migrations: &[BuiltIn]) -> Result<()> {
+pub(crate) async fn apply<C: Migrate>(conn: &mut C, migrations: &[BuiltIn]) -> std::result::Result<(), MigrateError> {
     let migration = |&(version, name, sql): &BuiltIn| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
     let migrator = Migrator::with_migrations(migrations.iter().map(migration).collect());
-    migrator.run_direct(None, conn, false).await.map_err(|error| match error {
+    migrator.run_direct(None, conn, false).await
+}
+
+/// What an error of [`apply`] means to whoever opens the database.
+pub(crate) fn told(migrations: &[BuiltIn], error: MigrateError) -> MetadataError {
+    match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
         // Another process, of a newer program, was quicker.
         MigrateError::VersionMissing(found) if found > newest(migrations) => {
             MetadataError::Newer { found, known: newest(migrations) }
         }
         other => MetadataError::Driver(Box::new(other)),
-    })
+    }
 }
 
 fn newest(migrations: &[BuiltIn]) -> i64 {

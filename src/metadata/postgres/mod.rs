@@ -153,11 +153,11 @@ impl PostgresStore {
     /// [`MetadataError::Newer`] when a newer program made the database; [`MetadataError::Unavailable`] when it cannot be
     /// reached, or is old and may not be migrated.
     pub async fn open(options: &PostgresOptions) -> Result<Self> {
-        // Without limits of time: a migration takes as long as it takes, and others wait for its lock.
+        // Without a limit of time for its statements: a migration takes as long as it takes.
         let connected = tokio::time::timeout(options.acquire_timeout, options.parse()?.connect()).await;
         let mut conn = connected
             .map_err(|_| MetadataError::Unavailable(format!("no answer within {:?}", options.acquire_timeout)))??;
-        schema::migrate(&mut conn, options.migrate).await?;
+        schema::migrate(&mut conn, options.migrate, options.lock_timeout).await?;
         conn.close().await?;
         let lender = Lender {
             pool: options.pool()?,

@@ -2,7 +2,13 @@
 //!
 //! Nodes of two versions run side by side while one of them migrates, so a migration only adds (a table, a column that may
 //! be left out, an index made concurrently); what is not used any more is taken away by a later release.
+//!
+//! What waits for the lock of a table makes everybody wait who comes to that table later. So a migration waits for a moment
+//! only, lets those through, and tries again.
 
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnection;
 
 use crate::metadata::schema::{self, BuiltIn};
@@ -28,11 +34,58 @@ pub const MIGRATIONS: &[BuiltIn] = &[
 /// The oldest server whose statements these are, as `server_version_num`.
 const SERVER_MIN: i32 = 140_000;
 
-/// Applies what is missing, under an advisory lock of the database; with `apply` false that is an error instead.
-pub(super) async fn migrate(conn: &mut PgConnection, apply: bool) -> Result<()> {
+/// How long a migration waits for a lock at most, and then for those who waited behind it.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How often it tries to get the lock of a table: for about two minutes.
+const TRIES_MAX: u32 = 30;
+
+/// How often it tries to get its turn while another node migrates, which nobody else waits for: for about twenty minutes.
+const TURNS_MAX: u32 = 300;
+
+/// Applies what is missing, under an advisory lock of the database; with `apply` false that is an error instead. It waits
+/// for a lock no longer than `lock_wait` at once.
+///
+/// # Errors
+/// [`MetadataError::Unavailable`] when others do not let go of what it needs.
+pub(super) async fn migrate(conn: &mut PgConnection, apply: bool, lock_wait: Duration) -> Result<()> {
+    let lock_wait = lock_wait.clamp(Duration::from_millis(1), LOCK_WAIT_MAX);
+    let set = sqlx::query("SELECT set_config('lock_timeout', $1, FALSE)").bind(lock_wait.as_millis().to_string());
+    set.execute(&mut *conn).await?;
     check_server(conn).await?;
-    let found = newest_applied(conn).await?;
-    if schema::judge(MIGRATIONS, found, apply)? { schema::apply(conn, MIGRATIONS).await } else { Ok(()) }
+    let mut tries = 1;
+    loop {
+        let error = match try_migrate(conn, apply).await? {
+            Err(error) if is_locked(&error) => error,
+            outcome => return outcome.map_err(|error| schema::told(MIGRATIONS, error)),
+        };
+        let is_turn = matches!(error, MigrateError::Execute(_));
+        if tries >= if is_turn { TURNS_MAX } else { TRIES_MAX } {
+            return Err(MetadataError::Unavailable(format!(
+                "the schema has to be changed, and others still hold locks that this needs after {tries} tries; look in \
+                 pg_stat_activity for long transactions and other nodes that start, let them end, and start again"
+            )));
+        }
+        if tries == 1 {
+            tracing::warn!("the schema has to be changed, but others hold a lock that this needs; it is tried again");
+        }
+        tries += 1;
+        tokio::time::sleep(lock_wait).await;
+    }
+}
+
+async fn try_migrate(conn: &mut PgConnection, apply: bool) -> Result<std::result::Result<(), MigrateError>> {
+    let found = match newest_applied(conn).await {
+        Ok(found) => found,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    if schema::judge(MIGRATIONS, found, apply)? { Ok(schema::apply(conn, MIGRATIONS).await) } else { Ok(Ok(())) }
+}
+
+/// Whether somebody else held a lock for too long (55P03, `lock_not_available`).
+fn is_locked(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else { return false };
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
 /// Says what is wrong with a server that cannot hold what we write.
@@ -51,11 +104,11 @@ async fn check_server(conn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-async fn newest_applied(conn: &mut PgConnection) -> Result<Option<i64>> {
+async fn newest_applied(conn: &mut PgConnection) -> sqlx::Result<Option<i64>> {
     let migrated: bool =
         sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut *conn).await?;
     if !migrated {
         return Ok(None);
     }
-    Ok(sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(conn).await?)
+    sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(conn).await
 }

@@ -25,7 +25,10 @@ pub const MIGRATIONS: &[BuiltIn] = &[
 /// Applies what is missing; with `apply` false that is an error instead.
 pub(super) async fn migrate(conn: &mut SqliteConnection, apply: bool) -> Result<()> {
     let found = newest_applied(conn).await?;
-    if schema::judge(MIGRATIONS, found, apply)? { schema::apply(conn, MIGRATIONS).await } else { Ok(()) }
+    if !schema::judge(MIGRATIONS, found, apply)? {
+        return Ok(());
+    }
+    schema::apply(conn, MIGRATIONS).await.map_err(|error| schema::told(MIGRATIONS, error))
 }
 
 async fn newest_applied(conn: &mut SqliteConnection) -> Result<Option<i64>> {

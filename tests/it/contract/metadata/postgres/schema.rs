@@ -1,9 +1,12 @@
 //! The schema: made once, by one of many; older and newer programs beside each other.
 
+use std::time::Duration;
+
 use bonded::metadata::postgres::{MIGRATIONS, PostgresOptions, PostgresStore};
 use bonded::metadata::{MetadataError, MetadataStore};
 use conformance::random::Random;
 use futures_util::future::join_all;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::contract::metadata::fixtures::{Image, delete, find, push_blob, tagged};
 use crate::postgres::{Database, cluster};
@@ -76,6 +79,50 @@ async fn a_command_does_not_migrate() {
     );
     database.open().await.close().await;
     PostgresStore::open(&options).await.expect("a store beside the server").close().await;
+}
+
+/// Takes the column of one migration away, and makes it due again.
+const UNDO_CREDENTIALS: &str =
+    "ALTER TABLE users DROP COLUMN epoch; DELETE FROM _sqlx_migrations WHERE version = 20261122001000";
+
+/// Whoever reads a table keeps a migration of it waiting, which must not keep everybody else waiting.
+#[tokio::test]
+async fn a_migration_waits_for_a_lock_a_moment_at_a_time() {
+    let database = Database::migrated();
+    cluster().sql(database.name(), UNDO_CREDENTIALS).expect("an older schema");
+    let mut holder = PgConnection::connect(database.url()).await.expect("a connection");
+    holder.execute("BEGIN; SELECT 1 FROM users").await.expect("a lock");
+    let mut other = PgConnection::connect(database.url()).await.expect("a connection");
+    let options = PostgresOptions { lock_timeout: Duration::from_millis(20), ..database.options() };
+    let (store, ()) = tokio::join!(PostgresStore::open(&options), async {
+        let blocked = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'bonded' \
+            AND datname = current_database() AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut other).await.expect("a count") == 0 {
+            tokio::task::yield_now().await;
+        }
+        // It gives way to whoever comes meanwhile, and then goes on.
+        other.execute("SELECT 1 FROM users").await.expect("an answer");
+        holder.execute("COMMIT").await.expect("a release");
+    });
+    store.expect("a store").close().await;
+    let columns = "SELECT COUNT(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'epoch'";
+    assert_eq!(cluster().sql(database.name(), columns).expect("a count"), "1");
+}
+
+#[tokio::test]
+async fn a_migration_does_not_wait_for_ever_and_says_for_what() {
+    let database = Database::migrated();
+    cluster().sql(database.name(), UNDO_CREDENTIALS).expect("an older schema");
+    let mut holder = PgConnection::connect(database.url()).await.expect("a connection");
+    let options = PostgresOptions { lock_timeout: Duration::from_millis(1), ..database.options() };
+    for lock in ["BEGIN; SELECT 1 FROM users", "LOCK TABLE _sqlx_migrations"] {
+        holder.execute(lock).await.expect("a lock");
+        let refused = PostgresStore::open(&options).await;
+        let told = matches!(&refused, Err(MetadataError::Unavailable(why)) if why.contains("pg_stat_activity"));
+        assert!(told, "{lock}: {refused:?}");
+    }
+    holder.execute("COMMIT").await.expect("a release");
+    database.open().await.close().await;
 }
 
 #[tokio::test]

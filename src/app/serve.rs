@@ -24,6 +24,7 @@ use crate::frontends::oci::{self, Gate};
 use crate::frontends::ops;
 use crate::http::middleware::{Envelope, HostGuard, envelope};
 use crate::http::origin::Origins;
+use crate::http::pages::PageGuard;
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::{TlsFiles, TlsReloader};
 use crate::http::{ClockDoubt, Draining, Services};
@@ -182,12 +183,15 @@ impl App {
     }
 
     fn gate(&self) -> Gate {
-        let origins = Origins {
+        Gate { auth: Arc::clone(&self.auth), hooks: Arc::clone(&self.hooks), origins: self.origins() }
+    }
+
+    fn origins(&self) -> Origins {
+        Origins {
             public_url: self.config.public_url.as_ref().map(|public| Arc::from(public.url.as_str())),
             tls: self.config.tls.is_some(),
             trusted_proxies: Arc::from(self.config.trusted_proxies.as_slice()),
-        };
-        Gate { auth: Arc::clone(&self.auth), hooks: Arc::clone(&self.hooks), origins }
+        }
     }
 
     fn envelope(&self, services: &Services) -> Envelope {
@@ -197,6 +201,7 @@ impl App {
             entropy: Arc::clone(&self.entropy),
             guard: (!self.config.insecure_anonymous)
                 .then(|| HostGuard { public_host, auth: Some(Arc::clone(&self.auth)) }),
+            pages: PageGuard { pages: Arc::from(self.config.pages.as_slice()), origins: self.origins() },
         }
     }
 

@@ -1,12 +1,12 @@
-//! What every request passes: an identifier, the host guard, one log line, the metrics, and a net under panics.
+//! What every request passes: an identifier, the guards, one log line, the metrics, and a net under panics.
 
 use std::any::Any;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::FutureExt;
@@ -19,6 +19,7 @@ use tracing::Instrument;
 use crate::auth::Auth;
 use crate::clock::Entropy;
 use crate::http::metrics::Metrics;
+use crate::http::pages::PageGuard;
 use crate::oci::error::{Condition, ErrorBody};
 use crate::oci::route::Route;
 use crate::telemetry::route;
@@ -38,6 +39,8 @@ pub struct Envelope {
     pub entropy: Arc<dyn Entropy>,
     /// Which hosts may be asked for; `None`: any.
     pub guard: Option<HostGuard>,
+    /// Whose web pages may change something.
+    pub pages: PageGuard,
 }
 
 /// Wraps a request: identifier, guard, log line, metrics. Use with `axum::middleware::from_fn_with_state`.
@@ -54,11 +57,14 @@ pub async fn envelope(
     let span = tracing::info_span!("request", request.id = %id.to_str().unwrap_or_default());
     request.headers_mut().insert(X_REQUEST_ID, id.clone());
     let allowed = envelope.guard.as_ref().is_none_or(|guard| guard.allows(request.headers(), &uri));
-    let mut response = if allowed {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let mut response = if !allowed {
+        misdirected(uri.path(), &id)
+    } else if !envelope.pages.allows(&method, &uri, request.headers(), peer) {
+        from_elsewhere(uri.path(), &id)
+    } else {
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
         answer.unwrap_or_else(|panic| span.in_scope(|| after_panic(panic.as_ref(), uri.path(), &id)))
-    } else {
-        misdirected(uri.path(), &id)
     };
     response.headers_mut().insert(X_REQUEST_ID, id);
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
@@ -173,6 +179,12 @@ fn misdirected(path: &str, id: &HeaderValue) -> Response {
     let message = "this registry has no accounts yet, so it answers only to localhost, 127.0.0.0/8, [::1] and the host of \
                    public_url; set public_url, or insecure_anonymous = true to answer to any host";
     refusal(StatusCode::MISDIRECTED_REQUEST, Condition::HostRefused, message, path, id)
+}
+
+fn from_elsewhere(path: &str, id: &HeaderValue) -> Response {
+    let message = "a browser sent this for a web page of another origin, which may change nothing here; if the page is \
+                   yours, name its origin in api.allowed_origins";
+    refusal(StatusCode::FORBIDDEN, Condition::PageRefused, message, path, id)
 }
 
 fn after_panic(panic: &(dyn Any + Send), path: &str, id: &HeaderValue) -> Response {

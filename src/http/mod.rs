@@ -6,6 +6,7 @@ pub mod fetch;
 pub mod metrics;
 pub mod middleware;
 pub mod origin;
+pub mod pages;
 mod patient;
 pub mod sendfile;
 pub mod server;

@@ -87,6 +87,8 @@ conditions! {
         "The path exists, but not for this method. `Allow` lists those that do.";
     NameInvalid NAME_INVALID 400 "repository name invalid"
         "The repository name breaks the grammar of the specification or is too long.";
+    PageRefused DENIED 403 "page refused"
+        "A browser sent this for a web page of another origin, as `Sec-Fetch-Site` or `Origin` says, and it would change something. Name the origin in `api.allowed_origins` if the page is yours; clients of registries send neither header.";
     PreconditionFailed DENIED 412 "condition does not hold"
         "`If-Match` or `If-None-Match` does not hold: somebody else changed the tag first. Read it again.";
     QueryInvalid UNSUPPORTED 400 "query invalid"

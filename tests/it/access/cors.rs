@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 
 use super::{Town, with};
-use crate::app::{TestApp, expect, maybe_header};
+use crate::app::{TestApp, expect, json as body_of, maybe_header};
 use crate::cli::{Served, client, refusal, run, text};
 
 const CONSOLE: &str = "https://console.example.com";
@@ -158,4 +158,45 @@ async fn a_server_does_as_its_configuration_says_or_does_not_start() {
         let refused = refusal(&output);
         assert!(refused.contains(why), "{refused}");
     }
+}
+
+/// A server that asks nobody who he is must not do what any page in a browser beside it says.
+#[tokio::test]
+async fn a_page_of_another_origin_changes_nothing_unless_it_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("bonded.toml");
+    std::fs::write(&file, format!("[api]\nallowed_origins = [\"{CONSOLE}\"]\n")).expect("a file");
+    let served = Served::start(&["--config", text(&file)]).await;
+    let own = served.url().to_owned();
+    let request = |method: &Method, path: &str| client().request(method.clone(), format!("{own}{path}"));
+    let (upload, users) = ("/v2/team/app/blobs/uploads/", "/api/v1/users");
+    let others: [&[(&str, &str)]; 4] = [
+        &[("origin", "https://evil.example")],
+        &[("origin", "null"), ("content-type", "text/plain")],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site"), ("origin", "http://localhost:5173")],
+    ];
+    for headers in others {
+        let with =
+            |request: RequestBuilder| headers.iter().fold(request, |all, (name, value)| all.header(*name, *value));
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let refused = body_of(expect(with(request(&method, upload)), StatusCode::FORBIDDEN).await).await;
+            assert_eq!(refused["errors"][0]["code"], "DENIED", "{method} {headers:?}");
+            let why = refused["errors"][0]["message"].as_str().expect("a message");
+            assert!(why.contains("api.allowed_origins"), "{why}");
+            let refused = body_of(expect(with(request(&method, users)), StatusCode::FORBIDDEN).await).await;
+            assert_eq!(refused["code"], "DENIED", "{method} {headers:?}");
+            assert!(refused["requestId"].is_string());
+        }
+        // Reading is what the browser itself keeps from the page.
+        expect(with(request(&Method::GET, "/v2/")), StatusCode::OK).await;
+        expect(with(request(&Method::HEAD, "/v2/")), StatusCode::OK).await;
+    }
+    for headers in [&[][..], &[("origin", own.as_str())], &[("sec-fetch-site", "none")], &[("origin", CONSOLE)]] {
+        let post = headers.iter().fold(request(&Method::POST, upload), |all, (name, value)| all.header(*name, *value));
+        expect(post, StatusCode::ACCEPTED).await;
+    }
+    // Nor through a name of its own, which leads here.
+    let rebound = request(&Method::POST, upload).header("host", "evil.example").header("origin", "http://evil.example");
+    expect(rebound, StatusCode::MISDIRECTED_REQUEST).await;
 }

@@ -12,6 +12,7 @@ use axum::routing::get;
 use bonded::clock::SeededEntropy;
 use bonded::http::Metrics;
 use bonded::http::middleware::{Envelope, HostGuard, envelope};
+use bonded::http::pages::PageGuard;
 use bonded::http::server::{Server, ServerOptions};
 use bonded::http::tls::{TlsFiles, TlsReloader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +46,7 @@ async fn start(router: Router, tls: Option<Arc<TlsReloader>>, options: ServerOpt
         metrics: metrics.clone(),
         entropy: Arc::new(SeededEntropy::new(1)),
         guard: Some(HostGuard::default()),
+        pages: PageGuard::default(),
     };
     let router = router.layer(axum::middleware::from_fn_with_state(envelope_state, envelope));
     let server = Server::new(listener, router, metrics.clone(), options).with_tls(tls);

@@ -10,10 +10,11 @@ use crate::auth::identity::{Limit, Principal};
 use crate::auth::password::{KeptPassword, NewPassword, WeakPassword};
 use crate::auth::secret::ApiToken;
 use crate::auth::service::Auth;
-use crate::clock::Timestamp;
 use crate::metadata::MetadataError;
 use crate::metadata::accounts::AccountStore;
-use crate::metadata::model::accounts::{Actor, Changed, NewToken, NewUser, UserAdded, UserChange, UserId};
+use crate::metadata::model::accounts::{
+    Actor, Changed, Maker, MakerRight, NewToken, NewUser, TokenAdded, UserAdded, UserChange, UserId,
+};
 
 /// Longest life of a token.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_hours(24 * 366 * 10);
@@ -45,6 +46,9 @@ pub enum AdminError {
     /// A person's thing for a robot.
     #[error("`{0}` is a robot: it has no password, and may do what its roles say")]
     Robot(UserName),
+    /// Who makes a token may not any more.
+    #[error("what proved who you are has ended, or you may not do this any more; log in again")]
+    MakerEnded,
     /// The name of a token.
     #[error("the name of a token has {TOKEN_NAME_CHARS_MAX} printable characters at most")]
     TokenName,
@@ -177,41 +181,16 @@ impl Auth {
         }
     }
 
-    /// Makes a token of an account. It is shown only here. `until`: when the credential ends by which it is made, and with
-    /// which it ends at the latest.
+    /// Makes a token of an account. It is shown only here. It ends with the API token by which it is made, and when the
+    /// credential ends by which it is made; `maker`: whose that is, `None` for the operator.
     ///
     /// # Errors
-    /// [`AdminError::UserUnknown`], [`AdminError::TokenName`], [`AdminError::TokenLife`].
+    /// [`AdminError::UserUnknown`], [`AdminError::MakerEnded`], [`AdminError::TokenName`], [`AdminError::TokenLife`].
     pub async fn add_token(
         &self,
         user: &UserName,
         wish: TokenWish,
-        until: Option<Timestamp>,
-        by: &Actor,
-    ) -> Result<(String, ApiToken), AdminError> {
-        self.make_token(user, wish, until, None, by).await
-    }
-
-    /// Makes a token of whoever asks for it, if what proved who that is still does: a node may have heard nothing yet of a
-    /// password that changed or an account that was disabled.
-    ///
-    /// # Errors
-    /// As [`add_token`](Self::add_token); [`AdminError::UserUnknown`] when it does not any more.
-    pub async fn add_own_token(
-        &self,
-        owner: &Principal,
-        wish: TokenWish,
-        by: &Actor,
-    ) -> Result<(String, ApiToken), AdminError> {
-        self.make_token(&owner.name, wish, owner.end_of_tokens(), Some(owner.epoch), by).await
-    }
-
-    async fn make_token(
-        &self,
-        user: &UserName,
-        wish: TokenWish,
-        until: Option<Timestamp>,
-        epoch: Option<i64>,
+        maker: Option<Maker>,
         by: &Actor,
     ) -> Result<(String, ApiToken), AdminError> {
         let TokenWish { name, scopes, life } = wish;
@@ -223,14 +202,15 @@ impl Auth {
         }
         let token = ApiToken::new(self.entropy.as_ref());
         let (id, now) = (hex::encode(&self.entropy.bytes16()[..6]), self.clock.now());
+        let until = maker.as_ref().and_then(|maker| maker.until);
         let expires_at = life.map(|life| now.after(life)).into_iter().chain(until).min();
         let hash = *token.hash().as_bytes();
         let (login, replaces) = (false, None);
-        let new = NewToken { id: id.clone(), hash, name, login, scopes, expires_at, epoch, replaces, now };
-        if self.store.token_add(user, &new, by).await? {
-            Ok((id, token))
-        } else {
-            Err(AdminError::UserUnknown(user.clone()))
+        let new = NewToken { id: id.clone(), hash, name, login, scopes, expires_at, maker, replaces, now };
+        match self.store.token_add(user, &new, by).await? {
+            TokenAdded::Added => Ok((id, token)),
+            TokenAdded::OwnerUnknown => Err(AdminError::UserUnknown(user.clone())),
+            TokenAdded::MakerEnded => Err(AdminError::MakerEnded),
         }
     }
 
@@ -266,12 +246,12 @@ impl Auth {
             login: true,
             scopes: TokenScopes::default(),
             expires_at: Some(now.after(life)),
-            epoch: Some(principal.epoch),
+            maker: Some(principal.maker(MakerRight::Own)),
             replaces: None,
             now,
         };
         let made = self.store.token_add(&principal.name, &new, by).await?;
-        Ok(made.then_some(token))
+        Ok((made == TokenAdded::Added).then_some(token))
     }
 
     /// What a password is kept as. Whoever sets one waits with those who log in, and is sent away when too many do.

@@ -6,7 +6,7 @@ use crate::access::{Action, Actions, Role, Scopes, TokenScopes, UserName};
 use crate::auth::logins::LOGIN;
 use crate::auth::trust::Publisher;
 use crate::clock::Timestamp;
-use crate::metadata::model::accounts::{PrincipalRecord, RepositoryRights, UserId};
+use crate::metadata::model::accounts::{Maker, MakerRight, PrincipalRecord, RepositoryRights, UserId};
 use crate::oci::name::RepoName;
 
 /// Who asks.
@@ -101,12 +101,14 @@ impl Principal {
         }
     }
 
-    /// When tokens end that it makes, at the latest: whoever logged in by a password may make some that outlast the login.
-    pub fn end_of_tokens(&self) -> Option<Timestamp> {
-        match &self.limit {
+    /// It as the maker of a token. What is made ends when its credential does; but whoever logged in by a password may make
+    /// tokens that outlast the login.
+    pub fn maker(&self, right: MakerRight) -> Maker {
+        let until = match &self.limit {
             Limit::Token { id, .. } if id.starts_with(LOGIN) => None,
             _ => self.until(),
-        }
+        };
+        Maker { id: self.id, epoch: self.epoch, token: self.token_id().map(str::to_owned), until, right }
     }
 
     /// When the credential by which it acts ends, and with it all that comes of it; `None`: not by itself.

@@ -14,7 +14,7 @@ use crate::auth::admin::AdminError;
 use crate::auth::identity::{Limit, Principal};
 use crate::auth::service::{Auth, AuthError, Result};
 use crate::clock::Timestamp;
-use crate::metadata::model::accounts::{Actor, NewToken, UserId};
+use crate::metadata::model::accounts::{Actor, MakerRight, NewToken, TokenAdded, UserId};
 
 /// How long a login lives.
 pub const LOGIN_LIFE: Duration = Duration::from_hours(24 * 30);
@@ -92,11 +92,11 @@ impl Auth {
             login: true,
             scopes: TokenScopes::default(),
             expires_at: Some(expires_at),
-            epoch: Some(principal.epoch),
+            maker: Some(principal.maker(MakerRight::Own)),
             replaces: old.map(str::to_owned),
             now,
         };
-        if !self.store.token_add(&principal.name, &new, by).await? {
+        if self.store.token_add(&principal.name, &new, by).await? != TokenAdded::Added {
             return Err(AuthError::Wrong);
         }
         let seconds = |moment: Timestamp| u64::try_from(moment.as_micros() / 1_000_000).unwrap_or(0);

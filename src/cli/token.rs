@@ -12,7 +12,7 @@ use crate::access::{TokenScopes, UserName};
 use crate::auth::{Auth, TokenWish};
 use crate::clock::Timestamp;
 use crate::config::Span;
-use crate::metadata::model::accounts::Actor;
+use crate::metadata::model::accounts::{Actor, TokenRecord};
 
 /// Tokens read at once.
 const PAGE: u32 = 500;
@@ -38,18 +38,21 @@ pub(super) enum TokenVerb {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Lists tokens: number, account, scopes, and when they end and were used.
+    /// Lists tokens: number, account, scopes, when they end and were used, and who made them for whom.
     Ls {
         /// Only those of this account.
         #[arg(long)]
         user: Option<String>,
+        /// Only those that this account made for others, such as robots.
+        #[arg(long, value_name = "USER")]
+        made_by: Option<String>,
         /// `text` for people, `json` for one object a line.
         #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT")]
         output: Format,
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Ends a token within a second.
+    /// Ends a token within a second, with those that were made by it.
     Rm {
         /// Its number, as `ls` shows it.
         id: String,
@@ -68,9 +71,10 @@ pub(super) fn run(verb: &TokenVerb) -> Result<ExitCode, Failure> {
             let wish = TokenWish { name: name.clone(), scopes, life: life.map(|span| span.0) };
             with_auth(data.load()?.config, async |auth| create(auth, user, wish).await)
         }
-        TokenVerb::Ls { user, output, data } => {
+        TokenVerb::Ls { user, made_by, output, data } => {
             let user = user.as_deref().map(account).transpose()?;
-            with_auth(data.load()?.config, async |auth| list(auth, user.as_ref(), *output).await)
+            let made_by = made_by.as_deref().map(account).transpose()?;
+            with_auth(data.load()?.config, async |auth| list(auth, user.as_ref(), made_by.as_ref(), *output).await)
         }
         TokenVerb::Rm { id, data } => with_auth(data.load()?.config, async |auth| {
             let (now, by) = (auth.now(), Actor::command_line());
@@ -101,13 +105,13 @@ async fn only_account(auth: &Auth) -> Result<UserName, Failure> {
     }
 }
 
-async fn list(auth: &Auth, user: Option<&UserName>, format: Format) -> Result<(), Failure> {
+async fn list(auth: &Auth, user: Option<&UserName>, made_by: Option<&UserName>, format: Format) -> Result<(), Failure> {
     let mut after = None;
     loop {
         let tokens = auth.accounts().token_list(user, after.as_deref(), PAGE).await.map_err(Failure::failed)?;
         let Some(last) = tokens.last() else { return Ok(()) };
         after = Some(last.id.clone());
-        for token in &tokens {
+        for token in tokens.iter().filter(|token| made_by.is_none() || token.made_by.as_ref() == made_by) {
             let time =
                 |moment: Option<Timestamp>| moment.map(|moment| httpdate::fmt_http_date(moment.to_system_time()));
             let scopes = token.scopes.to_texts();
@@ -115,7 +119,10 @@ async fn list(auth: &Auth, user: Option<&UserName>, format: Format) -> Result<()
             let text = || {
                 let shown = if scopes.is_empty() { "everything".to_owned() } else { scopes.join(" ") };
                 let (ends, used) = (ends.as_deref().unwrap_or("never"), used.as_deref().unwrap_or("never"));
-                format!("{}\t{}\t{}\t{shown}\tends: {ends}\tused: {used}", token.id, token.user, token.name)
+                let maker = token.made_by.as_ref().map(|maker| format!("\tmade by: {maker}")).unwrap_or_default();
+                let with = token.parent.as_ref().map(|parent| format!("\tmade with: {parent}")).unwrap_or_default();
+                let TokenRecord { id, user, name, .. } = token;
+                format!("{id}\t{user}\t{name}\t{shown}\tends: {ends}\tused: {used}{maker}{with}")
             };
             let object = || {
                 json!({
@@ -125,6 +132,8 @@ async fn list(auth: &Auth, user: Option<&UserName>, format: Format) -> Result<()
                     "scopes": scopes,
                     "expires_at": ends,
                     "used_at": used,
+                    "made_by": token.made_by.as_ref().map(UserName::as_str),
+                    "made_with": token.parent,
                 })
             };
             format.line(text, object);

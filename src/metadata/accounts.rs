@@ -14,7 +14,8 @@ use crate::metadata::certificates::CertificateStore;
 use crate::metadata::limits::LimitStore;
 use crate::metadata::model::accounts::{
     AccessState, Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, PrincipalRecord,
-    RepositoryRights, RobotRecord, SigningKeyRecord, TokenRecord, UserAdded, UserChange, UserId, UserRecord,
+    RepositoryRights, RobotRecord, SigningKeyRecord, TokenAdded, TokenRecord, UserAdded, UserChange, UserId,
+    UserRecord,
 };
 use crate::metadata::publishers::PublisherStore;
 use crate::oci::name::RepoName;
@@ -56,8 +57,8 @@ pub trait AccountStore: LimitStore + PublisherStore + CertificateStore + fmt::De
 
     // --- tokens
 
-    /// Makes a token for an account. `false`: there is none.
-    async fn token_add(&self, user: &UserName, new: &NewToken, by: &Actor) -> Result<bool>;
+    /// Makes a token for an account.
+    async fn token_add(&self, user: &UserName, new: &NewToken, by: &Actor) -> Result<TokenAdded>;
 
     /// The account behind a token that has not ended. `None` also when the account is disabled.
     async fn token_find(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<PrincipalRecord>>;
@@ -65,7 +66,7 @@ pub trait AccountStore: LimitStore + PublisherStore + CertificateStore + fmt::De
     /// The tokens of an account, or of all, by their numbers, those after `after`, `limit` at most.
     async fn token_list(&self, user: Option<&UserName>, after: Option<&str>, limit: u32) -> Result<Vec<TokenRecord>>;
 
-    /// Ends a token of an account, or of anybody. `false`: there is none.
+    /// Ends a token of an account, or of anybody, with those that were made by it. `false`: there is none.
     async fn token_delete(&self, user: Option<&UserName>, id: &str, now: Timestamp, by: &Actor) -> Result<bool>;
 
     /// Writes down when tokens were used last.

@@ -188,6 +188,7 @@ impl From<AdminError> for ApiError {
                 Self::Conflict(why)
             }
             AdminError::UserUnknown(_) => Self::NotFound("account"),
+            AdminError::MakerEnded => Self::Wrong(why),
             AdminError::NamespaceUnknown(_) => Self::NotFound("namespace"),
             AdminError::Busy => Self::Busy,
             AdminError::Store(error) => error.into(),

@@ -13,7 +13,7 @@ use super::input::{Body, Page, Path, Query, parse};
 use super::tokens::{TokenMade, Tokens, shown, wish};
 use super::{Answer, Api, Caller, json, no_content};
 use crate::access::{NamespacePath, Role, UserName};
-use crate::metadata::model::accounts::RobotRecord;
+use crate::metadata::model::accounts::{MakerRight, RobotRecord};
 
 /// A robot of a namespace.
 #[derive(Serialize, ToSchema)]
@@ -86,7 +86,7 @@ pub(super) async fn remove(
     caller: Caller,
     Path((path, name)): Path<(String, String)>,
 ) -> Answer {
-    let name = robot(&api, &caller, &path, &name).await?;
+    let (name, _) = robot(&api, &caller, &path, &name).await?;
     api.auth.delete_user(&name, &caller.actor).await?;
     Ok(no_content())
 }
@@ -101,7 +101,7 @@ pub(super) async fn tokens(
     Path((path, name)): Path<(String, String)>,
     Query(page): Query<Page>,
 ) -> Answer {
-    let name = robot(&api, &caller, &path, &name).await?;
+    let (name, _) = robot(&api, &caller, &path, &name).await?;
     shown(&api, &name, &page).await
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn remove_token(
     caller: Caller,
     Path((path, name, id)): Path<(String, String, String)>,
 ) -> Answer {
-    let name = robot(&api, &caller, &path, &name).await?;
+    let (name, _) = robot(&api, &caller, &path, &name).await?;
     if api.auth.end_token(Some(&name), &id, &caller.actor).await? {
         Ok(no_content())
     } else {
@@ -122,8 +122,8 @@ pub(super) async fn remove_token(
     }
 }
 
-/// Makes a token of a robot, which is shown only here and never does more than the robot may. For administrators of the
-/// namespace, up to their own role.
+/// Makes a token of a robot, which is shown only here and never does more than the robot may. One that is made by an API
+/// token ends with that. For administrators of the namespace, up to their own role.
 #[utoipa::path(post, path = "/api/v1/namespaces/{path}/robots/{name}/tokens", tag = "namespaces",
     params(("path" = String, Path), ("name" = String, Path)), request_body = NewRobotToken,
     responses((status = 201, body = TokenMade), (status = 400), (status = 401), (status = 403), (status = 404)))]
@@ -133,23 +133,22 @@ pub(super) async fn add_token(
     Path((path, name)): Path<(String, String)>,
     Body(new): Body<NewRobotToken>,
 ) -> Answer {
-    let name = robot(&api, &caller, &path, &name).await?;
+    let (name, right) = robot(&api, &caller, &path, &name).await?;
     let wish = wish(new.name, &new.scopes, new.expires_in)?;
-    let until = caller.whole()?.end_of_tokens();
-    let (id, token) = api.auth.add_token(&name, wish, until, &caller.actor).await?;
+    let maker = caller.whole()?.maker(right);
+    let (id, token) = api.auth.add_token(&name, wish, Some(maker), &caller.actor).await?;
     json(StatusCode::CREATED, &TokenMade::new(id, &token))
 }
 
-/// A robot of a namespace, for a caller who may do there what it may.
-async fn robot(api: &Api, caller: &Caller, path: &str, name: &str) -> Result<UserName, ApiError> {
+/// A robot of a namespace, for a caller who may do there what it may; and by what right he may.
+async fn robot(api: &Api, caller: &Caller, path: &str, name: &str) -> Result<(UserName, MakerRight), ApiError> {
     let path: NamespacePath = parse("path", path)?;
     caller.with_role(api, &path, Role::Admin).await?;
     let own = name.strip_prefix(path.as_str()).and_then(|rest| rest.strip_prefix('+')).unwrap_or(name);
     let name = UserName::robot(&path, own).map_err(|error| ApiError::Invalid(format!("name: {error}")))?;
     let found = api.auth.accounts().user_find(&name).await?.filter(|robot| robot.robot_of.as_ref() == Some(&path));
     let found = found.ok_or(ApiError::NotFound("robot"))?;
-    if let Some(role) = api.auth.role_in(found.id, &path).await? {
-        caller.with_role(api, &path, role.max(Role::Admin)).await?;
-    }
-    Ok(name)
+    let least = api.auth.role_in(found.id, &path).await?.unwrap_or(Role::Admin).max(Role::Admin);
+    caller.with_role(api, &path, least).await?;
+    Ok((name, MakerRight::Role(path, least)))
 }

@@ -14,7 +14,7 @@ use crate::access::{TokenScopes, UserName};
 use crate::auth::TokenWish;
 use crate::auth::secret::ApiToken;
 use crate::clock::Timestamp;
-use crate::metadata::model::accounts::TokenRecord;
+use crate::metadata::model::accounts::{MakerRight, TokenRecord};
 
 /// A token, without its text.
 #[derive(Serialize, ToSchema)]
@@ -28,6 +28,10 @@ pub(super) struct TokenShown {
     created_at: i64,
     expires_at: Option<i64>,
     used_at: Option<i64>,
+    /// The number of the API token by which it was made, with which it ends.
+    made_with: Option<String>,
+    /// The account that made it for this one.
+    made_by: Option<String>,
 }
 
 /// Tokens, and where the list goes on.
@@ -87,6 +91,8 @@ impl From<TokenRecord> for TokenShown {
             created_at: seconds(token.created_at),
             expires_at: token.expires_at.map(seconds),
             used_at: token.used_at.map(seconds),
+            made_with: token.parent,
+            made_by: token.made_by.map(|maker| maker.to_string()),
         }
     }
 }
@@ -127,22 +133,19 @@ pub(super) async fn shown(api: &Api, user: &UserName, page: &Page) -> Answer {
     json(StatusCode::OK, &Tokens { tokens: found.into_iter().map(TokenShown::from).collect(), next })
 }
 
-/// Makes a token of the caller; of others for those who may do everything.
+/// Makes a token of the caller; of others for those who may do everything. One that is made by an API token ends with that.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = NewToken,
     responses((status = 201, body = TokenMade), (status = 400), (status = 401), (status = 403), (status = 404)))]
 pub(super) async fn create(State(api): State<Api>, caller: Caller, Body(new): Body<NewToken>) -> Answer {
     let user = whose(&caller, new.user.as_deref())?;
     let wish = wish(new.name, &new.scopes, new.expires_in)?;
     let own = caller.whole()?;
-    let (id, token) = if user == own.name {
-        api.auth.add_own_token(own, wish, &caller.actor).await?
-    } else {
-        api.auth.add_token(&user, wish, own.end_of_tokens(), &caller.actor).await?
-    };
+    let right = if user == own.name { MakerRight::Own } else { MakerRight::Everything };
+    let (id, token) = api.auth.add_token(&user, wish, Some(own.maker(right)), &caller.actor).await?;
     json(StatusCode::CREATED, &TokenMade::new(id, &token))
 }
 
-/// Ends a token of the caller; of others for those who may do everything.
+/// Ends a token of the caller, with those that were made by it; of others for those who may do everything.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "tokens", params(("id" = String, Path)),
     responses((status = 204), (status = 401), (status = 403), (status = 404)))]
 pub(super) async fn remove(State(api): State<Api>, caller: Caller, Path(id): Path<String>) -> Answer {

@@ -10,7 +10,8 @@ use crate::metadata::logic::accounts::{self, change, keys, namespaces, teams, to
 use crate::metadata::logic::{Database, work};
 use crate::metadata::model::accounts::{
     AccessState, Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, PrincipalRecord,
-    RepositoryRights, RobotRecord, SigningKeyRecord, TokenRecord, UserAdded, UserChange, UserId, UserRecord,
+    RepositoryRights, RobotRecord, SigningKeyRecord, TokenAdded, TokenRecord, UserAdded, UserChange, UserId,
+    UserRecord,
 };
 use crate::oci::name::RepoName;
 
@@ -55,7 +56,7 @@ impl<D: Database> AccountStore for D {
         change!(self, [name, by], |tx| users::delete(tx, &name, now, &by))
     }
 
-    async fn token_add(&self, user: &UserName, new: &NewToken, by: &Actor) -> Result<bool> {
+    async fn token_add(&self, user: &UserName, new: &NewToken, by: &Actor) -> Result<TokenAdded> {
         work!(self.write, [user, new, by], |tx| tokens::add(tx, &user, &new, &by))
     }
 

@@ -149,12 +149,50 @@ pub struct NewToken {
     pub scopes: TokenScopes,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
-    /// What [`UserRecord::epoch`] must still be; `None`: whatever it is.
-    pub epoch: Option<i64>,
+    /// Who makes it; `None`: the operator.
+    pub maker: Option<Maker>,
     /// The number of a token of the same account that ends with this one's beginning, and must not have ended before.
     pub replaces: Option<String>,
     /// Now.
     pub now: Timestamp,
+}
+
+/// Who makes a token. All of it is looked at again in the transaction that makes the token: a node may have heard nothing yet
+/// of an account that was disabled.
+#[derive(Clone, Debug)]
+pub struct Maker {
+    /// The account, which must not be disabled.
+    pub id: UserId,
+    /// What [`UserRecord::epoch`] must still be, unless it acts by a token.
+    pub epoch: i64,
+    /// The public number of the token by which it acts, which must be there; with an API token ends what it makes.
+    pub token: Option<String>,
+    /// When its credential ends, and with it what it makes; `None`: not by itself.
+    pub until: Option<Timestamp>,
+    /// By what right.
+    pub right: MakerRight,
+}
+
+/// By what right an account makes a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MakerRight {
+    /// It is its own.
+    Own,
+    /// It may do everything.
+    Everything,
+    /// It has at least this role in the namespace of a robot, or may do everything.
+    Role(NamespacePath, Role),
+}
+
+/// What became of a new token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenAdded {
+    /// It is there.
+    Added,
+    /// There is no such account, it is disabled, or the token that this one replaces has ended.
+    OwnerUnknown,
+    /// What proved who makes it has ended, or he may not any more.
+    MakerEnded,
 }
 
 /// A token, as its owner may see it again.
@@ -174,6 +212,10 @@ pub struct TokenRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was used last, a minute more or less.
     pub used_at: Option<Timestamp>,
+    /// The public number of the API token by which it was made, with which it ends.
+    pub parent: Option<String>,
+    /// The account that made it for this one.
+    pub made_by: Option<UserName>,
 }
 
 /// An account that may act.

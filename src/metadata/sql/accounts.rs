@@ -47,11 +47,21 @@ super::statements! { "accounts":
     /// Whatever else proves who an account is, but for names in certificates.
     USER_EPOCH = "UPDATE users SET epoch = epoch + 1 WHERE id = $1";
 
-    /// All tokens of an account.
+    /// All tokens of an account, and those that were made by them.
     USER_TOKENS_END = "DELETE FROM api_tokens WHERE user_id = $1";
+
+    /// What an account made for other people. Robots have theirs on.
+    MADE_TOKENS_END = "DELETE FROM api_tokens WHERE made_by = $1 \
+        AND EXISTS (SELECT 1 FROM users u WHERE u.id = api_tokens.user_id AND u.robot_of IS NULL)";
 
     /// An account that gets a token stays as it is until the transaction ends, so that no token outlives what ends them all.
     USER_SHARE = locking!("SELECT id FROM users WHERE name = $1 FOR SHARE");
+
+    /// The same for whoever makes it.
+    MAKER_SHARE = locking!("SELECT id FROM users WHERE id = $1 FOR SHARE");
+
+    /// And for the token by which it is made.
+    PARENT_SHARE = locking!("SELECT id FROM api_tokens WHERE key_id = $1 FOR KEY SHARE");
 
     /// Tokens that ended some time ago.
     TOKENS_ENDED = "DELETE FROM api_tokens WHERE expires_at <= $1";
@@ -76,8 +86,9 @@ super::statements! { "accounts":
     USER_DELETE = "DELETE FROM users WHERE id = $1";
 
     /// A new token.
-    TOKEN_INSERT = "INSERT INTO api_tokens (key_id, user_id, hash, name, scopes, created_at, expires_at, login) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT) <> 0)";
+    TOKEN_INSERT = "INSERT INTO api_tokens (key_id, user_id, hash, name, scopes, created_at, expires_at, login, parent, made_by) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, CAST($8 AS BIGINT) <> 0, \
+            (SELECT p.id FROM api_tokens p WHERE p.key_id = CAST($9 AS TEXT)), $10)";
 
     /// The account and the scopes behind a token.
     TOKEN_FIND = "SELECT u.id, u.name, u.admin, u.epoch, t.key_id AS token, t.scopes, t.expires_at, t.used_at, t.login \
@@ -92,7 +103,8 @@ super::statements! { "accounts":
 
     /// The tokens of an account, or of all.
     TOKEN_LIST = "SELECT t.key_id, (SELECT u.name FROM users u WHERE u.id = t.user_id) AS user_name, t.name, t.scopes, \
-            t.created_at, t.expires_at, t.used_at \
+            t.created_at, t.expires_at, t.used_at, (SELECT p.key_id FROM api_tokens p WHERE p.id = t.parent) AS parent, \
+            (SELECT m.name FROM users m WHERE m.id = t.made_by) AS made_by \
         FROM api_tokens t \
         WHERE t.key_id > $2 AND (CAST($1 AS TEXT) IS NULL OR t.user_id = (SELECT u.id FROM users u WHERE u.name = $1)) \
         ORDER BY t.key_id LIMIT $3";

@@ -201,7 +201,8 @@ tables! {
     }
     api_tokens [id] by 1000 {
         0 id: Integer, 1 key_id: Text, 2 user_id: Integer, 3 hash: Bytes, 4 name: Text, 5 scopes: Text,
-        6 created_at: Integer, 7 expires_at: Integer, 8 used_at: Integer, 9 login: Flag,
+        6 created_at: Integer, 7 expires_at: Integer, 8 used_at: Integer, 9 login: Flag, 10 parent: Integer,
+        11 made_by: Integer,
     }
     webhooks [id] by 1000 {
         0 id: Integer, 1 key_id: Text, 2 ns_id: Integer, 3 url: Text, 4 secret_sealed: Bytes, 5 events: Integer,

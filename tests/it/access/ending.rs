@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use bonded::access::{Scopes, TokenScopes};
 use bonded::auth::{Credentials, TokenWish};
+use bonded::clock::Clock as _;
 use bonded::metadata::model::accounts::{Actor, Changed, UserChange};
+use bonded::metadata::model::audit::AuditFilter;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::api::{call, done, text};
+use super::api::{call, done, refused, text};
 use super::{Town, user, with};
 use crate::app::{expect, header, json as body_of};
 
@@ -176,4 +178,92 @@ async fn an_api_token_that_has_ended_by_itself_still_ends_what_its_owner_began()
     let ended = app.auth.end_token(None, &id, &Actor::command_line()).await;
     assert!(ended.expect("an answer"));
     expect(patch(&revoked), StatusCode::UNAUTHORIZED).await;
+}
+
+/// Who makes tokens for others, by what, and what ends them.
+#[tokio::test]
+async fn what_was_made_for_others_ends_with_what_made_it() {
+    let town = Town::build().await;
+    let app = &town.app;
+    let (root, by) = (town.token("root", &[]).await, Actor::command_line());
+    done(app, (Method::POST, "/api/v1/namespaces/closed/robots"), &root, Some(&json!({"name": "ci"}))).await;
+    let robots = "/api/v1/namespaces/closed/robots/ci/tokens";
+    town.set_password("root", PASSWORD).await;
+    let given = json!({"username": "root", "password": PASSWORD});
+    let login = call(app, Method::POST, "/api/v1/auth/login", None, Some(&given));
+    let login = body_of(expect(login, StatusCode::OK).await).await;
+    let made = async |maker: &str, path: &str| {
+        let new = if path == robots { json!({}) } else { json!({"user": "writer", "expires_in": 1_000_000}) };
+        let made = done(app, (Method::POST, path), maker, Some(&new)).await;
+        (text(&made, "id").to_owned(), text(&made, "token").to_owned())
+    };
+    let pulls = async |token: &str, status: StatusCode| {
+        expect(with(app.get(MANIFEST), Some(token)), status).await;
+    };
+    let ours = made(&root, "/api/v1/tokens").await;
+    let listed = done(app, (Method::GET, "/api/v1/tokens?user=writer"), &root, None).await;
+    assert_eq!((text(&listed["tokens"][0], "id"), text(&listed["tokens"][0], "made_by")), (ours.0.as_str(), "root"));
+    let parent = text(&listed["tokens"][0], "made_with").to_owned();
+    let (robot, by_login) = (made(&root, robots).await, made(text(&login, "token"), "/api/v1/tokens").await);
+    let robot_by_login = made(text(&login, "token"), robots).await;
+    for (_, token) in [&ours, &robot, &by_login, &robot_by_login] {
+        pulls(token, StatusCode::OK).await;
+    }
+    // The end of a token ends what it made, of robots too; nothing else does so.
+    done(app, (Method::DELETE, &format!("/api/v1/tokens/{parent}")), text(&login, "token"), None).await;
+    pulls(&ours.1, StatusCode::UNAUTHORIZED).await;
+    pulls(&robot.1, StatusCode::UNAUTHORIZED).await;
+    let filter =
+        AuditFilter { kind: Some("token.add".to_owned()), actor: Some("root".to_owned()), ..AuditFilter::default() };
+    let made_by_root = app.auth.audit().list(&filter, None, 1000).await.expect("a page").events;
+    assert_eq!(made_by_root.len(), 4);
+    assert_eq!(made_by_root.iter().filter(|event| event.detail()["made_with"] == parent.as_str()).count(), 2);
+    // Nor does another password.
+    town.set_password("root", OTHER_PASSWORD).await;
+    pulls(&by_login.1, StatusCode::OK).await;
+    pulls(&robot_by_login.1, StatusCode::OK).await;
+    // Whoever may not act for others any more does so by nothing that he made. A robot acts for its namespace.
+    app.auth.add_user(&user("boss"), None, None, true, &by).await.expect("an account");
+    app.auth.change_user(&user("root"), &UserChange::Admin(false), &by).await.expect("a change");
+    pulls(&by_login.1, StatusCode::UNAUTHORIZED).await;
+    app.auth.change_user(&user("root"), &UserChange::Disabled(true), &by).await.expect("a change");
+    pulls(&robot_by_login.1, StatusCode::OK).await;
+}
+
+/// Another process has ended him; this node looks every second.
+#[tokio::test]
+async fn whoever_may_not_any_more_makes_nothing_for_others() {
+    let town = Town::build().await;
+    let (app, by) = (&town.app, Actor::command_line());
+    let boss = app.auth.add_user(&user("boss"), None, None, true, &by).await;
+    boss.expect("an account");
+    for change in [UserChange::Admin(false), UserChange::Disabled(true)] {
+        let root = town.token("root", &[]).await;
+        done(app, (Method::GET, "/api/v1/users"), &root, None).await;
+        let changed = app.auth.accounts().user_change(&user("root"), &change, app.auth.now(), &by).await;
+        assert_eq!(changed.expect("an answer"), Changed::Done);
+        let made = call(app, Method::POST, "/api/v1/tokens", Some(&root), Some(&json!({"user": "writer"})));
+        refused(made, StatusCode::UNAUTHORIZED, "AUTHENTICATION").await;
+        app.auth.change_user(&user("root"), &UserChange::Admin(true), &by).await.expect("a change");
+        app.auth.change_user(&user("root"), &UserChange::Disabled(false), &by).await.expect("a change");
+    }
+}
+
+#[tokio::test]
+async fn a_token_lives_no_longer_than_the_one_that_made_it() {
+    let town = Town::build().await;
+    let app = &town.app;
+    let wish = TokenWish { name: String::new(), scopes: TokenScopes::default(), life: Some(Duration::from_mins(10)) };
+    let made = app.auth.add_token(&user("manager"), wish, None, &Actor::command_line()).await;
+    let manager = made.expect("a token").1;
+    let robots = "/api/v1/namespaces/closed/robots";
+    done(app, (Method::POST, robots), manager.expose(), Some(&json!({"name": "ci"}))).await;
+    let asked = json!({"expires_in": 3600});
+    for path in ["/api/v1/tokens", &format!("{robots}/ci/tokens")] {
+        let made = done(app, (Method::POST, path), manager.expose(), Some(&asked)).await;
+        let listed = done(app, (Method::GET, path), manager.expose(), None).await;
+        let tokens = listed["tokens"].as_array().expect("tokens");
+        let found = tokens.iter().find(|token| token["id"] == made["id"]).expect("it is listed");
+        assert_eq!(found["expires_at"], json!(app.clock.now().as_micros() / 1_000_000 + 600), "{path}");
+    }
 }

@@ -8,8 +8,8 @@ use bonded::metadata::MetadataStore;
 use bonded::metadata::accounts::AccountStore;
 use bonded::metadata::dump::{Batch, LoadOptions};
 use bonded::metadata::model::accounts::{
-    Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, RepositoryRights, UserAdded,
-    UserChange, UserId,
+    Actor, Changed, Granted, Member, NamespaceAdded, NamespaceRecord, NewToken, NewUser, RepositoryRights, TokenAdded,
+    UserAdded, UserChange, UserId,
 };
 use bonded::metadata::model::limits::Quota;
 use bonded::metadata::model::webhooks::{HookEvents, WebhookAdded};
@@ -203,9 +203,9 @@ async fn token(store: &dyn AccountStore, name: &str, id: &str, expires_at: Optio
     hash[..id.len()].copy_from_slice(id.as_bytes());
     let scopes = TokenScopes::parse(&["a/**:pull"]).expect("scopes");
     let login = id.starts_with("login");
-    let (user, id, name, epoch, replaces) = (user(name), id.to_owned(), "n".to_owned(), None, None);
-    let new = NewToken { id, hash, name, login, scopes, expires_at, epoch, replaces, now: NOW };
-    assert!(store.token_add(&user, &new, &by()).await.expect("an answer"));
+    let (user, id, name, maker, replaces) = (user(name), id.to_owned(), "n".to_owned(), None, None);
+    let new = NewToken { id, hash, name, login, scopes, expires_at, maker, replaces, now: NOW };
+    assert_eq!(store.token_add(&user, &new, &by()).await.expect("an answer"), TokenAdded::Added);
     hash
 }
 

@@ -7,11 +7,11 @@ use serde_json::json;
 use crate::access::{TokenScopes, UserName};
 use crate::clock::Timestamp;
 use crate::metadata::Result;
-use crate::metadata::logic::accounts::{bump, settle, users};
+use crate::metadata::logic::accounts::{bump, namespaces, settle, users};
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Value, record, values};
 use crate::metadata::model::accounts::{
-    Actor, NewToken, PrincipalRecord, PrincipalToken, TokenRecord, UserId, UserRecord,
+    Actor, Maker, MakerRight, NewToken, PrincipalRecord, PrincipalToken, TokenAdded, TokenRecord, UserId,
 };
 use crate::metadata::rows::{expect_rows, inconsistent, json as rows_json, parse, records, text_after};
 use crate::metadata::sql::accounts as sql;
@@ -42,6 +42,8 @@ record! {
         created_at: i64,
         expires_at: Option<i64>,
         used_at: Option<i64>,
+        parent: Option<String>,
+        made_by: Option<String>,
     }
 }
 
@@ -76,6 +78,8 @@ impl TryFrom<TokenRow> for TokenRecord {
             created_at: Timestamp::from_micros(row.created_at),
             expires_at: row.expires_at.map(Timestamp::from_micros),
             used_at: row.used_at.map(Timestamp::from_micros),
+            parent: row.parent,
+            made_by: row.made_by.map(|name| parse("users", "name", &name, &name)).transpose()?,
         })
     }
 }
@@ -91,16 +95,26 @@ pub(in crate::metadata::logic) async fn add<C: Conn>(
     user: &UserName,
     new: &NewToken,
     by: &Actor,
-) -> Result<bool> {
+) -> Result<TokenAdded> {
     if let Some(old) = &new.replaces
         && !delete(tx, Some(user), old, new.now, by).await?
     {
-        return Ok(false);
+        return Ok(TokenAdded::OwnerUnknown);
     }
+    let maker = match &new.maker {
+        None => None,
+        Some(maker) => match still_there(tx, maker, new.now).await? {
+            None => return Ok(TokenAdded::MakerEnded),
+            found => found,
+        },
+    };
     tx.run(&sql::USER_SHARE, values![user.as_str()]).await?;
-    let found = users::find(tx, user).await?;
-    let stays = |user: &UserRecord| user.disabled_at.is_none() && new.epoch.is_none_or(|epoch| epoch == user.epoch);
-    let Some(owner) = found.filter(stays) else { return Ok(false) };
+    let owner = users::find(tx, user).await?.filter(|owner| owner.disabled_at.is_none());
+    let Some(owner) = owner else { return Ok(TokenAdded::OwnerUnknown) };
+    // A login is there to make what outlasts it.
+    let parent = maker.as_ref().and_then(|maker| maker.token.as_ref()).filter(|token| !token.login);
+    let parent = parent.map(|token| token.id.as_str());
+    let made_by = maker.as_ref().map(|maker| maker.id).filter(|id| *id != owner.id);
     let scopes = rows_json(&new.scopes.to_texts());
     let values = &[
         new.id.as_str().into(),
@@ -111,13 +125,44 @@ pub(in crate::metadata::logic) async fn add<C: Conn>(
         new.now.into(),
         new.expires_at.into(),
         i64::from(new.login).into(),
+        Value::text_option(parent),
+        Value::Int(made_by.map(|id| id.0)),
     ];
     tx.run(&sql::TOKENS_ENDED, values![new.now.before(TOKENS_KEPT)]).await?;
     expect_rows(&sql::TOKEN_INSERT, 1, tx.run(&sql::TOKEN_INSERT, values).await?)?;
-    let detail = json!({"token": new.id, "scopes": new.scopes.to_texts()});
+    let mut detail = json!({"token": new.id, "scopes": new.scopes.to_texts()});
+    if let Some(parent) = parent {
+        detail["made_with"] = parent.into();
+    }
     let kind = if new.login { "login" } else { "token.add" };
     write_down(tx, by, Event { kind, subject: user.as_str(), detail, now: new.now }).await?;
-    Ok(true)
+    Ok(TokenAdded::Added)
+}
+
+/// Whoever makes a token, if he still may. He stays as he is until the transaction ends, and so does the token by which he
+/// acts: of what is made and what ends it, one sees the other.
+async fn still_there<C: Conn>(tx: &mut C, maker: &Maker, now: Timestamp) -> Result<Option<PrincipalRecord>> {
+    tx.run(&sql::MAKER_SHARE, values![maker.id.0]).await?;
+    if let Some(token) = &maker.token {
+        tx.run(&sql::PARENT_SHARE, values![token.as_str()]).await?;
+    }
+    let found = find_principal(tx, maker.id, maker.token.as_deref(), now).await?;
+    let holds = |found: &PrincipalRecord| match &found.token {
+        // What it makes is never more than it is itself.
+        Some(token) => token.scopes.is_unlimited(),
+        None => maker.epoch == found.epoch,
+    };
+    let Some(found) = found.filter(holds) else { return Ok(None) };
+    let may = match &maker.right {
+        MakerRight::Own => true,
+        MakerRight::Everything => found.admin,
+        MakerRight::Role(..) if found.admin => true,
+        MakerRight::Role(path, least) => {
+            let rights = namespaces::rights(tx, path.as_repository(), Some(maker.id)).await?;
+            rights.namespace.as_ref() == Some(path) && rights.role.is_some_and(|role| role >= *least)
+        }
+    };
+    Ok(may.then_some(found))
 }
 
 pub(in crate::metadata::logic) async fn find<C: Conn>(

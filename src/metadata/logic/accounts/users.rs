@@ -128,7 +128,11 @@ pub(in crate::metadata::logic) async fn change<C: Conn>(
         }
         UserChange::Admin(admin) => {
             let kind = if *admin { "user.admin" } else { "user.admin.end" };
-            (kind, tx.run(&sql::USER_ADMIN, values![id, i64::from(*admin)]).await?)
+            let changed = tx.run(&sql::USER_ADMIN, values![id, i64::from(*admin)]).await?;
+            if !admin {
+                tx.run(&sql::MADE_TOKENS_END, values![id]).await?;
+            }
+            (kind, changed)
         }
     };
     expect_rows(&sql::USER_FIND, 1, changed)?;
@@ -136,10 +140,11 @@ pub(in crate::metadata::logic) async fn change<C: Conn>(
     Ok(Changed::Done)
 }
 
-/// Ends whatever proved who an account is. Its row is locked by now, so a token that is made at the same time is seen here,
-/// or sees what became of the account.
+/// Ends whatever proved who an account is, and what it made for other people. Its row is locked by now, so a token that is
+/// made at the same time is seen here, or sees what became of the account.
 async fn end_credentials<C: Conn>(tx: &mut C, id: i64) -> Result<()> {
     tx.run(&sql::USER_EPOCH, values![id]).await?;
+    tx.run(&sql::MADE_TOKENS_END, values![id]).await?;
     tx.run(&sql::USER_TOKENS_END, values![id]).await.map(drop)
 }
 
@@ -171,6 +176,7 @@ pub(in crate::metadata::logic) async fn delete<C: Conn>(
     if is_last_person || is_last_admin(tx, &user).await? {
         return Ok(Changed::Last);
     }
+    end_credentials(tx, user.id.0).await?;
     expect_rows(&sql::USER_DELETE, 1, tx.run(&sql::USER_DELETE, values![user.id.0]).await?)?;
     write_down(tx, by, Event { kind: "user.delete", subject: name.as_str(), detail: json!({}), now }).await?;
     Ok(Changed::Done)

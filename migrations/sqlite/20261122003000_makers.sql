@@ -1,0 +1,8 @@
+-- Who made a token, so that it ends with what made it.
+
+-- The API token by which it was made, with which it ends.
+ALTER TABLE api_tokens ADD COLUMN parent INTEGER REFERENCES api_tokens (id) ON DELETE CASCADE;
+-- The account that made it for another one; none: its own, or the operator at the command line.
+ALTER TABLE api_tokens ADD COLUMN made_by INTEGER REFERENCES users (id) ON DELETE SET NULL;
+CREATE INDEX api_tokens_parent ON api_tokens (parent) WHERE parent IS NOT NULL;
+CREATE INDEX api_tokens_made_by ON api_tokens (made_by) WHERE made_by IS NOT NULL;

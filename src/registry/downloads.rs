@@ -10,17 +10,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::metadata::MetadataError;
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::downloads::{Download, DownloadRecord};
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
 use crate::registry::{Registry, Result};
+use crate::telemetry;
 
-/// Counts of an hour that a node keeps by account and address; beyond, it keeps those of a manifest together.
+/// Counts of an hour that a node keeps with an address; beyond, it keeps those of an account and a manifest together.
 const CLIENTS_MAX: usize = 5_000;
 
+/// Most of these of one account: whoever comes from everywhere hides nobody's address but his own.
+const ACCOUNT_CLIENTS_MAX: usize = CLIENTS_MAX / 10;
+
+/// Most of these of those who say no name, who are not told apart otherwise.
+const NAMELESS_CLIENTS_MAX: usize = CLIENTS_MAX / 2;
+
+/// Counts of an hour that it keeps by account; beyond, it keeps those of a manifest together.
+const ACCOUNTS_MAX: usize = 2 * CLIENTS_MAX;
+
 /// Counts of an hour that it keeps in all; others are forgotten.
-const COUNTS_MAX: usize = 2 * CLIENTS_MAX;
+const COUNTS_MAX: usize = 3 * CLIENTS_MAX;
 
 /// Counts that wait for a database that does not answer; others are forgotten.
 const PENDING_MAX: usize = 2 * COUNTS_MAX;
@@ -80,6 +91,12 @@ struct State {
     /// The hour of the counts that are told apart.
     hour: Timestamp,
     told_apart: HashSet<Download>,
+    /// How many of these have an address, by account.
+    with_address: HashMap<Option<String>, usize>,
+    /// The same of all accounts.
+    with_address_in_all: usize,
+    /// Whether it was said that some are not told apart.
+    said: bool,
     pending: HashMap<Download, u64>,
     /// When they were written down last.
     written_at: Option<Timestamp>,
@@ -92,15 +109,43 @@ impl State {
         if self.hour != download.hour {
             self.hour = download.hour;
             self.told_apart.clear();
+            self.with_address.clear();
+            (self.with_address_in_all, self.said) = (0, false);
         }
-        if self.told_apart.len() >= CLIENTS_MAX && !self.told_apart.contains(&download) {
-            (download.actor, download.address) = (None, None);
-        }
-        let is_known = self.told_apart.contains(&download);
-        if is_known || self.told_apart.len() < COUNTS_MAX {
-            self.told_apart.insert(download.clone());
+        if self.told_apart.contains(&download) || self.find_room(&mut download) {
             self.add(download, 1);
         }
+    }
+
+    /// Makes room for a count that is new in this hour, and takes from it what there is no room for. `false`: there is none.
+    fn find_room(&mut self, download: &mut Download) -> bool {
+        let asked = (download.actor.is_some(), download.address.is_some());
+        if !self.takes_address_of(download) {
+            download.address = None;
+        }
+        if self.told_apart.len() >= ACCOUNTS_MAX && !self.told_apart.contains(download) {
+            (download.actor, download.address) = (None, None);
+        }
+        let has_room = self.told_apart.contains(download) || self.told_apart.len() < COUNTS_MAX;
+        if has_room && self.told_apart.insert(download.clone()) && download.address.is_some() {
+            *self.with_address.entry(download.actor.clone()).or_default() += 1;
+            self.with_address_in_all += 1;
+        }
+        let is_whole = has_room && asked == (download.actor.is_some(), download.address.is_some());
+        if !is_whole && !std::mem::replace(&mut self.said, true) {
+            tracing::warn!(
+                account = download.actor.as_deref(),
+                "more clients download in this hour than are told apart; some are counted without address or account"
+            );
+        }
+        has_room
+    }
+
+    /// Whether one more count of an account may have an address.
+    fn takes_address_of(&self, download: &Download) -> bool {
+        let most = if download.actor.is_some() { ACCOUNT_CLIENTS_MAX } else { NAMELESS_CLIENTS_MAX };
+        let own = self.with_address.get(&download.actor).copied().unwrap_or_default();
+        own < most && self.with_address_in_all < CLIENTS_MAX
     }
 
     fn add(&mut self, download: Download, pulls: u64) {
@@ -156,7 +201,8 @@ impl Registry {
     }
 
     /// Writes down who downloaded what, once a minute or now, and forgets once an hour what is older than it is kept. What
-    /// cannot be written down is kept for the next time, as long as there is room.
+    /// cannot be written down now is kept for the next time, as long as there is room; what the database does not take at
+    /// all is forgotten, so that nothing waits behind it.
     ///
     /// # Errors
     /// Those of the store.
@@ -174,12 +220,23 @@ impl Registry {
             if taken.is_empty() {
                 break;
             }
-            if let Err(error) = self.metadata.download_add(&taken).await {
-                let mut state = self.downloads.state();
-                for (download, pulls) in taken {
-                    state.add(download, pulls);
+            match self.metadata.download_add(&taken).await {
+                Ok(()) => {}
+                Err(error @ (MetadataError::Unavailable(_) | MetadataError::Full(_))) => {
+                    let mut state = self.downloads.state();
+                    for (download, pulls) in taken {
+                        state.add(download, pulls);
+                    }
+                    return Err(error.into());
                 }
-                return Err(error.into());
+                Err(error) => {
+                    let pulls = taken.iter().fold(0_u64, |all, (_, pulls)| all.saturating_add(*pulls));
+                    tracing::error!(
+                        error = telemetry::chain(&error),
+                        pulls,
+                        "downloads cannot be written down; they are lost"
+                    );
+                }
             }
         }
         if is_over(FORGET_PAUSE, self.downloads.state().forgot_at, now) {
@@ -245,10 +302,10 @@ mod tests {
     }
 
     #[test]
-    fn many_clients_of_an_hour_are_counted_together() {
+    fn many_accounts_of_an_hour_are_counted_together() {
         let mut state = State::default();
-        let clients = CLIENTS_MAX + 100;
-        for number in 0..clients {
+        let accounts = ACCOUNTS_MAX + 100;
+        for number in 0..accounts {
             state.count(download(1, &format!("u{number}")));
             // It is the hour that is bounded, not what waits to be written down.
             if number == 1_000 {
@@ -268,6 +325,41 @@ mod tests {
         assert!(all(&mut state)[0].0.actor.is_some(), "the next hour begins anew");
     }
 
+    /// Whoever has many addresses, with an account or without.
+    #[test]
+    fn nobody_hides_the_addresses_of_others() {
+        let from = |actor: Option<&str>, number: usize| {
+            let [.., high, low] = number.to_be_bytes();
+            let (actor, address) = (actor.map(str::to_owned), Some([10, 0, high, low].into()));
+            Download { actor, address, ..download(1, "") }
+        };
+        let mut state = State::default();
+        for number in 0..CLIENTS_MAX {
+            state.count(from(Some("everywhere"), number));
+            state.count(from(None, number));
+        }
+        for actor in [Some("ann"), Some("bob")] {
+            state.count(from(actor, 1));
+        }
+        let counts = all(&mut state);
+        let of = |actor: Option<&str>| -> Vec<(bool, u64)> {
+            let mut own: Vec<_> = counts
+                .iter()
+                .filter(|(key, _)| key.actor.as_deref() == actor)
+                .map(|(key, pulls)| (key.address.is_some(), *pulls))
+                .collect();
+            own.sort_unstable();
+            own
+        };
+        assert_eq!((of(Some("ann")), of(Some("bob"))), (vec![(true, 1)], vec![(true, 1)]));
+        for (actor, most) in [(Some("everywhere"), ACCOUNT_CLIENTS_MAX), (None, NAMELESS_CLIENTS_MAX)] {
+            let own = of(actor);
+            assert_eq!(own[0], (false, (CLIENTS_MAX - most) as u64), "the others are together, and under his name");
+            assert_eq!(own.len(), 1 + most);
+        }
+        assert!(state.said);
+    }
+
     #[test]
     fn there_is_an_end_to_what_is_counted_and_to_what_waits() {
         let mut state = State::default();
@@ -277,7 +369,7 @@ mod tests {
         }
         assert_eq!(state.pending.len(), COUNTS_MAX);
         for hour in 2..10 {
-            for number in 0..CLIENTS_MAX {
+            for number in 0..ACCOUNTS_MAX {
                 state.count(download(hour, &format!("u{number}")));
             }
         }

@@ -122,6 +122,21 @@ async fn they_are_written_down_once_a_minute_and_kept_when_that_fails() {
     assert_eq!(shown(&town, PATH).await["downloads"][0]["pulls"], 2, "nothing is lost");
 }
 
+/// A database that takes some of it never must not keep the rest waiting for ever.
+#[tokio::test]
+async fn what_the_database_does_not_take_at_all_is_forgotten() {
+    use bonded::faults::Moment;
+    use bonded::metadata::layers::Fault;
+    let town = town(ClientDetail::Address).await;
+    let (app, reader) = (&town.app, town.token("reader", &[]).await);
+    pull(&town, "closed/app", Some(&reader), "192.0.2.7").await;
+    app.metadata_faults.fail("download_add", 1, Moment::Before, Fault::Driver);
+    app.registry.flush_downloads(true).await.expect("the rest is done");
+    assert_eq!(shown(&town, PATH).await["downloads"], json!([]), "nobody tries it again");
+    pull(&town, "closed/app", Some(&reader), "192.0.2.7").await;
+    assert_eq!(shown(&town, PATH).await["downloads"][0]["pulls"], 1);
+}
+
 #[tokio::test]
 async fn what_is_older_than_it_is_kept_is_forgotten() {
     let town = town(ClientDetail::Address).await;

@@ -106,6 +106,16 @@ pub mod metric {
     pub const UPLOADS_EXPIRED: &str = "bonded_uploads_expired";
     /// Time of a storage operation, by operation and outcome.
     pub const STORAGE_DURATION: &str = "bonded_storage_operation_seconds";
+    /// Blobs and manifests that were read again.
+    pub const SCRUB_OBJECTS: &str = "bonded_scrub_objects";
+    /// Their bytes.
+    pub const SCRUB_BYTES: &str = "bonded_scrub_bytes";
+    /// Blobs and manifests that were found damaged, by whatever found them.
+    pub const DAMAGE_FOUND: &str = "bonded_damage_found";
+    /// Blobs that are damaged.
+    pub const BLOBS_DAMAGED: &str = "bonded_blobs_damaged";
+    /// Manifests that are damaged.
+    pub const MANIFESTS_DAMAGED: &str = "bonded_manifests_damaged";
     /// Version of the program.
     pub const BUILD: &str = "bonded_build";
 }

@@ -28,7 +28,7 @@ use crate::http::pages::PageGuard;
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::{TlsFiles, TlsReloader};
 use crate::http::{ClockDoubt, Draining, Services};
-use crate::jobs::{self, Deliver, ReloadTls, SealAudit, ShareLimits, Sweep, WatchAccess};
+use crate::jobs::{self, Deliver, ReloadTls, Scrub, SealAudit, ShareLimits, Sweep, WatchAccess};
 use crate::telemetry;
 
 /// An app that has its sockets.
@@ -254,6 +254,7 @@ fn start_jobs(
     tls: Option<&Arc<TlsReloader>>,
 ) {
     jobs::start(workers, ended.clone(), Sweep::new(Arc::clone(&app.registry)));
+    jobs::start(workers, ended.clone(), Scrub::new(Arc::clone(&app.registry)));
     jobs::start(workers, ended.clone(), WatchAccess::new(Arc::clone(&app.auth)));
     jobs::start(workers, ended.clone(), ShareLimits::new(Arc::clone(&app.auth)));
     jobs::start(workers, ended.clone(), SealAudit::new(Arc::clone(app.auth.audit())));

@@ -197,6 +197,7 @@ mod tests {
             "gc",
             "log",
             "retention",
+            "scrub",
             "shutdown",
             "storage.s3",
             "tls",

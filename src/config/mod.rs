@@ -9,6 +9,7 @@ mod keys;
 mod limits;
 mod load;
 mod retention;
+mod scrub;
 mod settings;
 mod storage;
 mod units;
@@ -249,6 +250,7 @@ impl Settings {
             redirect_ttl: self.redirect_ttl()?,
             retention: self.retention.validate()?,
             downloads: self.download_options()?,
+            scrub: self.scrub_options()?,
             ..RegistryOptions::default()
         })
     }

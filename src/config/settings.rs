@@ -15,6 +15,7 @@ use super::api::ApiSettings;
 use super::downloads::DownloadSettings;
 use super::limits::{LoginSettings, RateSettings};
 use super::retention::RetentionSettings;
+use super::scrub::ScrubSettings;
 use super::storage::StorageSettings;
 use super::units::{DatabaseUrl, Size, Span, positive};
 
@@ -75,6 +76,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// What is written down of downloads.
     pub downloads: DownloadSettings,
+    /// Reading again what is stored, so that damage is found before a client finds it.
+    pub scrub: ScrubSettings,
 }
 
 /// How an acknowledged push is kept.
@@ -270,6 +273,7 @@ impl Default for Settings {
             webhooks: WebhookSettings::default(),
             api: ApiSettings::default(),
             downloads: DownloadSettings::default(),
+            scrub: ScrubSettings::default(),
         }
     }
 }

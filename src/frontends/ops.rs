@@ -64,7 +64,8 @@ async fn ready(State(services): State<Services>) -> Response {
 async fn metrics(State(services): State<Services>) -> Response {
     match services.registry.store_counts().await {
         Ok(counts) => {
-            let text = services.metrics.render(counts, &services.registry.collector_stats());
+            let text =
+                services.metrics.render(counts, &services.registry.collector_stats(), &services.registry.scrub_stats());
             answer(StatusCode::OK, OPENMETRICS, text)
         }
         Err(error) => failure(&error),

@@ -12,8 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry as MetricRegistry;
 
 use crate::metadata::model::StoreCounts;
-use crate::registry::CollectorStats;
 use crate::registry::retention::label;
+use crate::registry::{CollectorStats, ScrubStats};
 use crate::telemetry::metric;
 
 /// Bounds of the time histograms in seconds.
@@ -66,6 +66,11 @@ pub struct Metrics {
     retired: Family<RuleLabels, Counter>,
     uploads_expired: Counter,
     storage: Family<OperationLabels, Histogram, fn() -> Histogram>,
+    scrub_objects: Counter,
+    scrub_bytes: Counter,
+    damage_found: Counter,
+    damaged_blobs: Gauge,
+    damaged_manifests: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -98,6 +103,11 @@ impl Default for Metrics {
             retired: Family::default(),
             uploads_expired: Counter::default(),
             storage: Family::new_with_constructor(time_histogram),
+            scrub_objects: Counter::default(),
+            scrub_bytes: Counter::default(),
+            damage_found: Counter::default(),
+            damaged_blobs: Gauge::default(),
+            damaged_manifests: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -126,6 +136,11 @@ impl Metrics {
         registry.register(metric::RETENTION_MANIFESTS, "Manifests deleted by retention", self.retired.clone());
         registry.register(metric::UPLOADS_EXPIRED, "Upload sessions that expired", self.uploads_expired.clone());
         registry.register(metric::STORAGE_DURATION, "Time of storage operations", self.storage.clone());
+        registry.register(metric::SCRUB_OBJECTS, "Blobs and manifests read again", self.scrub_objects.clone());
+        registry.register(metric::SCRUB_BYTES, "Bytes read again", self.scrub_bytes.clone());
+        registry.register(metric::DAMAGE_FOUND, "Blobs and manifests found damaged", self.damage_found.clone());
+        registry.register(metric::BLOBS_DAMAGED, "Blobs that are damaged", self.damaged_blobs.clone());
+        registry.register(metric::MANIFESTS_DAMAGED, "Manifests that are damaged", self.damaged_manifests.clone());
     }
 
     /// A request begins; it is counted as under way until the guard is dropped.
@@ -155,13 +170,18 @@ impl Metrics {
     }
 
     /// Everything as `OpenMetrics` text, with what the stores say now.
-    pub fn render(&self, counts: StoreCounts, collected: &CollectorStats) -> String {
+    pub fn render(&self, counts: StoreCounts, collected: &CollectorStats, scrubbed: &ScrubStats) -> String {
         let gauge = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         gauge(&self.uploads_open, counts.uploads);
         gauge(&self.deletions, counts.deletions);
         gauge(&self.deletion_bytes, counts.deletion_bytes);
         gauge(&self.gc_waiting, counts.garbage);
         gauge(&self.gc_waiting_bytes, counts.garbage_bytes);
+        gauge(&self.damaged_blobs, counts.damaged_blobs);
+        gauge(&self.damaged_manifests, counts.damaged_manifests);
+        raise(&self.scrub_objects, scrubbed.objects);
+        raise(&self.scrub_bytes, scrubbed.bytes);
+        raise(&self.damage_found, scrubbed.found);
         for (rule, manifests) in &collected.retired {
             raise(&self.retired.get_or_create(&RuleLabels { rule: label(*rule) }), *manifests);
         }

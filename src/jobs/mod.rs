@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod deliver;
 mod limits;
+mod scrub;
 mod sweep;
 mod tls;
 
@@ -20,6 +21,7 @@ pub use access::WatchAccess;
 pub use audit::SealAudit;
 pub use deliver::Deliver;
 pub use limits::ShareLimits;
+pub use scrub::Scrub;
 pub use sweep::Sweep;
 pub use tls::ReloadTls;
 

@@ -40,6 +40,7 @@ use dump::{Instance, LoadOptions, Rows};
 pub use error::MetadataError;
 use model::accounts::Actor;
 use model::downloads::{Download, DownloadRecord};
+use model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
 use model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -89,8 +90,13 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// Commits a blob that had no session: one whose bytes are in the row.
     async fn blob_put(&self, repo: &RepoName, blob: &NewBlob) -> Result<()>;
 
-    /// Marks a blob's bytes as wrong or missing, if they are still at `key`.
-    async fn blob_damage(&self, id: BlobId, key: &Key, now: Timestamp) -> Result<()>;
+    /// Marks a blob's bytes as wrong or missing, if they are still those that were found so, and writes it down. `false`: they
+    /// are not, or it was known.
+    async fn blob_damage(&self, damage: &BlobDamage) -> Result<bool>;
+
+    /// Takes the mark from a blob whose bytes at `key` turned out to be right, if they are still there. `false`: they are not,
+    /// or there was no mark.
+    async fn blob_unmark(&self, id: BlobId, key: &Key, now: Timestamp, by: &Actor) -> Result<bool>;
 
     // --- uploads
 
@@ -289,6 +295,20 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
 
     /// Blobs with an id above `after`, in id order, `limit` at most.
     async fn blob_scan(&self, after: BlobId, limit: u32) -> Result<Vec<BlobRecord>>;
+
+    /// Manifests with a row id above `after`, in id order, `limit` at most.
+    async fn manifest_scan(&self, after: i64, limit: u32) -> Result<Vec<ManifestBytes>>;
+
+    /// Marks a manifest's bytes as wrong, if they are still those that were found so, and writes it down. `false`: they are
+    /// not, or it was known. The next push of it heals it.
+    async fn manifest_damage(&self, damage: &ManifestDamage) -> Result<bool>;
+
+    /// The pass over all bytes that this node may go on with: one that is under way, or a new one if it is due. `None`: none,
+    /// or another node is at it.
+    async fn scrub_take(&self, take: &ScrubTake) -> Result<Option<ScrubPass>>;
+
+    /// Writes down how far a pass is, and keeps others from it until then. `false`: another node has taken it.
+    async fn scrub_keep(&self, node: &str, pass: &ScrubPass, until: Timestamp) -> Result<bool>;
 
     /// Keys of the objects of these blobs.
     async fn blob_keys(&self, blobs: &[BlobId]) -> Result<Vec<Key>>;

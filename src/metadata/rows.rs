@@ -138,6 +138,7 @@ record! {
         payload: Vec<u8>,
         created_at: i64,
         pulled_at: Option<i64>,
+        damaged_at: Option<i64>,
     }
 }
 
@@ -152,6 +153,7 @@ impl TryFrom<ManifestRow> for ManifestRecord {
             payload: Bytes::from(row.payload),
             created_at: Timestamp::from_micros(row.created_at),
             pulled_at: row.pulled_at.map(Timestamp::from_micros),
+            damaged_at: row.damaged_at.map(Timestamp::from_micros),
         })
     }
 }

@@ -77,6 +77,8 @@ conditions! {
         "Without accounts the registry answers only under loopback names, so that no web page can reach it through DNS rebinding. Set `public_url`, add an account, or set `insecure_anonymous`.";
     Internal UNKNOWN 500 "internal error"
         "A failure on the registry's side. Its log has the cause under the answer's `X-Request-Id`.";
+    ManifestDamaged MANIFEST_UNKNOWN 503 "manifest damaged"
+        "The manifest is known, but its bytes are wrong. Pushing it again heals it.";
     ManifestInvalid MANIFEST_INVALID 400 "manifest invalid"
         "The manifest breaks a rule: it is not strict JSON, contradicts its media type, lacks a member or names a malformed descriptor. The message says where.";
     ManifestTooLarge MANIFEST_INVALID 413 "manifest too large"

@@ -55,7 +55,7 @@ impl Registry {
         let again = self.open_blob(repo, &record.digest).await?;
         match self.read_location(&again.record, range).await {
             Err(StorageError::NotFound { .. } | StorageError::Corrupt { .. }) => {
-                self.mark_damaged(&again.record).await?;
+                self.damage_blob(&again.record, "a pull found its object missing or short", &Actor::default()).await?;
                 Err(RegistryError::BlobDamaged(record.digest.clone()))
             }
             other => Ok(other?),
@@ -99,15 +99,6 @@ impl Registry {
             BlobDeleted::Referenced(by) => Err(RegistryError::Referenced { what: digest.clone(), by }),
             BlobDeleted::Deleted(id) => self.after_delete(&[id], purge).await,
         }
-    }
-
-    /// Marks a blob whose bytes are wrong or missing, so that pushers upload it again.
-    pub(super) async fn mark_damaged(&self, record: &BlobRecord) -> Result<()> {
-        if let BlobLocation::Object(key) = &record.location {
-            tracing::error!(blob.digest = %record.digest, blob.key = %key, "the blob's object is missing or damaged");
-            self.metadata.blob_damage(record.id, key, self.clock.now()).await?;
-        }
-        Ok(())
     }
 
     async fn read_location(

@@ -23,6 +23,9 @@ pub enum RegistryError {
     /// The repository has no such manifest.
     #[error("manifest {0} unknown to the repository")]
     ManifestUnknown(Reference),
+    /// The manifest's bytes are wrong until somebody pushes it again.
+    #[error("manifest {0} is damaged; push it again to heal it")]
+    ManifestDamaged(Reference),
     /// The manifest's content breaks a rule.
     #[error("manifest invalid: {0}")]
     ManifestInvalid(String),

@@ -8,14 +8,19 @@ use std::collections::HashSet;
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::clock::Timestamp;
+use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobId, BlobLocation, BlobRecord};
 use crate::oci::digest::{Algorithm, Digest, Hasher};
+use crate::registry::damage::{inline_fault, manifest_fault};
 use crate::registry::{Registry, Result};
 use crate::storage::read::READ_CHUNK_BYTES;
 use crate::storage::{Key, ObjectInfo, StorageError};
 
 /// Blobs or keys handled at a time.
 const BATCH: u32 = 500;
+
+/// Manifests read at a time; each may have megabytes.
+const MANIFESTS: u32 = 8;
 
 /// What to check.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +34,8 @@ pub struct FsckOptions {
 impl Registry {
     /// Checks I1 to I4 and gives each finding to `report` as one line; says how many there were.
     ///
-    /// A blob found missing or damaged is marked, so that the next push of it heals it.
+    /// A blob or manifest found missing or damaged is marked, so that the next push of it heals it. One that is marked and
+    /// turns out to be whole, when every byte is read, is served again.
     pub async fn fsck(&self, options: FsckOptions, report: &mut (dyn FnMut(String) + Send)) -> Result<u64> {
         if options.rebuild {
             self.rebuild().await?;
@@ -40,7 +46,11 @@ impl Registry {
             report(line);
         };
         self.check_objects(&mut count).await?;
-        self.check_blobs(options.rehash, None, &mut count).await?;
+        let by = Actor::command_line();
+        self.check_blobs(options.rehash, None, &by, &mut count).await?;
+        if options.rehash {
+            self.check_manifests(&by, &mut count).await?;
+        }
         for finding in self.metadata.reference_check().await? {
             count(format!("{}: {}", finding.invariant, finding.text));
         }
@@ -52,7 +62,7 @@ impl Registry {
     pub async fn rehash_recent(&self, since: Timestamp) -> Result<u64> {
         let mut damaged = 0;
         let mut count = |_line: String| damaged += 1;
-        self.check_blobs(true, Some(since), &mut count).await?;
+        self.check_blobs(true, Some(since), &Actor::job("start"), &mut count).await?;
         Ok(damaged)
     }
 
@@ -100,6 +110,7 @@ impl Registry {
         &self,
         rehash: bool,
         since: Option<Timestamp>,
+        by: &Actor,
         report: &mut (dyn FnMut(String) + Send),
     ) -> Result<()> {
         let mut after = BlobId(i64::MIN);
@@ -108,7 +119,10 @@ impl Registry {
             let Some(last) = blobs.last() else { return Ok(()) };
             after = last.id;
             for blob in blobs.iter().filter(|blob| since.is_none_or(|since| blob.created_at >= since)) {
-                let Some(first) = self.blob_fault(blob, rehash).await? else { continue };
+                let Some(first) = self.blob_fault(blob, rehash).await? else {
+                    self.check_mark(blob, rehash, by, report).await?;
+                    continue;
+                };
                 let Some(again) = self.metadata.blob_scan(BlobId(blob.id.0 - 1), 1).await?.pop() else { continue };
                 if again.id != blob.id {
                     continue;
@@ -116,8 +130,46 @@ impl Registry {
                 if again.location != blob.location && self.blob_fault(&again, rehash).await?.is_none() {
                     continue;
                 }
-                self.mark_damaged(&again).await?;
+                self.damage_blob(&again, &first, by).await?;
                 report(format!("I1: blob {} {first}", blob.digest));
+            }
+        }
+    }
+
+    /// Nothing wrong was found with a blob. If it is marked all the same, perhaps because the store was away, and its bytes
+    /// were read, it is unmarked; else they may be wrong.
+    async fn check_mark(
+        &self,
+        blob: &BlobRecord,
+        rehash: bool,
+        by: &Actor,
+        report: &mut (dyn FnMut(String) + Send),
+    ) -> Result<()> {
+        if blob.damaged_at.is_none() {
+            return Ok(());
+        }
+        match &blob.location {
+            BlobLocation::Object(key) if rehash => {
+                if self.metadata.blob_unmark(blob.id, key, self.clock.now(), by).await? {
+                    tracing::info!(blob.digest = %blob.digest, blob.key = %key, "a blob is not damaged any more");
+                }
+            }
+            _ => report(format!("I1: blob {} is marked as damaged", blob.digest)),
+        }
+        Ok(())
+    }
+
+    /// I1 of manifests: their rows have the right bytes.
+    async fn check_manifests(&self, by: &Actor, report: &mut (dyn FnMut(String) + Send)) -> Result<()> {
+        let mut after = i64::MIN;
+        loop {
+            let manifests = self.metadata.manifest_scan(after, MANIFESTS).await?;
+            let Some(last) = manifests.last() else { return Ok(()) };
+            after = last.id;
+            for manifest in &manifests {
+                let Some(fault) = manifest_fault(manifest) else { continue };
+                self.damage_manifest(manifest, &fault, by).await?;
+                report(format!("I1: manifest {} {fault}", manifest.digest));
             }
         }
     }
@@ -125,11 +177,7 @@ impl Registry {
     /// What is wrong with a blob's bytes.
     async fn blob_fault(&self, blob: &BlobRecord, rehash: bool) -> Result<Option<String>> {
         let key = match &blob.location {
-            BlobLocation::Inline(bytes) => {
-                let sound =
-                    bytes.len() as u64 == blob.size && Digest::of(blob.digest.algorithm(), bytes) == blob.digest;
-                return Ok((!sound).then(|| "has other bytes in its row".to_owned()));
-            }
+            BlobLocation::Inline(bytes) => return Ok(inline_fault(blob, bytes)),
             BlobLocation::Object(key) => key,
         };
         let found = match self.storage.stat(key).await {

@@ -22,10 +22,13 @@ impl Registry {
     /// A manifest by tag or digest (end-3).
     ///
     /// # Errors
-    /// [`RegistryError::ManifestUnknown`].
+    /// [`RegistryError::ManifestUnknown`]; [`RegistryError::ManifestDamaged`] when its bytes are known to be wrong.
     pub async fn find_manifest(&self, repo: &RepoName, reference: &Reference) -> Result<StoredManifest> {
         let found = self.metadata.manifest_find(repo, reference).await?;
         let record = found.ok_or_else(|| RegistryError::ManifestUnknown(reference.clone()))?;
+        if record.damaged_at.is_some() {
+            return Err(RegistryError::ManifestDamaged(reference.clone()));
+        }
         self.pulls.note(&record, self.clock.now());
         Ok(StoredManifest {
             digest: record.digest,

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod collect;
+mod damage;
 mod downloads;
 pub mod error;
 mod fsck;
@@ -15,6 +16,7 @@ pub mod referrers;
 mod repositories;
 mod retain;
 pub mod retention;
+mod scrub;
 mod uploads;
 mod usage;
 mod writers;
@@ -42,6 +44,7 @@ use downloads::Downloads;
 use names::SessionNames;
 use pulls::Pulls;
 use retention::Retention;
+use scrub::Scrubber;
 use writers::Writers;
 
 pub use crate::oci::page::{Page, PageRequest};
@@ -51,6 +54,7 @@ pub use error::RegistryError;
 pub use fsck::FsckOptions;
 pub use garbage::Candidate;
 pub use names::Holder;
+pub use scrub::{ScrubOptions, ScrubStats};
 
 /// Shorthand for this layer's results.
 pub type Result<T> = std::result::Result<T, RegistryError>;
@@ -137,6 +141,8 @@ pub struct RegistryOptions {
     pub retention: Retention,
     /// What is written down of downloads.
     pub downloads: DownloadOptions,
+    /// How fast and how often everything is read again.
+    pub scrub: ScrubOptions,
     /// Name of this node, as `uploads.owner`.
     pub node: String,
 }
@@ -154,6 +160,7 @@ impl Default for RegistryOptions {
             redirect_ttl: Duration::ZERO,
             retention: Retention::default(),
             downloads: DownloadOptions::default(),
+            scrub: ScrubOptions::default(),
             node: "local".to_owned(),
         }
     }
@@ -267,6 +274,7 @@ pub struct Registry {
     collector: Collector,
     pulls: Pulls,
     downloads: Downloads,
+    scrubber: Scrubber,
     /// Made when the first one is needed, from a key that the database has.
     session_names: OnceLock<SessionNames>,
     /// Until when there is room without asking again, in microseconds since 1970.
@@ -302,6 +310,7 @@ impl Registry {
             collector,
             pulls,
             downloads: Downloads::default(),
+            scrubber: Scrubber::default(),
             session_names,
             room_until,
             hash_batches,

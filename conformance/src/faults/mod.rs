@@ -8,6 +8,7 @@ pub(crate) mod memory;
 mod process;
 mod pusher;
 mod races;
+mod scrub;
 
 use crate::runner::{Scenario, scenario};
 
@@ -21,6 +22,7 @@ pub(crate) fn all(topology: bool) -> Vec<Scenario> {
         scenario(GROUP, "graceful stop", process::graceful_stop),
         scenario(GROUP, "refused starts", process::refused_starts),
         scenario(GROUP, "damage heals", process::damage_heals),
+        scenario(GROUP, "scrub", scrub::run),
         scenario(GROUP, "races", races::run),
         scenario(GROUP, "memory", memory::run_small),
     ];

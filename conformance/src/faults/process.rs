@@ -106,7 +106,7 @@ pub(crate) async fn damage_heals(context: &Context) -> Result<()> {
     server.fsck().await
 }
 
-fn find_file(folder: &Path, size: u64) -> Result<Option<PathBuf>> {
+pub(super) fn find_file(folder: &Path, size: u64) -> Result<Option<PathBuf>> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;

@@ -117,6 +117,9 @@ impl From<RegistryError> for Failure {
             RegistryError::BlobDamaged(digest) => {
                 Self::new(Condition::BlobDamaged, message, json!({"digest": digest.to_string()}))
             }
+            RegistryError::ManifestDamaged(reference) => {
+                Self::new(Condition::ManifestDamaged, message, json!({"reference": reference.to_string()}))
+            }
             RegistryError::ManifestUnknown(reference) => {
                 Self::new(Condition::ManifestUnknown, message, json!({"reference": reference.to_string()}))
             }

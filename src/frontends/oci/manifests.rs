@@ -14,12 +14,13 @@ use http::header::{
 use super::Exchange;
 use super::conditions::{self, Ranged, Wanted};
 use super::reply::{Answer, CACHE_FOR_EVER, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply, http_date};
+use crate::access::Action;
 use crate::oci::etag::etag;
 use crate::oci::name::{RepoName, Tag};
 use crate::oci::range::content_range;
 use crate::oci::reference::Reference;
 use crate::oci::route::location_manifest;
-use crate::registry::{Purge, PutManifest, StoredManifest};
+use crate::registry::{Purge, PutManifest, RegistryError, StoredManifest};
 
 /// `GET /v2/<name>/manifests/<tag or digest>`.
 pub(super) async fn get(exchange: &Exchange, repo: &RepoName, reference: &Reference) -> Answer {
@@ -55,7 +56,13 @@ pub(super) async fn get(exchange: &Exchange, repo: &RepoName, reference: &Refere
 
 /// `HEAD /v2/<name>/manifests/<tag or digest>`.
 pub(super) async fn head(exchange: &Exchange, repo: &RepoName, reference: &Reference) -> Answer {
-    let manifest = exchange.registry.find_manifest(repo, reference).await?;
+    let manifest = match exchange.registry.find_manifest(repo, reference).await {
+        // Whoever may push, and is told that it is not there, pushes it, which heals it.
+        Err(RegistryError::ManifestDamaged(reference)) if exchange.may(Action::Push, repo).await? => {
+            return Err(RegistryError::ManifestUnknown(reference).into());
+        }
+        found => found?,
+    };
     if let Some(answer) = conditions::judge(&exchange.headers, &manifest.digest)? {
         return Ok(answer);
     }

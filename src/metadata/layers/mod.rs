@@ -24,7 +24,8 @@ macro_rules! decorate {
             blob_mount(mount: &BlobMount) -> Option<BlobRecord>;
             blob_delete(repo: &RepoName, digest: &Digest, now: Timestamp, by: &Actor) -> BlobDeleted;
             blob_put(repo: &RepoName, blob: &NewBlob) -> ();
-            blob_damage(id: BlobId, key: &Key, now: Timestamp) -> ();
+            blob_damage(damage: &BlobDamage) -> bool;
+            blob_unmark(id: BlobId, key: &Key, now: Timestamp, by: &Actor) -> bool;
             upload_find(repo: &RepoName, id: &UploadId, now: Timestamp) -> Option<UploadRecord>;
             upload_take(repo: &RepoName, id: &UploadId, take: &UploadTake, now: Timestamp) -> UploadTaken;
             upload_intend(hold: &UploadHold, key: &Key) -> bool;
@@ -79,6 +80,10 @@ macro_rules! decorate {
             key_sound(keys: &[Key]) -> Vec<bool>;
             blob_adopt(repo: &RepoName, adopt: &BlobAdopt) -> Vec<Digest>;
             blob_scan(after: BlobId, limit: u32) -> Vec<BlobRecord>;
+            manifest_scan(after: i64, limit: u32) -> Vec<ManifestBytes>;
+            manifest_damage(damage: &ManifestDamage) -> bool;
+            scrub_take(take: &ScrubTake) -> Option<ScrubPass>;
+            scrub_keep(node: &str, pass: &ScrubPass, until: Timestamp) -> bool;
             blob_keys(blobs: &[BlobId]) -> Vec<Key>;
             key_known(keys: &[Key]) -> Vec<bool>;
             reference_check() -> Vec<Finding>;
@@ -95,6 +100,9 @@ macro_rules! decorate {
             use $crate::metadata::dump::{Instance, LoadOptions, Rows};
             use $crate::metadata::model::accounts::Actor;
             use $crate::metadata::model::downloads::{Download, DownloadRecord};
+            use $crate::metadata::model::scrub::{
+                BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake,
+            };
             use $crate::metadata::model::*;
             use $crate::metadata::{MetadataStore, Result};
             use $crate::oci::digest::Digest;

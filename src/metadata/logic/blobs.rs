@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::repositories::Turns;
-use crate::metadata::logic::{Conn, Value, collect, record, repositories, values};
+use crate::metadata::logic::{Conn, Value, collect, record, repositories, scrub, values};
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobAdopt, BlobDeleted, BlobId, BlobLocation, BlobMount, BlobRecord, HeadLease, NewBlob};
 use crate::metadata::rows::{BlobRow, LeasedBlobRow, expect_rows, parse, signed};
@@ -134,7 +134,7 @@ async fn settle<C: Conn>(tx: &mut C, mut stored: Stored, blob: &NewBlob) -> Resu
         return Ok(());
     }
     if stored.damaged_at.is_some() {
-        return replace(tx, &stored, blob.size, &blob.location, blob.replaced_until).await;
+        return replace(tx, &stored, (&blob.digest, blob.size, &blob.location), blob.now, blob.replaced_until).await;
     }
     match ours {
         Some(ours) => collect::doom(tx, ours, None, blob.size, blob.now).await,
@@ -174,7 +174,7 @@ async fn adopted_row<C: Conn>(
     if let Some(stored) = stored.filter(|stored| stored.damaged_at.is_some()) {
         let stored = again(tx, digest, stored).await?;
         if stored.damaged_at.is_some() {
-            replace(tx, &stored, *size, &location, adopt.now).await?;
+            replace(tx, &stored, (digest, *size, &location), adopt.now, adopt.now).await?;
         }
     }
     // The object of a blob that was adopted before may be waiting to be removed.
@@ -235,18 +235,22 @@ pub(super) async fn again<C: Conn>(tx: &mut C, digest: &Digest, stored: Stored) 
     tx.one(&sql::BY_DIGEST, &[Value::shown(digest)]).await
 }
 
-/// Other bytes for a row, which is the caller's alone; what was there before goes, not before `doomed_until`.
+/// Other bytes (digest, size, place) for a row, which is the caller's alone; what was there before goes, not before
+/// `doomed_until`.
 pub(super) async fn replace<C: Conn>(
     tx: &mut C,
     stored: &Stored,
-    size: u64,
-    location: &BlobLocation,
+    (digest, size, location): (&Digest, u64, &BlobLocation),
+    now: Timestamp,
     doomed_until: Timestamp,
 ) -> Result<()> {
     let values =
         &[stored.id.into(), signed(size).into(), Value::text_option(object_key(location)), inline(location).into()];
     let replaced = tx.run(&sql::REPLACE, values).await?;
     expect_rows(&sql::REPLACE, 1, replaced)?;
+    if stored.damaged_at.is_some() {
+        scrub::healed(tx, stored.id, digest, now).await?;
+    }
     match &stored.object_key {
         Some(old) if !stored.adopted => collect::doom(tx, old, None, stored.size.unsigned_abs(), doomed_until).await,
         _ => Ok(()),
@@ -322,10 +326,5 @@ pub(super) async fn release<C: Conn>(
 pub(super) async fn hold<C: Conn>(tx: &mut C, repo_id: i64, blobs: &[i64]) -> Result<()> {
     tx.run(&sql::LOCK_TO_HOLD, values![repo_id, blobs]).await?;
     tx.run(&sql::HOLD, values![repo_id, blobs]).await?;
-    Ok(())
-}
-
-pub(super) async fn damage<C: Conn>(tx: &mut C, id: BlobId, key: &Key, now: Timestamp) -> Result<()> {
-    tx.run(&sql::DAMAGE, values![id.0, key.as_str(), now]).await?;
     Ok(())
 }

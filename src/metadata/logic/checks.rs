@@ -72,7 +72,7 @@ pub(super) async fn restore<C: Conn>(
         return collect::doom(tx, key.as_str(), None, size, now).await;
     }
     if stored.object_key.as_deref() != Some(key.as_str()) || stored.damaged_at.is_some() {
-        blobs::replace(tx, &stored, size, &location, now).await?;
+        blobs::replace(tx, &stored, (digest, size, &location), now, now).await?;
     }
     collect::undoom(tx, key).await?;
     tx.run(&KEEP_ORPHAN, values![stored.id, now, keep_until]).await?;
@@ -82,12 +82,15 @@ pub(super) async fn restore<C: Conn>(
 pub(super) async fn counts<C: Conn>(conn: &mut C) -> Result<StoreCounts> {
     let (deletions, bytes): (i64, i64) = conn.one(&sql::COUNT_DELETIONS, &[]).await?;
     let (garbage, garbage_bytes): (i64, i64) = conn.one(&sql::COUNT_GARBAGE, &[]).await?;
+    let (blobs, manifests): (i64, i64) = conn.one(&sql::COUNT_DAMAGED, &[]).await?;
     Ok(StoreCounts {
         deletions: unsigned("object_deletions", "count", "all", deletions)?,
         deletion_bytes: unsigned("object_deletions", "size", "all", bytes)?,
         uploads: uploads(conn).await?,
         garbage: unsigned("blobs", "count", "all", garbage)?,
         garbage_bytes: unsigned("blobs", "size", "all", garbage_bytes)?,
+        damaged_blobs: unsigned("blobs", "count", "all", blobs)?,
+        damaged_manifests: unsigned("manifests", "count", "all", manifests)?,
     })
 }
 

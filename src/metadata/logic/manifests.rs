@@ -10,7 +10,7 @@ use crate::metadata::Result;
 use crate::metadata::logic::audit::{self, Happened, Push};
 use crate::metadata::logic::repositories::{Hold, Turns};
 use crate::metadata::logic::tags::{self, Target};
-use crate::metadata::logic::{Conn, Value, blobs, repositories, values};
+use crate::metadata::logic::{Conn, Value, blobs, repositories, scrub, values};
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{
     BlobId, BlobRole, ManifestDelete, ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewManifest,
@@ -280,6 +280,7 @@ async fn refresh<C: Conn>(tx: &mut C, id: i64, put: &Put) -> Result<i64> {
         put.now.before(PUSH_GRAIN).into(),
     ];
     tx.run(&sql::REFRESH, values).await?;
+    scrub::heal_manifest(tx, id, &put.repo, manifest, &put.by, put.now).await?;
     Ok(id)
 }
 

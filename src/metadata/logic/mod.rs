@@ -29,6 +29,7 @@ mod publishers;
 mod record;
 mod repositories;
 mod retention;
+mod scrub;
 mod store;
 mod tags;
 mod uploads;

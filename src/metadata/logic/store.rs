@@ -8,10 +8,12 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Instance, LoadOptions, Rows};
 use crate::metadata::logic::{
-    Database, blobs, checks, collect, downloads, dump, garbage, manifests, repositories, retention, tags, uploads, work,
+    Database, blobs, checks, collect, downloads, dump, garbage, manifests, repositories, retention, scrub, tags,
+    uploads, work,
 };
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::downloads::{Download, DownloadRecord};
+use crate::metadata::model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
 use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -67,8 +69,12 @@ impl<D: Database> MetadataStore for D {
         work!(self.write, [repo, blob], |tx| blobs::put(tx, &repo, &blob))
     }
 
-    async fn blob_damage(&self, id: BlobId, key: &Key, now: Timestamp) -> Result<()> {
-        work!(self.write, [key], |tx| blobs::damage(tx, id, &key, now))
+    async fn blob_damage(&self, damage: &BlobDamage) -> Result<bool> {
+        work!(self.write, [damage], |tx| scrub::damage(tx, &damage))
+    }
+
+    async fn blob_unmark(&self, id: BlobId, key: &Key, now: Timestamp, by: &Actor) -> Result<bool> {
+        work!(self.write, [key, by], |tx| scrub::unmark(tx, id, &key, now, &by))
     }
 
     async fn upload_find(&self, repo: &RepoName, id: &UploadId, now: Timestamp) -> Result<Option<UploadRecord>> {
@@ -299,6 +305,25 @@ impl<D: Database> MetadataStore for D {
 
     async fn blob_scan(&self, after: BlobId, limit: u32) -> Result<Vec<BlobRecord>> {
         work!(self.read, [], |conn| checks::scan(conn, after, limit))
+    }
+
+    async fn manifest_scan(&self, after: i64, limit: u32) -> Result<Vec<ManifestBytes>> {
+        work!(self.read, [], |conn| scrub::manifests(conn, after, limit))
+    }
+
+    async fn manifest_damage(&self, damage: &ManifestDamage) -> Result<bool> {
+        work!(self.write, [damage], |tx| scrub::damage_manifest(tx, &damage))
+    }
+
+    async fn scrub_take(&self, take: &ScrubTake) -> Result<Option<ScrubPass>> {
+        if !work!(self.read, [take], |conn| scrub::is_due(conn, &take))? {
+            return Ok(None);
+        }
+        work!(self.write, [take], |tx| scrub::take(tx, &take))
+    }
+
+    async fn scrub_keep(&self, node: &str, pass: &ScrubPass, until: Timestamp) -> Result<bool> {
+        work!(self.write_progress, [node, pass], |tx| scrub::keep(tx, &node, &pass, until))
     }
 
     async fn blob_keys(&self, blobs: &[BlobId]) -> Result<Vec<Key>> {

@@ -7,6 +7,7 @@ mod collect;
 pub mod downloads;
 pub mod limits;
 pub mod publishers;
+pub mod scrub;
 pub mod webhooks;
 
 use accounts::Actor;
@@ -442,6 +443,8 @@ pub struct ManifestRecord {
     pub created_at: Timestamp,
     /// When it was last asked for, as far as that was written down.
     pub pulled_at: Option<Timestamp>,
+    /// Since when its bytes are known to be wrong.
+    pub damaged_at: Option<Timestamp>,
 }
 
 /// A manifest DELETE as one transaction.
@@ -531,6 +534,10 @@ pub struct StoreCounts {
     pub garbage: u64,
     /// Their bytes.
     pub garbage_bytes: u64,
+    /// Blobs whose bytes are known to be wrong or missing.
+    pub damaged_blobs: u64,
+    /// Manifests whose bytes are known to be wrong.
+    pub damaged_manifests: u64,
 }
 
 /// The hash algorithm a saved hasher runs, for status without the hasher.

@@ -74,9 +74,6 @@ super::statements! { "blobs":
     KEEP_ORPHAN = "UPDATE blobs SET orphan_since = COALESCE(orphan_since, $2), gc_after = $3 \
         WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM repo_blobs rb WHERE rb.blob_id = blobs.id)";
 
-    /// Wrong or missing bytes.
-    DAMAGE = "UPDATE blobs SET damaged_at = COALESCE(damaged_at, $3) WHERE id = $1 AND object_key = $2";
-
     /// Membership with the lease of an upload or a mount.
     JOIN = "INSERT INTO repo_blobs (repo_id, blob_id, lease_until, leased_at, gc_after) VALUES ($1, $2, $3, $4, $3) \
         ON CONFLICT (repo_id, blob_id) DO UPDATE SET leased_at = excluded.leased_at, \

@@ -1,4 +1,4 @@
-//! Questions of `fsck`, of readiness and of `/metrics`.
+//! Questions of `fsck`, of readiness and of `/metrics`; damage, and the passes that look for it.
 
 super::statements! { "checks":
     /// Blobs in id order.
@@ -39,6 +39,10 @@ super::statements! { "checks":
     COUNT_GARBAGE = "SELECT COUNT(*) AS blobs, CAST(COALESCE(SUM(size), 0) AS BIGINT) AS bytes FROM blobs \
         WHERE gc_after IS NOT NULL";
 
+    /// Blobs and manifests whose bytes are known to be wrong or missing.
+    COUNT_DAMAGED = "SELECT (SELECT COUNT(*) FROM blobs WHERE damaged_at >= 0) AS blobs, \
+        (SELECT COUNT(*) FROM manifests WHERE damaged_at >= 0) AS manifests";
+
     /// Sessions under way.
     COUNT_UPLOADS = "SELECT COUNT(*) FROM uploads WHERE state <> 'committed'";
 
@@ -47,4 +51,44 @@ super::statements! { "checks":
 
     /// Whether the database answers.
     PING = "SELECT COUNT(*) FROM (SELECT 1 FROM repositories LIMIT 1) AS any_repository";
+
+    /// Wrong or missing bytes of an object, if the blob still has them there.
+    DAMAGE_OBJECT = "UPDATE blobs SET damaged_at = $3 WHERE id = $1 AND object_key = $2 AND damaged_at IS NULL \
+        RETURNING digest";
+
+    /// Wrong bytes in a blob's row, if they are still the same.
+    DAMAGE_INLINE = "UPDATE blobs SET damaged_at = $3 WHERE id = $1 AND inline = $2 AND damaged_at IS NULL \
+        RETURNING digest";
+
+    /// Some repositories that have a blob.
+    REPOSITORIES_OF_BLOB = "SELECT (SELECT r.path FROM repositories r WHERE r.id = rb.repo_id) AS path \
+        FROM repo_blobs rb WHERE rb.blob_id = $1 ORDER BY rb.repo_id LIMIT $2";
+
+    /// Bytes of an object that turned out to be right, if the blob still has them there.
+    UNMARK_OBJECT = "UPDATE blobs SET damaged_at = NULL WHERE id = $1 AND object_key = $2 AND damaged_at IS NOT NULL \
+        RETURNING digest";
+
+    /// Wrong bytes of a manifest, if they are still the same.
+    DAMAGE_MANIFEST = "UPDATE manifests SET damaged_at = $3 WHERE id = $1 AND payload = $2 AND damaged_at IS NULL \
+        RETURNING digest, (SELECT r.path FROM repositories r WHERE r.id = manifests.repo_id) AS path";
+
+    /// The right bytes of a manifest in the place of wrong ones.
+    HEAL_MANIFEST = "UPDATE manifests SET payload = $2, damaged_at = NULL WHERE id = $1 AND damaged_at IS NOT NULL";
+
+    /// Manifests in id order.
+    SCAN_MANIFESTS = "SELECT id, digest, payload, damaged_at, created_at FROM manifests WHERE id > $1 \
+        ORDER BY id LIMIT $2";
+
+    /// Whether there is a pass to go on with, or to begin, that no other node is at.
+    DUE = "SELECT EXISTS (SELECT 1 FROM scrub WHERE one = 1 AND (holder = $1 OR held_until <= $2) \
+        AND (finished_at IS NULL OR began_at <= $3))";
+
+    /// Makes this node the one that reads, or leaves it so.
+    TAKE = "UPDATE scrub SET holder = $1, held_until = $4 WHERE one = 1 AND (holder = $1 OR held_until <= $2) \
+        AND (finished_at IS NULL OR began_at <= $3) \
+        RETURNING began_at, finished_at, stage, after_id, objects, bytes, damaged";
+
+    /// How far the pass is, as long as nobody else took it.
+    KEEP = "UPDATE scrub SET held_until = $2, began_at = $3, finished_at = $4, stage = $5, after_id = $6, objects = $7, \
+        bytes = $8, damaged = $9 WHERE one = 1 AND holder = $1";
 }

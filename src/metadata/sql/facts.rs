@@ -167,7 +167,7 @@ tables! {
     manifests [id] by 32 {
         0 id: Integer, 1 repo_id: Integer, 2 digest: Text, 3 media_type: Text, 4 artifact_type: Text, 5 subject: Text,
         6 referrer: Text, 7 state: Text, 8 untagged_since: Integer, 9 pulled_at: Integer, 10 gc_after: Integer,
-        11 created_at: Integer, 12 payload: Bytes, 13 pushed_at: Integer,
+        11 created_at: Integer, 12 payload: Bytes, 13 pushed_at: Integer, 14 damaged_at: Integer,
     }
     manifest_blobs [manifest_id pos] by 2000 {
         0 manifest_id: Integer, 1 pos: Integer, 2 repo_id: Integer, 3 digest: Text, 4 size: Integer, 5 role: Text,

@@ -2,12 +2,12 @@
 
 super::statements! { "manifests":
     /// A manifest by its digest.
-    BY_DIGEST = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at \
+    BY_DIGEST = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at, m.damaged_at \
         FROM repositories r JOIN manifests m ON m.repo_id = r.id \
         WHERE r.path = $1 AND r.deleted_at IS NULL AND m.digest = $2";
 
     /// A manifest by a tag.
-    BY_TAG = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at \
+    BY_TAG = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at, m.damaged_at \
         FROM repositories r JOIN tags t ON t.repo_id = r.id JOIN manifests m ON m.id = t.manifest_id \
         WHERE r.path = $1 AND r.deleted_at IS NULL AND t.name = $2";
 

@@ -205,7 +205,7 @@ async fn a_damaged_blob_is_not_served_and_heals_when_pushed_again() {
 }
 
 /// The file below `folder` whose name begins with `prefix`.
-fn find_file(folder: &Path, prefix: &str) -> Option<PathBuf> {
+pub(super) fn find_file(folder: &Path, prefix: &str) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
     entries.map(|entry| entry.path()).find_map(|path| {
         let name = path.file_name()?.to_str()?;

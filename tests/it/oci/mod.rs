@@ -6,4 +6,5 @@ mod lists;
 mod manifests;
 mod ranges;
 mod referrers;
+mod scrub;
 mod uploads;

@@ -56,6 +56,23 @@ async fn other_bytes_of_the_same_length_are_found_by_rehash_only() {
 }
 
 #[tokio::test]
+async fn a_blob_that_turns_out_to_be_whole_is_served_again() {
+    let app = Fixture::new().await;
+    let (repo, data) = (repo("a"), bytes(6, 50_000));
+    let pushed = app.push(&repo, &data).await;
+    let key = app.objects().await.remove(0).key;
+    app.store.delete_many(std::slice::from_ref(&key)).await;
+    let blob = app.registry.open_blob(&repo, &pushed).await.expect("still believed in");
+    app.registry.read_blob(&repo, &blob, None).await.expect_err("the store has lost it");
+    app.store.put(&key, data.clone()).await.expect("somebody brings it back");
+    let lines = findings(&app, FsckOptions::default()).await;
+    assert!(lines.len() == 1 && lines[0].ends_with("is marked as damaged"), "{lines:?}");
+    assert_eq!(findings(&app, REHASH).await, Vec::<String>::new());
+    assert_eq!(app.read(&repo, &pushed).await, data);
+    assert_eq!(findings(&app, FsckOptions::default()).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_stray_object_is_found_and_put_on_the_map_by_rebuild() {
     let app = Fixture::new().await;
     let data = Bytes::from_static(b"nobody knows me");

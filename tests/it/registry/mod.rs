@@ -4,6 +4,7 @@ mod collect;
 mod faults;
 mod fsck;
 mod retention;
+mod scrub;
 mod uploads;
 
 use std::sync::Arc;
@@ -86,6 +87,12 @@ impl Fixture {
     /// Another node over the same stores.
     pub(crate) async fn another(&self) -> Arc<Registry> {
         open(&self.database, &self.store, &self.clock, &self.options).await
+    }
+
+    /// Another node with a name of its own.
+    pub(crate) async fn another_node(&self, node: &str) -> Arc<Registry> {
+        let options = RegistryOptions { node: node.to_owned(), ..self.options.clone() };
+        open(&self.database, &self.store, &self.clock, &options).await
     }
 
     /// Pushes a blob in one request.

@@ -5,7 +5,8 @@ use bonded::metadata::model::{BlobDeleted, BlobId, BlobLocation, BlobMount, NewB
 use bytes::Bytes;
 
 use super::fixtures::{
-    DAY, Image, SHORT, at, at_key, begin, blob_id, digest, find, head, intended, key, new_blob, push_blob, repo, sweep,
+    DAY, Image, SHORT, at, at_key, begin, blob_id, damage, digest, find, head, intended, key, new_blob, push_blob,
+    repo, sweep,
 };
 use crate::fixtures::NOBODY;
 
@@ -64,7 +65,7 @@ pub(super) async fn a_head_never_shortens_a_lease(store: &dyn MetadataStore) {
 pub(super) async fn a_damaged_blob_is_not_leased_nor_mounted(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
     let id = blob_id(store, "r", "b").await;
-    store.blob_damage(id, &key("b"), at(7)).await.expect("a mark");
+    store.blob_damage(&damage(id, &key("b"), 7)).await.expect("a mark");
     assert_eq!(head(store, "r", "b", 8).await, None);
     for from in [None, Some("r")] {
         assert_eq!(store.blob_mount(&mount("other", from, "b", 8)).await.expect("an answer"), None);
@@ -75,17 +76,17 @@ pub(super) async fn a_damaged_blob_is_not_leased_nor_mounted(store: &dyn Metadat
 pub(super) async fn damage_is_marked_only_at_the_key_it_was_seen_at(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
     let id = blob_id(store, "r", "b").await;
-    store.blob_damage(id, &key("an older object"), at(7)).await.expect("nothing");
+    assert!(!store.blob_damage(&damage(id, &key("an older object"), 7)).await.expect("nothing"));
     assert_eq!(find(store, "r", "b").await.expect("the row").damaged_at, None);
-    store.blob_damage(id, &key("b"), at(8)).await.expect("a mark");
-    store.blob_damage(id, &key("b"), at(9)).await.expect("the same mark");
+    assert!(store.blob_damage(&damage(id, &key("b"), 8)).await.expect("a mark"));
+    assert!(!store.blob_damage(&damage(id, &key("b"), 9)).await.expect("the same mark"));
     assert_eq!(find(store, "r", "b").await.expect("the row").damaged_at, Some(at(8)));
 }
 
 pub(super) async fn a_damaged_blob_is_healed_by_the_next_upload(store: &dyn MetadataStore) {
     Image::new("m").blob("b").push(store, "r", 0).await;
     let id = blob_id(store, "r", "b").await;
-    store.blob_damage(id, &key("b"), at(1)).await.expect("a mark");
+    store.blob_damage(&damage(id, &key("b"), 1)).await.expect("a mark");
     store.blob_put(&repo("r"), &at_key("b", &key("better"), 2)).await.expect("a blob");
     let healed = find(store, "r", "b").await.expect("the blob");
     assert_eq!((healed.id, healed.damaged_at), (id, None));
@@ -161,7 +162,7 @@ pub(super) async fn restoring_makes_a_row_or_swaps_the_key(store: &dyn MetadataS
     let row = store.blob_scan(BlobId(0), 10).await.expect("rows").remove(0);
     assert_eq!((row.digest, row.size, row.location), (digest("new"), 3, BlobLocation::Object(key("new"))));
     Image::new("m").blob("b").push(store, "r", 0).await;
-    store.blob_damage(blob_id(store, "r", "b").await, &key("b"), at(1)).await.expect("a mark");
+    store.blob_damage(&damage(blob_id(store, "r", "b").await, &key("b"), 1)).await.expect("a mark");
     store.blob_restore(&digest("b"), 1, &key("found"), at(2), at(DAY)).await.expect("a swap");
     let swapped = find(store, "r", "b").await.expect("the blob");
     assert_eq!((swapped.location, swapped.damaged_at), (BlobLocation::Object(key("found")), None));
@@ -177,7 +178,7 @@ pub(super) async fn restoring_takes_a_doomed_object_off_the_list(store: &dyn Met
     assert!(sweep(store, 3).await.is_empty());
     // Marked as damaged and found sound at the same key: the object must not be removed.
     let row = store.blob_scan(BlobId(0), 10).await.expect("rows").remove(0);
-    store.blob_damage(row.id, &key("b"), at(4)).await.expect("a mark");
+    store.blob_damage(&damage(row.id, &key("b"), 4)).await.expect("a mark");
     store.blob_restore(&digest("b"), 1, &key("b"), at(5), at(DAY)).await.expect("a healed row");
     assert!(sweep(store, 6).await.is_empty());
     assert_eq!(store.blob_scan(BlobId(0), 10).await.expect("rows")[0].damaged_at, None);

@@ -8,7 +8,7 @@ use bonded::metadata::model::BlobAdopt;
 use futures_util::StreamExt as _;
 
 use super::fixtures::{
-    DAY, Image, at, begin, blob_id, delete, digest, find, has, head, key, push_blob, repo, sweep, tagged,
+    DAY, Image, at, begin, blob_id, damage, delete, digest, find, has, head, key, push_blob, repo, sweep, tagged,
 };
 use crate::contract::accounts;
 use crate::fixtures::NOBODY;
@@ -165,7 +165,7 @@ pub(super) async fn adopting_takes_the_place_of_damaged_bytes_only(store: &dyn M
     assert_eq!(unknown, [digest("nobody knows")]);
     assert_eq!(blob_id(store, "s", "sound").await, blob_id(store, "r", "sound").await);
     assert_eq!(store.key_sound(&[key("sound"), key("old place")]).await.expect("an answer"), [true, false]);
-    store.blob_damage(blob_id(store, "r", "sound").await, &key("sound"), at(1)).await.expect("marked");
+    store.blob_damage(&damage(blob_id(store, "r", "sound").await, &key("sound"), 1)).await.expect("marked");
     assert_eq!(store.key_sound(&[key("sound")]).await.expect("an answer"), [false]);
     store.blob_adopt(&repo("s"), &elsewhere).await.expect("adopted");
     assert_eq!(store.key_sound(&[key("sound"), key("old place")]).await.expect("an answer"), [false, true]);

@@ -1,6 +1,7 @@
 //! Values from short texts, and pushes in one line.
 
 use bonded::clock::Timestamp;
+use bonded::metadata::model::scrub::BlobDamage;
 use bonded::metadata::model::{
     BlobEdge, BlobId, BlobLocation, BlobRecord, BlobRole, ChildEdge, HeadLease, ManifestDelete, ManifestDeleted,
     ManifestPut, ManifestStored, NewBlob, NewManifest, NewUpload, Precondition, UploadEnd, UploadHold, UploadId,
@@ -75,6 +76,12 @@ pub(super) async fn find(store: &dyn MetadataStore, name: &str, text: &str) -> O
 
 pub(super) async fn blob_id(store: &dyn MetadataStore, name: &str, text: &str) -> BlobId {
     find(store, name, text).await.expect("the blob").id
+}
+
+/// That the bytes of a blob were found wrong where they were looked for.
+pub(super) fn damage(id: BlobId, key: &Key, now: i64) -> BlobDamage {
+    let location = BlobLocation::Object(key.clone());
+    BlobDamage { id, location, reason: "has other bytes".to_owned(), now: at(now), by: NOBODY.clone() }
 }
 
 /// A HEAD of somebody who may push.

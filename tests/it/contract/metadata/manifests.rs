@@ -6,7 +6,8 @@ use bonded::oci::glob::ImmutableTags;
 use bonded::oci::reference::Reference;
 
 use super::fixtures::{
-    DAY, Image, SHORT, at, blob_id, delete, delete_with, digest, find, has, head, key, push_blob, repo, sweep, tagged,
+    DAY, Image, SHORT, at, blob_id, damage, delete, delete_with, digest, find, has, head, key, push_blob, repo, sweep,
+    tagged,
 };
 use super::races::STORED;
 use crate::fixtures::NOBODY;
@@ -49,7 +50,7 @@ pub(super) async fn a_blob_known_only_elsewhere_is_missing(store: &dyn MetadataS
 
 pub(super) async fn a_damaged_blob_is_missing(store: &dyn MetadataStore) {
     push_blob(store, "r", "b", 0).await;
-    store.blob_damage(blob_id(store, "r", "b").await, &key("b"), at(1)).await.expect("a mark");
+    store.blob_damage(&damage(blob_id(store, "r", "b").await, &key("b"), 1)).await.expect("a mark");
     assert_eq!(Image::new("m").blob("b").put(store, "r", 2).await, missing(&["b"]));
 }
 

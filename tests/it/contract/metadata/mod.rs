@@ -13,6 +13,7 @@ mod races;
 mod referrers;
 mod repositories;
 mod retention;
+mod scrub;
 mod sqlite;
 mod tags;
 mod uploads;
@@ -149,6 +150,15 @@ macro_rules! contract {
                 what_an_index_listed_is_untagged_from_its_end_on
                 usage_counts_a_blob_once
                 garbage_is_listed_as_it_would_be_collected
+            ],
+            scrub: [
+                wrong_bytes_in_a_row_are_marked_only_while_they_are_there
+                a_mark_is_taken_only_where_the_bytes_were_right
+                wrong_bytes_of_a_manifest_are_marked_and_healed_by_the_next_push
+                damaged_ones_are_counted
+                a_pass_goes_on_where_it_was
+                one_node_at_a_time_reads
+                a_new_pass_begins_when_it_is_due
             ],
             races: [
                 double_last_delete

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use super::nodes::Nodes;
 use crate::contract::metadata::fixtures::{
-    DAY, Image, at, at_key, begin, blob_id, delete, digest, ending, find, has, head, intended, key, new_blob,
+    DAY, Image, at, at_key, begin, blob_id, damage, delete, digest, ending, find, has, head, intended, key, new_blob,
     new_upload, push_blob, repo, sweep, tag, tagged, take, upload_id, wish,
 };
 use crate::fixtures::NOBODY;
@@ -420,7 +420,7 @@ async fn many_heal_one_blob() {
         let text = format!("blob {run}");
         push_blob(nodes.node(0), "r0", &text, 0).await;
         let id = blob_id(nodes.node(0), "r0", &text).await;
-        nodes.node(0).blob_damage(id, &key(&text), at(1)).await.expect("a mark");
+        nodes.node(0).blob_damage(&damage(id, &key(&text), 1)).await.expect("a mark");
         let pushes = (0..6).map(|n| {
             let (place, blob) = (repo(&format!("r{}", n % 3)), at_key(&text, &key(&format!("object {run} {n}")), 2));
             let node = nodes.owned(n);

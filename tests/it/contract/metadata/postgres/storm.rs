@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::nodes::Nodes;
 use crate::contract::metadata::fixtures::{
-    DAY, Image, at, at_key, digest, ending, find, head, key, new_upload, repo, tagged, wish,
+    DAY, Image, at, at_key, damage, digest, ending, find, head, key, new_upload, repo, tagged, wish,
 };
 use crate::fixtures::NOBODY;
 
@@ -160,7 +160,7 @@ impl Writer {
     async fn damage(&self, place: &str, text: &str, now: i64) {
         let Some(found) = find(&*self.store, place, text).await else { return };
         for key in self.store.blob_keys(&[found.id]).await.expect("keys") {
-            self.store.blob_damage(found.id, &key, at(now)).await.expect("a mark");
+            self.store.blob_damage(&damage(found.id, &key, now)).await.expect("a mark");
         }
     }
 

@@ -9,7 +9,7 @@
 //!             |        |             |
 //!    L3       |      http (kit) -----+            sockets, TLS, limits, what every request passes
 //!             v        v             v
-//!    L2      transfer -> registry                 moving everything; the rules of the domain; know no HTTP, no SQL
+//!    L2      transfer -> registry     verify      moving everything; the rules of the domain; know no HTTP, no SQL
 //!                    |      |
 //!    L1        metadata    storage                traits and drivers; never import each other
 //!                    |      |
@@ -37,7 +37,7 @@
 //! - [`clock`]: time and randomness as arguments; [`telemetry`]: the names in logs and metrics; [`faults`]: where a test
 //!   may kill;
 //! - [`storage`]: bytes under keys; [`metadata`]: facts; [`registry`]: what may be pushed, pulled, moved and deleted;
-//! - [`audit`]: the record of what happened;
+//! - [`audit`]: the record of what happened; [`verify`]: what signatures prove, and which ones a policy asks for;
 //! - [`transfer`]: copies of a whole store, backups, and the storage of another registry taken over;
 //! - [`http`]: the kit of servers; [`frontends`]: the distribution API and the operator's endpoints; [`jobs`]: what runs
 //!   beside requests;
@@ -62,3 +62,4 @@ pub mod registry;
 pub mod storage;
 pub mod telemetry;
 pub mod transfer;
+pub mod verify;

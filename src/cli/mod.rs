@@ -12,6 +12,7 @@ mod fsck;
 mod gc;
 mod namespace;
 mod output;
+mod policy;
 mod progress;
 mod publisher;
 mod quota;
@@ -109,6 +110,9 @@ enum Verb {
     /// Makes and ends webhooks, and looks after what is sent to them.
     #[command(subcommand)]
     Webhook(webhook::WebhookVerb),
+    /// Reads signature policies: whether they can be used, and what they ask for where.
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
     /// Writes the reference pages.
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
@@ -156,6 +160,7 @@ pub fn run() -> ExitCode {
         Verb::Token(verb) => token::run(&verb),
         Verb::Audit(verb) => audit::run(&verb),
         Verb::Webhook(verb) => webhook::run(&verb),
+        Verb::Policy(verb) => policy::run(&verb),
         Verb::Reference(args) => reference::run(&args),
         #[cfg(feature = "faults")]
         Verb::Points => Ok(points()),

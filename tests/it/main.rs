@@ -17,6 +17,7 @@ mod layering;
 mod moving;
 mod nodes;
 mod oci;
+mod policy;
 mod postgres;
 mod reference;
 mod registry;

@@ -1,0 +1,220 @@
+//! A signature and everything that came along with it, held against one authority.
+//!
+//! The order matters: the form first (`super::bundle`), then the signature itself, which throws most away for little, then
+//! certificate, log and timestamps, and only then what was signed.
+
+use std::borrow::Cow;
+
+use sha2::{Digest as _, Sha256};
+
+use super::bundle::{Bundle, Content};
+use super::certificate::Leaf;
+use super::failure::Failure;
+use super::key::{HashChoice, KeyKind, PublicKey, Rejected};
+use super::proof::{Format, Need, Signer, Trust};
+use super::roots::Root;
+use super::sigstore::{Believe, BundleVerifier as _, Found, Signed};
+use super::text::to_base64;
+use super::verdict::ReasonCode;
+use crate::clock::Timestamp;
+
+/// What has to be there beside the signature.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    tlog: bool,
+    timestamp: bool,
+    sct: bool,
+}
+
+/// What was found to hold beside the signature.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    times: Vec<Timestamp>,
+    pub(super) tlog: bool,
+    pub(super) sct: bool,
+    pub(super) timestamp: bool,
+}
+
+impl Held {
+    /// The earliest time that somebody vouches for.
+    pub(super) fn signed_at(&self) -> Option<Timestamp> {
+        self.times.iter().min().copied()
+    }
+}
+
+/// A signature, read: in the form of a bundle whatever it was, and what it is over.
+pub(super) struct Evidence<'a> {
+    pub(super) bundle: Bundle,
+    pub(super) signed: Signed<'a>,
+    pub(super) format: Format,
+}
+
+/// What a mismatch is about, when what was signed names the digest after all: the log entry is of something else.
+pub(super) fn or_of_the_log(failure: Failure, is_named: bool) -> Failure {
+    if failure.code == ReasonCode::SubjectMismatch && is_named {
+        return Failure::new(ReasonCode::TlogInvalid, failure.message);
+    }
+    failure
+}
+
+impl Evidence<'_> {
+    /// The bytes that the signature is over, where they are here and not only their digest.
+    fn signed_bytes(&self) -> Option<Cow<'_, [u8]>> {
+        match (&self.bundle.content, self.signed) {
+            (Content::Envelope(envelope), _) => Some(Cow::Owned(envelope.signed_bytes())),
+            (Content::Message(_), Signed::Bytes(bytes)) => Some(Cow::Borrowed(bytes)),
+            (Content::Message(_), Signed::Digest(_)) => None,
+        }
+    }
+
+    /// The key is the policy's, whatever the hint or a `keyid` says; a hint only makes the message better.
+    fn check_made_by(&self, key: &PublicKey, hash: HashChoice) -> Result<(), Failure> {
+        if self.bundle.certificate.is_some() && self.format == Format::Bundle {
+            let message = "it was made with a certificate, and this authority is a key";
+            return Err(Failure::new(ReasonCode::NoTrustedSigner, message));
+        }
+        let Some(message) = self.signed_bytes() else { return Ok(()) };
+        let Err(rejected) = key.verify(hash, &message, self.bundle.signature()) else { return Ok(()) };
+        let fingerprint = key.fingerprint();
+        Err(match rejected {
+            Rejected::Hash => Failure::new(
+                ReasonCode::UnsupportedAlgorithm,
+                format!("{} keys do not sign the hash that the policy names", key.kind()),
+            ),
+            Rejected::Wrong if key.kind() == KeyKind::Ed25519 && self.is_message() => Failure::new(
+                ReasonCode::UnsupportedAlgorithm,
+                "it is no pure Ed25519 signature of the key; cosign makes Ed25519ph here, which is not taken",
+            ),
+            Rejected::Wrong if self.hints_at_another(key) => {
+                Failure::new(ReasonCode::NoTrustedSigner, format!("it says it is by another key than {fingerprint}"))
+            }
+            Rejected::Wrong => {
+                Failure::new(ReasonCode::BadSignature, format!("it is not a signature of the key {fingerprint}"))
+            }
+        })
+    }
+
+    fn is_message(&self) -> bool {
+        matches!(self.bundle.content, Content::Message(_))
+    }
+
+    fn hints_at_another(&self, key: &PublicKey) -> bool {
+        let hint = &self.bundle.hint;
+        !hint.is_empty() && *hint != to_base64(&Sha256::digest(key.spki()))
+    }
+
+    /// What else has to be there for a key. What is not asked for is not looked at, and proves nothing.
+    fn at_key(&self, key: &PublicKey, wanted: Wanted, root: Option<&Root>) -> Result<Held, Failure> {
+        if !wanted.tlog && !wanted.timestamp {
+            // Nobody has checked the signature yet, then.
+            if self.signed_bytes().is_none() {
+                let message = "without a log entry the bytes that were signed are needed, not only their digest";
+                return Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message));
+            }
+            return Ok(Held::default());
+        }
+        self.check_present(wanted)?;
+        if key.kind() == KeyKind::P521 {
+            let message = "log entries and timestamps of P-521 keys are not verified";
+            return Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message));
+        }
+        let missing = if wanted.tlog { ReasonCode::TlogMissing } else { ReasonCode::NoTimestamp };
+        let root = root.ok_or_else(|| Failure::new(missing, "the authority has no trusted root to verify it with"))?;
+        let believe = Believe::Key { key, tlog: wanted.tlog, timestamp: wanted.timestamp };
+        let found = self.verified(root, believe)?;
+        let from_logs = if wanted.tlog { self.times_of_logs() } else { 0 };
+        self.held(found, wanted, if wanted.timestamp { from_logs + self.bundle.timestamps } else { usize::MAX })
+    }
+
+    /// The certificate, which has to have made the signature.
+    fn leaf(&self) -> Result<Leaf, Failure> {
+        let der = self.bundle.certificate.as_deref();
+        let message = "it was made with a key, and this authority wants a certificate";
+        let leaf = Leaf::parse(der.ok_or_else(|| Failure::new(ReasonCode::NoTrustedSigner, message))?)?;
+        if leaf.key.kind() == KeyKind::P521 {
+            let message = "certificates with P-521 keys are not verified";
+            return Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message));
+        }
+        let message = self.signed_bytes();
+        let check = |message: Cow<'_, [u8]>| leaf.key.verify(HashChoice::Auto, &message, self.bundle.signature());
+        match message.map_or(Ok(()), check) {
+            Ok(()) => Ok(leaf),
+            Err(_) => Err(Failure::new(ReasonCode::BadSignature, "it is not a signature of its certificate's key")),
+        }
+    }
+
+    fn at_certificate(&self, leaf: &Leaf, wanted: Wanted, root: &Root) -> Result<Held, Failure> {
+        self.check_present(wanted)?;
+        if self.bundle.log_entries() == 0 && self.bundle.timestamps == 0 {
+            let message = "neither a log nor a timestamp authority says when it was made";
+            return Err(Failure::new(ReasonCode::NoTimestamp, message));
+        }
+        let believe = Believe::Certificate { sct: wanted.sct, tlog: wanted.tlog };
+        let found = self.verified(root, believe)?;
+        let in_time = |time: &Timestamp| leaf.validity.contains(&time.as_micros().div_euclid(1_000_000));
+        if !found.certificate || !found.times.iter().all(in_time) {
+            return Err(Failure::new(ReasonCode::CertUntrusted, "the certificate was not verified"));
+        }
+        self.held(found, wanted, self.times_of_logs() + self.bundle.timestamps)
+    }
+
+    /// What has been found to be a signature here, and is none to the library, is one with another hash than it knows.
+    fn verified(&self, root: &Root, believe: Believe<'_>) -> Result<Found, Failure> {
+        root.verifier().verify(&self.bundle, self.signed, believe).map_err(|failure| {
+            if failure.code == ReasonCode::BadSignature && self.signed_bytes().is_some() {
+                return Failure::new(ReasonCode::UnsupportedAlgorithm, failure.message);
+            }
+            failure
+        })
+    }
+
+    /// How many times the logs have signed.
+    fn times_of_logs(&self) -> usize {
+        self.bundle.log_times.iter().flatten().count()
+    }
+
+    fn check_present(&self, wanted: Wanted) -> Result<(), Failure> {
+        if wanted.tlog && self.bundle.log_entries() == 0 {
+            return Err(Failure::new(ReasonCode::TlogMissing, "it has no log entry, and the policy requires one"));
+        }
+        if wanted.timestamp && self.bundle.timestamps == 0 {
+            return Err(Failure::new(ReasonCode::NoTimestamp, "it has no timestamp, and the policy requires one"));
+        }
+        Ok(())
+    }
+
+    /// What the library says is held against what was wanted once more, so that no shortcut in it becomes one here.
+    /// With fewer than `times`, no timestamp was.
+    fn held(&self, found: Found, wanted: Wanted, times: usize) -> Result<Held, Failure> {
+        if wanted.tlog && !found.tlog {
+            return Err(Failure::new(ReasonCode::TlogMissing, "its log entry was not verified"));
+        }
+        if wanted.sct && !found.sct {
+            return Err(Failure::new(ReasonCode::SctInvalid, "that its certificate is in a log was not verified"));
+        }
+        let timestamp = self.bundle.timestamps > 0 && found.times.len() >= times;
+        if wanted.timestamp && !timestamp {
+            return Err(Failure::new(ReasonCode::NoTimestamp, "its timestamp was not verified"));
+        }
+        Ok(Held { times: found.times, tlog: found.tlog, sct: found.sct, timestamp })
+    }
+
+    /// Checks everything but what was signed, which is read last.
+    pub(super) fn check(&self, trust: &Trust<'_>) -> Result<(Signer, Held), Failure> {
+        match trust {
+            Trust::Key { key, hash, tlog, timestamp, root } => {
+                self.check_made_by(key, *hash)?;
+                let wanted =
+                    Wanted { tlog: *tlog == Need::Require, timestamp: *timestamp == Need::Require, sct: false };
+                let held = self.at_key(key, wanted, *root)?;
+                Ok((Signer::Key { fingerprint: key.fingerprint() }, held))
+            }
+            Trust::Keyless { root, sct, tlog } => {
+                let leaf = self.leaf()?;
+                let wanted = Wanted { tlog: *tlog == Need::Require, timestamp: false, sct: *sct == Need::Require };
+                let held = self.at_certificate(&leaf, wanted, root)?;
+                Ok((Signer::Identity { issuer: leaf.issuer, subject: leaf.subject, claims: leaf.claims }, held))
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Public keys: which are taken, what they are called, and how a signature is checked with one.
+//!
+//! Keys come from the policy and, in certificates, from an authority that the policy trusts; never from what is judged.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use sha2::{Digest as _, Sha256};
+use x509_parser::asn1_rs::{Any, FromDer as _, Oid, oid};
+use x509_parser::pem::parse_x509_pem;
+use x509_parser::public_key::RSAPublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use super::limits::{KEY_BYTES_MAX, RSA_BITS_MAX, RSA_BITS_MIN};
+
+const EC: Oid<'static> = oid!(1.2.840.10045.2.1);
+const P256: Oid<'static> = oid!(1.2.840.10045.3.1.7);
+const P384: Oid<'static> = oid!(1.3.132.0.34);
+const P521: Oid<'static> = oid!(1.3.132.0.35);
+const RSA: Oid<'static> = oid!(1.2.840.113549.1.1.1);
+const ED25519: Oid<'static> = oid!(1.3.101.112);
+
+/// The kinds of keys that are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// ECDSA on P-521.
+    P521,
+    /// RSA with 2048 to 8192 bits, PKCS #1 v1.5.
+    Rsa,
+    /// Pure Ed25519 (RFC 8032); cosign makes Ed25519ph, which is another scheme and not taken.
+    Ed25519,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::P521 => "P-521",
+            Self::Rsa => "RSA",
+            Self::Ed25519 => "Ed25519",
+        })
+    }
+}
+
+/// Which hash a signature is made over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HashChoice {
+    /// The one that belongs to the key (SHA-256 for P-256 and RSA, SHA-384 for P-384, SHA-512 for P-521); then SHA-256 for
+    /// P-384 and P-521, which is what `cosign verify` assumes of every key.
+    #[default]
+    Auto,
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// Why a text is not a public key that is taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// It is not PEM, or more than one block of it.
+    #[error("a public key is one PEM block `PUBLIC KEY`, {KEY_BYTES_MAX} bytes at most")]
+    Pem,
+    /// The block is not what it says.
+    #[error("the public key is not a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7)")]
+    Form,
+    /// The algorithm or its curve.
+    #[error("keys of this kind are not taken: P-256, P-384, P-521, RSA and Ed25519 are")]
+    Unsupported,
+    /// The length of an RSA key.
+    #[error("an RSA key has {RSA_BITS_MIN} to {RSA_BITS_MAX} bits; this one has {0}")]
+    RsaBits(usize),
+}
+
+/// Why a signature was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rejected {
+    /// It is not the key's signature over these bytes.
+    Wrong,
+    /// The key does not go with the hash that was chosen.
+    Hash,
+}
+
+/// A public key of a kind that is taken.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    kind: KeyKind,
+    spki: Vec<u8>,
+}
+
+impl PublicKey {
+    /// Reads a key as `cosign generate-key-pair` and `openssl pkey -pubout` write it.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        if pem.len() > KEY_BYTES_MAX {
+            return Err(KeyError::Pem);
+        }
+        let (rest, block) = parse_x509_pem(pem.as_bytes()).map_err(|_| KeyError::Pem)?;
+        if block.label != "PUBLIC KEY" || !rest.trim_ascii().is_empty() {
+            return Err(KeyError::Pem);
+        }
+        Self::from_spki(&block.contents)
+    }
+
+    /// Reads a key from DER (RFC 5280, section 4.1.2.7).
+    pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
+        if der.len() > KEY_BYTES_MAX {
+            return Err(KeyError::Form);
+        }
+        let (rest, info) = SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyError::Form)?;
+        if !rest.is_empty() || info.subject_public_key.unused_bits != 0 {
+            return Err(KeyError::Form);
+        }
+        let (algorithm, parameters) = (&info.algorithm.algorithm, info.algorithm.parameters.as_ref());
+        let point = info.subject_public_key.data.as_ref();
+        let kind = if *algorithm == EC {
+            ec_kind(parameters, point)?
+        } else if *algorithm == RSA {
+            check_rsa(parameters, point)?;
+            KeyKind::Rsa
+        } else if *algorithm == ED25519 && parameters.is_none() && point.len() == 32 {
+            KeyKind::Ed25519
+        } else {
+            return Err(KeyError::Unsupported);
+        };
+        Ok(Self { kind, spki: der.to_vec() })
+    }
+
+    /// What kind of key it is.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// Its DER encoding.
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// Its name: `sha256:` and the hash of its DER encoding in hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        format!("sha256:{}", hex::encode(Sha256::digest(&self.spki)))
+    }
+
+    /// Checks a signature over `message`, with the hashes that `choice` stands for, one after the other.
+    pub(super) fn verify(&self, choice: HashChoice, message: &[u8], value: &[u8]) -> Result<(), Rejected> {
+        let schemes = schemes(self.kind, choice);
+        if schemes.is_empty() {
+            return Err(Rejected::Hash);
+        }
+        let holds = |scheme: &&'static dyn VerificationAlgorithm| {
+            UnparsedPublicKey::new(*scheme, &self.spki).verify(message, value).is_ok()
+        };
+        if schemes.iter().any(holds) { Ok(()) } else { Err(Rejected::Wrong) }
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({} {})", self.kind, self.fingerprint())
+    }
+}
+
+/// Named curves only, and points only in the one form that everybody writes, so that a key has one fingerprint.
+fn ec_kind(parameters: Option<&Any<'_>>, point: &[u8]) -> Result<KeyKind, KeyError> {
+    let curve = parameters.and_then(|any| any.as_oid().ok()).ok_or(KeyError::Unsupported)?;
+    let (kind, coordinate_len) = if curve == P256 {
+        (KeyKind::P256, 32)
+    } else if curve == P384 {
+        (KeyKind::P384, 48)
+    } else if curve == P521 {
+        (KeyKind::P521, 66)
+    } else {
+        return Err(KeyError::Unsupported);
+    };
+    let is_uncompressed = point.first() == Some(&4) && point.len() == 1 + 2 * coordinate_len;
+    if is_uncompressed { Ok(kind) } else { Err(KeyError::Form) }
+}
+
+fn check_rsa(parameters: Option<&Any<'_>>, key: &[u8]) -> Result<(), KeyError> {
+    if parameters.is_none_or(|any| any.as_null().is_err()) {
+        return Err(KeyError::Form);
+    }
+    let (rest, key) = RSAPublicKey::from_der(key).map_err(|_| KeyError::Form)?;
+    let modulus = match key.modulus {
+        [0, modulus @ ..] => modulus,
+        [first, ..] if *first >= 0x80 => return Err(KeyError::Form),
+        modulus => modulus,
+    };
+    let Some(first) = modulus.first().filter(|first| **first != 0 && rest.is_empty()) else {
+        return Err(KeyError::Form);
+    };
+    let bits = modulus.len() * 8 - first.leading_zeros() as usize;
+    if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) { Ok(()) } else { Err(KeyError::RsaBits(bits)) }
+}
+
+/// The schemes to try, in this order.
+fn schemes(kind: KeyKind, choice: HashChoice) -> Vec<&'static dyn VerificationAlgorithm> {
+    use HashChoice::{Auto, Sha256, Sha384, Sha512};
+    match (kind, choice) {
+        (KeyKind::P256, Auto | Sha256) => vec![&signature::ECDSA_P256_SHA256_ASN1],
+        (KeyKind::P256, Sha384) => vec![&signature::ECDSA_P256_SHA384_ASN1],
+        (KeyKind::P256, Sha512) => vec![&signature::ECDSA_P256_SHA512_ASN1],
+        (KeyKind::P384, Auto) => vec![&signature::ECDSA_P384_SHA384_ASN1, &signature::ECDSA_P384_SHA256_ASN1],
+        (KeyKind::P384, Sha256) => vec![&signature::ECDSA_P384_SHA256_ASN1],
+        (KeyKind::P384, Sha384) => vec![&signature::ECDSA_P384_SHA384_ASN1],
+        (KeyKind::P384, Sha512) => vec![&signature::ECDSA_P384_SHA512_ASN1],
+        (KeyKind::P521, Auto) => vec![&signature::ECDSA_P521_SHA512_ASN1, &signature::ECDSA_P521_SHA256_ASN1],
+        (KeyKind::P521, Sha256) => vec![&signature::ECDSA_P521_SHA256_ASN1],
+        (KeyKind::P521, Sha384) => vec![&signature::ECDSA_P521_SHA384_ASN1],
+        (KeyKind::P521, Sha512) => vec![&signature::ECDSA_P521_SHA512_ASN1],
+        (KeyKind::Rsa, Auto | Sha256) => vec![&signature::RSA_PKCS1_2048_8192_SHA256],
+        (KeyKind::Rsa, Sha384) => vec![&signature::RSA_PKCS1_2048_8192_SHA384],
+        (KeyKind::Rsa, Sha512) => vec![&signature::RSA_PKCS1_2048_8192_SHA512],
+        (KeyKind::Ed25519, Auto) => vec![&signature::ED25519],
+        // Ed25519 has its hash built in; one with a hash before it is Ed25519ph.
+        (KeyKind::Ed25519, Sha256 | Sha384 | Sha512) => Vec::new(),
+    }
+}

@@ -1,0 +1,48 @@
+//! Signatures: what they prove, and what a policy asks for.
+//!
+//! Pure functions over bytes: no HTTP, no SQL, no runtime. The way of a signature:
+//!
+//! ```text
+//!   manifest --artifact--> layers --proof::check--> Proof
+//!                                     |
+//!        bundle  <-- legacy (.sig, .att)      the form of everything, within limits, as strict JSON
+//!           |  \-- certificate, dsse, text
+//!           v
+//!        key (bare keys)    sigstore (roots: certificates, logs, timestamps)
+//!           |
+//!           v
+//!        statement                            what was signed, compared with the digest
+//! ```
+//!
+//! [`policy`] says whose proofs are asked for and judges a digest by them; [`verdict`] is what comes of that.
+//!
+//! # Stricter than `cosign verify`
+//!
+//! What cosign 3.1 takes and this does not, each with a test: an attestation that stands in for a signature; a simple
+//! signing payload of another `type`; members that stand twice, or twice but for their case; members that nobody knows;
+//! a timestamp that does not verify, beside a log entry that does; a certificate with a second name.
+//!
+//! What cosign makes or takes and this does not verify: Ed25519ph; certificates of a public key infrastructure of one's own, or without any
+//! witness of their time; log entries and timestamps of P-521 keys; the timestamps of `.att` layers.
+
+pub mod artifact;
+pub mod blob;
+pub mod bundle;
+pub mod certificate;
+pub mod dsse;
+mod evidence;
+pub mod failure;
+mod json;
+pub mod key;
+pub mod legacy;
+pub mod limits;
+pub mod policy;
+pub mod proof;
+pub mod roots;
+mod sigstore;
+pub mod statement;
+mod text;
+pub mod verdict;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! The one place that knows which library verifies certificates, logs and timestamps.
+//!
+//! `sigstore-verify` is young and changes often, so it is pinned, and stands behind a trait of three words: a bundle, what
+//! was signed, whom to believe. What it is lax about is refused before it is asked (`super::bundle`), and what it says is
+//! checked again where that is cheap.
+
+use sigstore_verify::bundle::Error as FormError;
+use sigstore_verify::trust_root::TrustedRoot;
+use sigstore_verify::types::{Artifact, ArtifactDigest, Bundle as Parsed, DerPublicKey, HashAlgorithm};
+use sigstore_verify::{
+    CertificateError, Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier,
+};
+
+use super::bundle::Bundle;
+use super::failure::Failure;
+use super::key::PublicKey;
+use super::verdict::ReasonCode;
+use crate::clock::Timestamp;
+use crate::oci::digest::{Algorithm, Digest};
+
+/// What the signature of a bundle is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Signed<'a> {
+    /// A statement that names this digest, or bytes that have it.
+    Digest(&'a Digest),
+    /// These bytes.
+    Bytes(&'a [u8]),
+}
+
+/// Whom to believe, and what has to be there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Believe<'a> {
+    /// A key. Log entries and timestamps are looked at where they are asked for, and left out otherwise.
+    Key { key: &'a PublicKey, tlog: bool, timestamp: bool },
+    /// A certificate, whoever it names. Everything in the bundle has to hold.
+    Certificate { sct: bool, tlog: bool },
+}
+
+/// What was found to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Times that a log or a timestamp authority has signed.
+    pub(super) times: Vec<Timestamp>,
+    /// Every log entry is in its log.
+    pub(super) tlog: bool,
+    /// The certificate is in a log.
+    pub(super) sct: bool,
+    /// The certificate leads to an authority of the root and was valid at every one of `times`.
+    pub(super) certificate: bool,
+}
+
+/// Verifies a bundle under a trusted root.
+pub(super) trait BundleVerifier {
+    /// # Errors
+    /// Why it does not hold.
+    fn verify(&self, bundle: &Bundle, signed: Signed<'_>, believe: Believe<'_>) -> Result<Found, Failure>;
+}
+
+/// A trusted root in the library's form.
+pub(super) struct Library(Verifier);
+
+impl Library {
+    /// # Errors
+    /// What is wrong with the trusted root, in the library's words.
+    pub(super) fn new(root: &str) -> Result<Self, String> {
+        let root = TrustedRoot::from_json(root).map_err(|error| error.to_string())?;
+        Verifier::new(&root).map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl BundleVerifier for Library {
+    fn verify(&self, bundle: &Bundle, signed: Signed<'_>, believe: Believe<'_>) -> Result<Found, Failure> {
+        let mut parsed = Parsed::from_json(bundle.text())
+            .map_err(|error| Failure::malformed(format!("the bundle cannot be read: {error}")))?;
+        let artifact = artifact(signed)?;
+        let result = match believe {
+            Believe::Key { key, tlog, timestamp } => {
+                if !timestamp {
+                    parsed.verification_material.timestamp_verification_data.rfc3161_timestamps.clear();
+                }
+                let policy = PublicKeyVerificationPolicy::new(DerPublicKey::from_bytes(key.spki()));
+                let policy = if tlog {
+                    policy
+                } else {
+                    parsed.verification_material.tlog_entries.clear();
+                    policy.skip_tlog_unsafe()
+                };
+                self.0.verify(artifact, &parsed, &policy)
+            }
+            Believe::Certificate { sct, tlog } => {
+                let policy = VerificationPolicy::any_identity();
+                let policy = if sct { policy } else { policy.skip_sct() };
+                let policy = if tlog { policy } else { policy.skip_tlog_unsafe() };
+                self.0.verify(artifact, &parsed, &policy)
+            }
+        };
+        result.map(|result| found(&result)).map_err(|error| failure(&error))
+    }
+}
+
+fn artifact(signed: Signed<'_>) -> Result<Artifact<'_>, Failure> {
+    let digest = match signed {
+        Signed::Bytes(bytes) => return Ok(Artifact::from_blob(bytes)),
+        Signed::Digest(digest) => digest,
+    };
+    let algorithm = match digest.algorithm() {
+        Algorithm::Sha256 => HashAlgorithm::Sha2256,
+        Algorithm::Sha512 => HashAlgorithm::Sha2512,
+    };
+    let digest = ArtifactDigest::new(algorithm, digest.as_bytes().to_vec());
+    let digest = digest.map_err(|error| Failure::new(ReasonCode::UnsupportedAlgorithm, error.to_string()))?;
+    Ok(Artifact::from_digest(digest))
+}
+
+fn found(result: &VerificationResult) -> Found {
+    let times = result.verified_timestamps().iter().map(|time| Timestamp::from_micros(time.as_microsecond()));
+    Found {
+        times: times.collect(),
+        tlog: result.tlog_verified(),
+        sct: result.sct_verified(),
+        certificate: result.certificate_verified(),
+    }
+}
+
+/// The library's errors in the words of verdicts. What it adds later is refused all the same, as `malformed`.
+fn failure(error: &Error) -> Failure {
+    let code = match error {
+        Error::Certificate(CertificateError::NotYetValid { .. } | CertificateError::Expired { .. }) => {
+            ReasonCode::CertExpired
+        }
+        Error::Certificate(CertificateError::ChainInvalid(why)) if is_of_time(why) => ReasonCode::CertExpired,
+        Error::Certificate(CertificateError::Sct(_)) => ReasonCode::SctInvalid,
+        Error::Certificate(CertificateError::Malformed(_)) => ReasonCode::Malformed,
+        Error::Certificate(_) => ReasonCode::CertUntrusted,
+        // The content of the bundle has been checked before, so what is left to be incompatible is a log entry.
+        Error::TransparencyLog(_)
+        | Error::UnsupportedBundle(_)
+        | Error::Bundle(
+            FormError::MissingCheckpoint | FormError::LogIndexOutOfRange { .. } | FormError::CheckpointRootMismatch,
+        ) => ReasonCode::TlogInvalid,
+        Error::Bundle(FormError::MissingInclusionPromise(_) | FormError::MissingInclusionProof(_)) => {
+            ReasonCode::TlogMissing
+        }
+        Error::Bundle(FormError::MissingSigningTimeEvidence | FormError::MissingTimestamp) | Error::Timestamp(_) => {
+            ReasonCode::NoTimestamp
+        }
+        Error::SignatureInvalid(_) => ReasonCode::BadSignature,
+        Error::UnsupportedArtifact(_) | Error::Crypto(_) => ReasonCode::UnsupportedAlgorithm,
+        Error::ArtifactMismatch(_) => ReasonCode::SubjectMismatch,
+        _ => ReasonCode::Malformed,
+    };
+    Failure::new(code, error.to_string())
+}
+
+/// A chain is checked at the times of the signature, and that one of its certificates was not valid then is told by the name
+/// of the error underneath alone. Misread, it would be a certificate that is not trusted.
+fn is_of_time(why: &str) -> bool {
+    why.contains("CertExpired") || why.contains("CertNotValidYet")
+}

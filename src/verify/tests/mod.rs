@@ -1,0 +1,11 @@
+//! The verifier against real signatures, mutations of them, and signatures of a laboratory that can sign whatever it likes.
+
+mod attacks;
+mod blobs;
+mod evidence;
+mod forms;
+mod keys;
+mod lab;
+mod mutations;
+mod properties;
+mod samples;

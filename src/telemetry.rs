@@ -116,6 +116,10 @@ pub mod metric {
     pub const BLOBS_DAMAGED: &str = "bonded_blobs_damaged";
     /// Manifests that are damaged.
     pub const MANIFESTS_DAMAGED: &str = "bonded_manifests_damaged";
+    /// Signature policies in force.
+    pub const POLICIES: &str = "bonded_policies";
+    /// 1 while the newest document of policies cannot be used.
+    pub const POLICY_DOCUMENT_FAULTY: &str = "bonded_policy_document_faulty";
     /// Version of the program.
     pub const BUILD: &str = "bonded_build";
 }

@@ -8,6 +8,7 @@ mod faults;
 mod first_admin;
 mod folder;
 mod greeting;
+mod policy;
 mod secret;
 mod serve;
 mod stores;
@@ -32,8 +33,10 @@ use crate::registry::{Registry, RegistryError, RegistryOptions};
 use crate::storage::StorageError;
 use crate::telemetry;
 use crate::transfer;
+use crate::verify::policy::{Faults, InForce};
 
 pub use folder::{DataFolder, FolderError};
+pub use policy::{PolicyFile, Reload, read_policies};
 pub use serve::{Bound, Ending};
 pub use stores::Stores;
 
@@ -116,6 +119,17 @@ pub enum AppError {
     /// The accounts cannot be read.
     #[error("the accounts cannot be read: {}", telemetry::chain(.0))]
     Accounts(#[source] AuthError),
+    /// The signature policies cannot be used.
+    #[error("{path}: the signature policies cannot be used:\n{faults}")]
+    Policy {
+        /// Their file.
+        path: String,
+        /// What is wrong with it.
+        faults: Faults,
+    },
+    /// The signature policies in the database cannot be read.
+    #[error("the signature policies in the database cannot be read: {}", telemetry::chain(.0))]
+    PolicyDocument(#[source] RegistryError),
     /// The check after an unclean stop failed.
     #[error("the blobs cannot be read again after the unclean stop: {}", telemetry::chain(.0))]
     Recheck(#[source] RegistryError),
@@ -252,7 +266,7 @@ fn hook_options(config: &Config, service: &str) -> HookOptions {
 
 /// The operator's options, and what follows from how many processes may write.
 fn registry_options(config: &Config, entropy: &dyn Entropy) -> RegistryOptions {
-    let options = config.registry.clone();
+    let options = RegistryOptions { policy_file: config.policy_file.is_some(), ..config.registry.clone() };
     if config.database.is_none() && config.s3.is_none() {
         return options;
     }
@@ -285,6 +299,11 @@ impl App {
         }
         let state = self.auth.refresh().await.map_err(AppError::Accounts)?;
         if state.accounts { Ok(()) } else { Err(AppError::SecretMissing) }
+    }
+
+    /// The signature policies that hold; none before it is bound.
+    pub fn policies(&self) -> &Arc<InForce> {
+        self.registry.gate().policies()
     }
 
     /// Who is told what happens.

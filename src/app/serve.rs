@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock::SyncClock;
+use super::policy::{FollowDocument, FollowPolicy, PolicyFile, Surroundings};
 use super::{App, AppError, DataFolder, greeting};
 use crate::config::{Config, Registration, Tls};
 use crate::frontends::api::{self, Api};
@@ -30,6 +31,7 @@ use crate::http::tls::{TlsFiles, TlsReloader};
 use crate::http::{ClockDoubt, Draining, Services};
 use crate::jobs::{self, Deliver, ReloadTls, Scrub, SealAudit, ShareLimits, Sweep, WatchAccess};
 use crate::telemetry;
+use crate::verify::policy::InForce;
 
 /// An app that has its sockets.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct Bound {
     listens: SocketAddr,
     metrics_listener: Option<TcpListener>,
     tls: Option<Arc<TlsReloader>>,
+    policy_file: Option<Arc<PolicyFile>>,
 }
 
 /// How a server ended.
@@ -68,16 +71,48 @@ impl App {
             Some(Tls { cert, key, client_ca }) => Some(Arc::new(TlsReloader::open(TlsFiles { cert, key, client_ca })?)),
             None => None,
         };
+        let policy_file = self.open_policies()?.map(Arc::new);
+        if policy_file.is_none() {
+            self.open_policy_document().await?;
+        }
         let (listener, listens) = listen(self.config.listen, "--listen").await?;
         let metrics_listener = match self.config.metrics_listen {
             Some(address) => Some(listen(address, "`metrics_listen`").await?.0),
             None => None,
         };
-        Ok(Bound { app: self, listener, listens, metrics_listener, tls })
+        Ok(Bound { app: self, listener, listens, metrics_listener, tls, policy_file })
     }
 }
 
 impl App {
+    /// Puts the configured policies in force, before anything can be read.
+    fn open_policies(&self) -> Result<Option<PolicyFile>, AppError> {
+        let Some(path) = self.config.policy_file.clone() else { return Ok(None) };
+        let auth = Arc::clone(&self.auth);
+        let around = Surroundings {
+            in_force: Arc::clone(self.policies()),
+            has_accounts: Box::new(move || auth.has_accounts()),
+            clock: Arc::clone(&self.stores.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        PolicyFile::open(path, around).map(Some)
+    }
+
+    fn policy_document(&self) -> FollowDocument {
+        let (registry, auth, metrics) = (&self.registry, &self.auth, &self.metrics);
+        FollowDocument { registry: Arc::clone(registry), auth: Arc::clone(auth), metrics: Arc::clone(metrics) }
+    }
+
+    /// Puts the policies of the database in force. Those that cannot be used would leave everything open.
+    async fn open_policy_document(&self) -> Result<(), AppError> {
+        let looked = self.policy_document().look().await;
+        looked.map_err(AppError::PolicyDocument)?;
+        match self.policies().status().failed {
+            Some(failed) => Err(AppError::Policy { path: "the database".to_owned(), faults: failed.faults }),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses what would let strangers in, and what could not let anybody in.
     fn check_open(&self) -> Result<(), AppError> {
         let Config { listen, insecure_anonymous, .. } = &self.config;
@@ -110,6 +145,16 @@ impl Bound {
         self.tls.clone()
     }
 
+    /// The signature policies that hold.
+    pub fn policies(&self) -> Arc<InForce> {
+        Arc::clone(self.app.policies())
+    }
+
+    /// The file of the signature policies, where one is configured; they follow it, and it can be told to look at once.
+    pub fn policy_file(&self) -> Option<Arc<PolicyFile>> {
+        self.policy_file.clone()
+    }
+
     /// What to print for the operator: the address, and three lines that push something.
     pub fn greeting(&self) -> String {
         greeting::greeting(self.listens, self.tls.is_some(), self.app.config.public_url.as_ref())
@@ -117,7 +162,7 @@ impl Bound {
 
     /// Serves until `stop` fires or the metadata writer dies, and ends in order.
     pub async fn run(self, stop: CancellationToken) -> Ending {
-        let Self { app, listener, metrics_listener, tls, .. } = self;
+        let Self { app, listener, metrics_listener, tls, policy_file, .. } = self;
         let services = Services {
             registry: Arc::clone(&app.registry),
             metrics: Arc::clone(&app.metrics),
@@ -126,6 +171,10 @@ impl Bound {
         };
         let (workers, ended) = (TaskTracker::new(), CancellationToken::new());
         start_jobs(&workers, &ended, &app, &services, tls.as_ref());
+        match policy_file {
+            Some(file) => jobs::start(&workers, ended.clone(), FollowPolicy::new(file)),
+            None => jobs::start(&workers, ended.clone(), app.policy_document()),
+        }
         let options = server_options(&app);
         if let Some(listener) = metrics_listener {
             // Nothing can be pushed or read here, and scrapers come under any name.

@@ -110,6 +110,11 @@ impl Audit {
         self.refusals.count(action, by, self.clock.now());
     }
 
+    /// Somebody was given what does not satisfy a signature policy, because the policy makes an exception for him.
+    pub fn bypassed(&self, repo: &str, by: &Actor) {
+        self.refusals.count_bypass(repo, by, self.clock.now());
+    }
+
     /// Writes down the refusals of minutes that are over; at the end of the process, of the one that is not over as well.
     /// What cannot be written is counted on.
     ///

@@ -53,6 +53,8 @@ enum What {
     Login(Option<String>),
     /// An action.
     Action(String),
+    /// Not refused, by an exception of a policy; in this repository.
+    Bypass(String),
 }
 
 /// How often, and the first of them.
@@ -81,6 +83,11 @@ impl Refusals {
         self.add(What::Action(action.to_owned()), by, now);
     }
 
+    /// Counts an exception that was made.
+    pub(super) fn count_bypass(&self, repo: &str, by: &Actor, now: Timestamp) {
+        self.add(What::Bypass(repo.to_owned()), by, now);
+    }
+
     fn add(&self, what: What, by: &Actor, now: Timestamp) {
         let address = by.name.is_none().then(|| AddressBlock::from(by.address));
         let minute = now.floor(MINUTE);
@@ -94,6 +101,7 @@ impl Refusals {
             let what = match key.what {
                 What::Login(_) => What::Login(None),
                 What::Action(_) => What::Action("other".to_owned()),
+                What::Bypass(_) => What::Bypass("other".to_owned()),
             };
             key = Key { name: None, address: None, what, ..key };
             first = None;
@@ -131,6 +139,7 @@ impl From<&Counted> for AuditNote {
         let nobody = || "-".to_owned();
         let (kind, subject, action) = match &key.what {
             What::Login(account) => ("login.refused", account.clone().unwrap_or_else(nobody), "login"),
+            What::Bypass(repo) => ("trust.bypass", repo.clone(), "pull"),
             What::Action(action) => {
                 let address = || count.address.map_or_else(nobody, |address| address.to_string());
                 ("refused", key.name.clone().unwrap_or_else(address), action.as_str())

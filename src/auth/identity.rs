@@ -195,6 +195,15 @@ impl Identity {
         }
     }
 
+    /// Whether it may do everything, with a credential that takes nothing away; everybody, where there are no accounts.
+    pub fn is_administrator(&self) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Principal(principal) => principal.admin && !principal.is_limited(),
+            Self::Unidentified | Self::Anonymous(_) | Self::Publisher(_) => false,
+        }
+    }
+
     /// What the API token by which it acts, or acted when it asked for access, leaves of all actions in a repository. The
     /// access itself does not count.
     pub fn token_actions(&self, repo: &RepoName) -> Actions {

@@ -24,8 +24,11 @@ mod store;
 mod team;
 mod token;
 mod user;
+mod verify;
+mod verify_bundle;
 mod webhook;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -113,6 +116,12 @@ enum Verb {
     /// Reads signature policies: whether they can be used, and what they ask for where.
     #[command(subcommand)]
     Policy(policy::PolicyVerb),
+    /// Verifies the signatures of an artifact in a registry.
+    Verify(verify::VerifyArgs),
+    /// Checks the signature of a file: a Sigstore bundle, as `cosign sign-blob --bundle` writes it. Needs no server.
+    ///
+    /// Ends with 0 when the file is signed by whom it should be, 1 when it is not or cannot be read, 2 for wrong arguments.
+    VerifyBundle(verify_bundle::VerifyBundleArgs),
     /// Writes the reference pages.
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
@@ -161,6 +170,8 @@ pub fn run() -> ExitCode {
         Verb::Audit(verb) => audit::run(&verb),
         Verb::Webhook(verb) => webhook::run(&verb),
         Verb::Policy(verb) => policy::run(&verb),
+        Verb::Verify(args) => verify::run(&args),
+        Verb::VerifyBundle(args) => verify_bundle::run(&args),
         Verb::Reference(args) => reference::run(&args),
         #[cfg(feature = "faults")]
         Verb::Points => Ok(points()),
@@ -205,6 +216,11 @@ impl DataArgs {
 fn load(args: &ConfigArgs, flags: Vec<(&'static str, &'static str, String)>) -> Result<Loaded, Failure> {
     let environment = std::env::vars_os().collect();
     Loaded::read(&Sources { file: args.config.clone(), environment, flags }).map_err(Failure::usage)
+}
+
+/// A variable of the environment that is no key of the configuration.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::vars_os().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
 }
 
 /// Works on the configured stores, beside servers that may be running.

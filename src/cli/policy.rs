@@ -1,7 +1,5 @@
 //! `bonded policy`: signature policies read from a file, without a server.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,11 +8,9 @@ use serde_json::{Value, json};
 
 use super::output::{Format, count};
 use super::{Failure, parsed, print};
+use crate::app::read_policies;
 use crate::oci::name::{RepoName, Tag};
-use crate::verify::policy::{Faults, Finding, Gate, Loaded, Mode, Policies, Policy, Severity, schema};
-
-/// Most bytes of a file that a document names.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+use crate::verify::policy::{Faults, Finding, Gate, Loaded, Mode, Policy, Severity, schema};
 
 /// What to do with policies.
 #[derive(Debug, Subcommand)]
@@ -155,18 +151,6 @@ fn object(policy: &Policy, gates: &[&str]) -> Value {
 }
 
 /// Reads a document; files that it names lie beside it.
-fn load(path: &Path) -> Result<Result<Loaded, Faults>, Failure> {
-    let bytes = read(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(Policies::load(&bytes, &|name| read(&folder.join(name))))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it is larger than {FILE_BYTES_MAX} bytes"));
-    }
-    Ok(bytes)
+pub(super) fn load(path: &Path) -> Result<Result<Loaded, Faults>, Failure> {
+    read_policies(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }

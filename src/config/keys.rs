@@ -162,6 +162,7 @@ mod tests {
             "tls.cert",
             "tls.client_ca",
             "tls.key",
+            "trust.policy",
         ];
         for key in keys() {
             assert!(!key.description.is_empty(), "{}", key.path);
@@ -201,6 +202,7 @@ mod tests {
             "shutdown",
             "storage.s3",
             "tls",
+            "trust",
             "uploads",
             "webhooks",
         ];

@@ -12,6 +12,7 @@ mod retention;
 mod scrub;
 mod settings;
 mod storage;
+mod trust;
 mod units;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -84,6 +85,8 @@ pub struct Config {
     pub webhook_networks: Networks,
     /// Web pages of other origins that may call `/api/v1`.
     pub pages: Vec<WebOrigin>,
+    /// The file with the signature policies.
+    pub policy_file: Option<PathBuf>,
 }
 
 /// Files for HTTPS, both PEM.
@@ -173,6 +176,7 @@ impl Settings {
             webhook_networks: Networks::parse(&self.webhooks.allowed_networks)
                 .map_err(|error| Fault::new("webhooks.allowed_networks", error.to_string()))?,
             pages: self.pages()?,
+            policy_file: self.policy_file()?,
         })
     }
 

@@ -17,6 +17,7 @@ use super::limits::{LoginSettings, RateSettings};
 use super::retention::RetentionSettings;
 use super::scrub::ScrubSettings;
 use super::storage::StorageSettings;
+use super::trust::TrustSettings;
 use super::units::{DatabaseUrl, Size, Span, positive};
 
 /// The configuration of Bonded.
@@ -78,6 +79,8 @@ pub struct Settings {
     pub downloads: DownloadSettings,
     /// Reading again what is stored, so that damage is found before a client finds it.
     pub scrub: ScrubSettings,
+    /// Whose signatures images need.
+    pub trust: TrustSettings,
 }
 
 /// How an acknowledged push is kept.
@@ -274,6 +277,7 @@ impl Default for Settings {
             api: ApiSettings::default(),
             downloads: DownloadSettings::default(),
             scrub: ScrubSettings::default(),
+            trust: TrustSettings::default(),
         }
     }
 }

@@ -114,6 +114,8 @@ fn every_key_can_be_set_in_the_file() {
         level = "debug"
         [shutdown]
         grace = "5s"
+        [trust]
+        policy = "policy.yaml"
     "#;
     let config = load(text, &[], &[]).expect("valid").config;
     assert_eq!(config.listen.port(), 5000);
@@ -121,6 +123,7 @@ fn every_key_can_be_set_in_the_file() {
     let url = config.public_url.expect("an address");
     assert_eq!((url.url.as_str(), url.host.as_str()), ("https://Registry.example.com", "registry.example.com"));
     assert_eq!(config.tls.expect("tls").key.to_str(), Some("key.pem"));
+    assert_eq!(config.policy_file.expect("policies").to_str(), Some("policy.yaml"));
     assert_eq!(config.registry.blob_lease, Duration::from_hours(1));
     assert_eq!(config.registry.head_lease, Duration::from_mins(15));
     assert_eq!(config.registry.upload_ttl, Duration::from_hours(2));
@@ -309,6 +312,7 @@ fn a_wrong_value_is_refused_with_its_place_and_key() {
             "[tls]\nclient_ca = \"ca.pem\"",
             "/bonded.toml:2: `tls.client_ca`: `tls.cert` is missing; clients show certificates only over HTTPS",
         ),
+        ("[trust]\npolicy = \"\"", "/bonded.toml:2: `trust.policy`: it is empty; name a path"),
         ("[tls]\ncert = \"c.pem\"", "/bonded.toml:2: `tls.cert`: `tls.key` is missing; HTTPS needs both files"),
         ("[log]\nlevel = \"a=b=c\"", "/bonded.toml:2: `log.level`: `a=b=c` is not a filter"),
         ("database = \"mysql://x\"", "/bonded.toml:1: `database`: it is not the address of a Postgres database"),

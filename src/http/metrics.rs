@@ -71,6 +71,8 @@ pub struct Metrics {
     damage_found: Counter,
     damaged_blobs: Gauge,
     damaged_manifests: Gauge,
+    policies: Gauge,
+    policy_document_faulty: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -108,6 +110,8 @@ impl Default for Metrics {
             damage_found: Counter::default(),
             damaged_blobs: Gauge::default(),
             damaged_manifests: Gauge::default(),
+            policies: Gauge::default(),
+            policy_document_faulty: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -141,6 +145,9 @@ impl Metrics {
         registry.register(metric::DAMAGE_FOUND, "Blobs and manifests found damaged", self.damage_found.clone());
         registry.register(metric::BLOBS_DAMAGED, "Blobs that are damaged", self.damaged_blobs.clone());
         registry.register(metric::MANIFESTS_DAMAGED, "Manifests that are damaged", self.damaged_manifests.clone());
+        registry.register(metric::POLICIES, "Signature policies in force", self.policies.clone());
+        let faulty = "1 while the newest document of signature policies cannot be used and an older one is in force";
+        registry.register(metric::POLICY_DOCUMENT_FAULTY, faulty, self.policy_document_faulty.clone());
     }
 
     /// A request begins; it is counted as under way until the guard is dropped.
@@ -167,6 +174,12 @@ impl Metrics {
     /// A storage operation ended.
     pub fn observe_storage(&self, operation: &'static str, outcome: &'static str, elapsed: Duration) {
         self.storage.get_or_create(&OperationLabels { operation, outcome }).observe(elapsed.as_secs_f64());
+    }
+
+    /// So many signature policies are in force; whether the newest document of them cannot be used.
+    pub fn observe_policies(&self, policies: usize, faulty: bool) {
+        self.policies.set(i64::try_from(policies).unwrap_or(i64::MAX));
+        self.policy_document_faulty.set(i64::from(faulty));
     }
 
     /// Everything as `OpenMetrics` text, with what the stores say now.

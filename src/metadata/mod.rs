@@ -41,6 +41,7 @@ pub use error::MetadataError;
 use model::accounts::Actor;
 use model::downloads::{Download, DownloadRecord};
 use model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
+use model::trust::{PolicyPut, PolicyRecord, SignatureRecord, Standing, VerdictRecord};
 use model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -208,6 +209,52 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
         unless: &Tag,
         limit: u32,
     ) -> Result<Option<String>>;
+
+    // --- trust
+
+    /// Where a repository stands. `None`: there is none.
+    async fn trust_standing(&self, repo: &RepoName) -> Result<Option<Standing>>;
+
+    /// Signature artifacts of a repository (row id) about a digest: those under `tags`, then referrers, of which `limit` at
+    /// most, those with fewest bytes first.
+    async fn signature_list(
+        &self,
+        repository: i64,
+        subject: &Digest,
+        tags: &[Tag],
+        limit: u32,
+    ) -> Result<Vec<SignatureRecord>>;
+
+    /// Those of `known` that still are signature artifacts about a digest.
+    async fn signature_known(
+        &self,
+        repository: i64,
+        subject: &Digest,
+        tags: &[Tag],
+        known: &[Digest],
+    ) -> Result<Vec<SignatureRecord>>;
+
+    /// Indexes of a repository (row id) that list a manifest, those that passed last time first, `limit` at most.
+    async fn manifest_parents(&self, repository: i64, digest: &Digest, limit: u32) -> Result<Vec<Digest>>;
+
+    /// Manifests of a repository (row id) that name a blob, and whether each is a signature artifact: these first, then
+    /// those that passed last time, then the newest, `limit` at most.
+    async fn manifests_naming(&self, repository: i64, blob: &Digest, limit: u32) -> Result<Vec<(Digest, bool)>>;
+
+    /// What was found out last about a digest in a repository (row id).
+    async fn verdict_find(&self, repository: i64, digest: &Digest) -> Result<Option<VerdictRecord>>;
+
+    /// Writes down what was found out.
+    async fn verdict_put(&self, repository: i64, digest: &Digest, verdict: &VerdictRecord) -> Result<()>;
+
+    /// The policy document that holds. `None`: there was never one.
+    async fn policy_find(&self) -> Result<Option<PolicyRecord>>;
+
+    /// Its number; 0: there was never one.
+    async fn policy_number(&self) -> Result<i64>;
+
+    /// Puts a document in the place of another one; gives its number. `None`: another one holds than was said.
+    async fn policy_put(&self, put: &PolicyPut) -> Result<Option<i64>>;
 
     // --- retention
 

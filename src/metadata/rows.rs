@@ -10,6 +10,7 @@ use sqlx::FromRow;
 
 use crate::clock::Timestamp;
 use crate::metadata::logic::{FromSqlite, SqliteRow, record};
+use crate::metadata::model::trust::Standing;
 use crate::metadata::model::{
     BlobId, BlobLocation, BlobRecord, Deletion, ManifestRecord, ReferrerRecord, UploadId, UploadRecord, UploadState,
 };
@@ -138,6 +139,9 @@ record! {
         payload: Vec<u8>,
         created_at: i64,
         pulled_at: Option<i64>,
+        is_signature: bool,
+        repo_id: i64,
+        trust_generation: i64,
         damaged_at: Option<i64>,
     }
 }
@@ -153,6 +157,8 @@ impl TryFrom<ManifestRow> for ManifestRecord {
             payload: Bytes::from(row.payload),
             created_at: Timestamp::from_micros(row.created_at),
             pulled_at: row.pulled_at.map(Timestamp::from_micros),
+            is_signature: row.is_signature,
+            standing: Standing { repository: row.repo_id, generation: row.trust_generation },
             damaged_at: row.damaged_at.map(Timestamp::from_micros),
         })
     }

@@ -91,6 +91,10 @@ conditions! {
         "The repository name breaks the grammar of the specification or is too long.";
     PageRefused DENIED 403 "page refused"
         "A browser sent this for a web page of another origin, as `Sec-Fetch-Site` or `Origin` says, and it would change something. Name the origin in `api.allowed_origins` if the page is yours; clients of registries send neither header.";
+    PolicyElsewhere UNSUPPORTED 409 "the policies are not changed here"
+        "The signature policies of the registry are a file of its configuration; they are changed there.";
+    PolicyInvalid UNSUPPORTED 400 "the policy document cannot be used"
+        "The document of signature policies has faults; `detail` has all of them. The one before it goes on to hold.";
     PreconditionFailed DENIED 412 "condition does not hold"
         "`If-Match` or `If-None-Match` does not hold: somebody else changed the tag first. Read it again.";
     QueryInvalid UNSUPPORTED 400 "query invalid"
@@ -125,6 +129,8 @@ conditions! {
         "The request has more `tag` parameters than the registry's limit.";
     Unauthorized UNAUTHORIZED 401 "authentication required"
         "The request has no credentials, wrong ones, or a token that does not say enough. `WWW-Authenticate` says where to get one.";
+    Unverified DENIED 403 "signature policy not satisfied"
+        "What is asked for has no signature that a policy of the registry asks for. `detail` says which, and what to do.";
     UploadRange BLOB_UPLOAD_INVALID 416 "chunk out of order"
         "The chunk does not begin where the session stands, or another writer took the session. `Range` tells where it stands; the session is unharmed.";
     UploadUnknown BLOB_UPLOAD_UNKNOWN 404 "upload session unknown"

@@ -76,6 +76,19 @@ pub enum Route {
         /// Which part of the list.
         page: PageRequest,
     },
+    /// `GET /v2/N/_trust/verify/verdict?ref=R`: whether it satisfies the signature policies (distribution-spec,
+    /// "Extensions").
+    Verdict {
+        /// Where.
+        repo: RepoName,
+        /// Of what.
+        reference: Reference,
+    },
+    /// `/v2/_trust/policy/document`: the signature policies of the registry.
+    Policy {
+        /// PUT: other ones; else those that hold.
+        put: bool,
+    },
     /// `GET /v2/N/referrers/D`.
     Referrers {
         /// Where.
@@ -229,6 +242,22 @@ impl Route {
                 read_only(method)?;
                 Ok(Self::Tags { repo: repo_name(repo)?, page: query.page()? })
             }
+            ["_trust", "policy", "document"] => match *method {
+                Method::GET | Method::HEAD => Ok(Self::Policy { put: false }),
+                Method::PUT => Ok(Self::Policy { put: true }),
+                _ => Err(RouteError::MethodNotAllowed { allow: "GET, HEAD, PUT" }),
+            },
+            [repo @ .., "_trust", "verify", "verdict"] if !repo.is_empty() => {
+                read_only(method)?;
+                let reference = query.first("ref").filter(|text| !text.is_empty());
+                let reference =
+                    reference.ok_or(RouteError::Query("the ref parameter is missing: a tag or a digest"))?;
+                let reference = reference.parse::<Reference>().map_err(|error| match error {
+                    ReferenceError::Digest(error) => RouteError::Digest(error),
+                    ReferenceError::Tag(error) => RouteError::TagUnknown(error),
+                })?;
+                Ok(Self::Verdict { repo: repo_name(repo)?, reference })
+            }
             [repo @ .., "referrers", digest] => {
                 read_only(method)?;
                 let artifact_type = query.first("artifactType").filter(|text| !text.is_empty()).map(str::to_owned);
@@ -267,6 +296,8 @@ impl Route {
                 ManifestAction::Delete { .. } => "manifest_delete",
             },
             Self::Tags { .. } => "tags",
+            Self::Verdict { .. } => "verdict",
+            Self::Policy { .. } => "policy",
             Self::Referrers { .. } => "referrers",
         }
     }
@@ -275,12 +306,13 @@ impl Route {
     #[must_use]
     pub fn leading_nowhere(mut self) -> Self {
         match &mut self {
-            Self::Base | Self::Catalog { .. } => {}
+            Self::Base | Self::Catalog { .. } | Self::Policy { .. } => {}
             Self::Blob { repo, .. }
             | Self::UploadStart { repo, .. }
             | Self::Upload { repo, .. }
             | Self::Manifest { repo, .. }
             | Self::Tags { repo, .. }
+            | Self::Verdict { repo, .. }
             | Self::Referrers { repo, .. } => *repo = RepoName::nowhere(),
         }
         self
@@ -289,12 +321,13 @@ impl Route {
     /// The repository it is about.
     pub fn repo(&self) -> Option<&RepoName> {
         match self {
-            Self::Base | Self::Catalog { .. } => None,
+            Self::Base | Self::Catalog { .. } | Self::Policy { .. } => None,
             Self::Blob { repo, .. }
             | Self::UploadStart { repo, .. }
             | Self::Upload { repo, .. }
             | Self::Manifest { repo, .. }
             | Self::Tags { repo, .. }
+            | Self::Verdict { repo, .. }
             | Self::Referrers { repo, .. } => Some(repo),
         }
     }

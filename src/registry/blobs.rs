@@ -1,13 +1,18 @@
 //! Blobs: found, read, mounted, deleted.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobDeleted, BlobLocation, BlobMount, BlobRecord, HeadLease};
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
+use crate::registry::gate::Ruling;
 use crate::registry::{OpenBlob, Purge, Registry, RegistryError, Result};
 use crate::storage::{BlobRead, Key, ReadSource, StorageError};
+
+/// How long an address may be good at most under which something is fetched that a policy may refuse tomorrow.
+const GATED_REDIRECT_TTL: Duration = Duration::from_mins(1);
 
 impl Registry {
     /// A blob for HEAD. A caller who may push will not upload what it was told exists, so it gets a lease.
@@ -66,11 +71,11 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the store, which needs its credentials to make the address.
-    pub async fn redirect_blob(&self, blob: &OpenBlob) -> Result<Option<String>> {
+    pub async fn redirect_blob(&self, blob: &OpenBlob, ruling: &Ruling) -> Result<Option<String>> {
+        let ttl = self.options.redirect_ttl;
+        let ttl = if ruling.may_change() { ttl.min(GATED_REDIRECT_TTL) } else { ttl };
         match &blob.record.location {
-            BlobLocation::Object(key) if !self.options.redirect_ttl.is_zero() => {
-                Ok(self.storage.presign(key, self.options.redirect_ttl).await?)
-            }
+            BlobLocation::Object(key) if !ttl.is_zero() => Ok(self.storage.presign(key, ttl).await?),
             _ => Ok(None),
         }
     }

@@ -6,6 +6,7 @@ use crate::metadata::MetadataError;
 use crate::oci::digest::Digest;
 use crate::oci::name::Tag;
 use crate::oci::reference::Reference;
+use crate::registry::gate::Ruling;
 use crate::storage::StorageError;
 
 /// An answer other than success. Every dialect renders this one enum.
@@ -81,6 +82,9 @@ pub enum RegistryError {
     /// `If-Match` or `If-None-Match` does not hold.
     #[error("the condition on {0} does not hold")]
     PreconditionFailed(Reference),
+    /// It does not satisfy a signature policy.
+    #[error("{}", .0.verdict().message())]
+    Unverified(Box<Ruling>),
     /// The content is named by a manifest that is still there.
     #[error("{what} is named by manifest {by}; delete that first")]
     Referenced {

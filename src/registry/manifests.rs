@@ -2,14 +2,15 @@
 
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{
-    BlobEdge, BlobRole, ChildEdge, ManifestDelete, ManifestDeleted, ManifestPut, ManifestStored, NewManifest,
-    TagDeleted,
+    BlobEdge, BlobRole, ChildEdge, ManifestDelete, ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored,
+    NewManifest, TagDeleted,
 };
 use crate::oci::descriptor::Descriptor;
 use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::manifest::{Manifest, ManifestLimits};
 use crate::oci::name::{RepoName, Tag};
 use crate::oci::reference::Reference;
+use crate::registry::error::RETRY_AFTER;
 use crate::registry::{
     Limits, ManifestReceipt, Page, PageRequest, Purge, PutManifest, Registry, RegistryError, Result, StoredManifest,
     cut_page, page_limit,
@@ -18,24 +19,35 @@ use crate::registry::{
 /// How long referrers outlive a deleted subject, should it come back.
 pub(super) const REFERRER_GRACE: std::time::Duration = std::time::Duration::from_hours(24);
 
+/// How often a manifest is judged for its tags while signatures or policies change under it.
+const JUDGED_AGAIN_MAX: u32 = 5;
+
+impl From<ManifestRecord> for StoredManifest {
+    fn from(record: ManifestRecord) -> Self {
+        let ManifestRecord { digest, media_type, payload, created_at, .. } = record;
+        Self { digest, media_type, payload, created_at }
+    }
+}
+
 impl Registry {
-    /// A manifest by tag or digest (end-3).
+    /// A manifest by tag or digest, whatever the gate says of it: for the registry's own work. Who gives it to somebody asks
+    /// [`pull_manifest`](Self::pull_manifest).
     ///
     /// # Errors
     /// [`RegistryError::ManifestUnknown`]; [`RegistryError::ManifestDamaged`] when its bytes are known to be wrong.
     pub async fn find_manifest(&self, repo: &RepoName, reference: &Reference) -> Result<StoredManifest> {
+        let record = self.manifest_record(repo, reference).await?;
+        self.pulls.note(&record, self.clock.now());
+        Ok(record.into())
+    }
+
+    pub(super) async fn manifest_record(&self, repo: &RepoName, reference: &Reference) -> Result<ManifestRecord> {
         let found = self.metadata.manifest_find(repo, reference).await?;
         let record = found.ok_or_else(|| RegistryError::ManifestUnknown(reference.clone()))?;
         if record.damaged_at.is_some() {
             return Err(RegistryError::ManifestDamaged(reference.clone()));
         }
-        self.pulls.note(&record, self.clock.now());
-        Ok(StoredManifest {
-            digest: record.digest,
-            media_type: record.media_type,
-            payload: record.payload,
-            created_at: record.created_at,
-        })
+        Ok(record)
     }
 
     /// Stores a manifest under its digest and moves tags to it, all in one transaction (end-7).
@@ -67,26 +79,43 @@ impl Registry {
         if let Reference::Tag(tag) = &put.reference {
             tags.push(tag.clone());
         }
-        let stored = self
-            .metadata
-            .manifest_put(&ManifestPut {
-                repo,
-                manifest: new_manifest(&manifest, digest.clone(), put.payload),
-                tags: &tags,
-                sparse: self.options.sparse.matches(repo),
-                immutable: &self.options.immutable_tags,
-                precondition: put.precondition,
-                condition_on: &put.reference,
-                now: self.clock.now(),
-                by,
-            })
-            .await?;
-        match stored {
-            ManifestStored::Stored => Ok(ManifestReceipt { digest, subject, tags }),
-            ManifestStored::Missing(digests) => Err(RegistryError::ContentMissing(digests)),
-            ManifestStored::Immutable(tag) => Err(RegistryError::TagImmutable(tag)),
-            ManifestStored::PreconditionFailed => Err(RegistryError::PreconditionFailed(put.reference)),
+        let mut manifest = new_manifest(&manifest, digest.clone(), put.payload);
+        let carried = self.carried(repo, &tags, &manifest).await?;
+        manifest.signature_bytes = carried.as_ref().map(|carried| carried.bytes);
+        let mut put = ManifestPut {
+            repo,
+            manifest,
+            tags: &tags,
+            sparse: self.options.sparse.matches(repo),
+            immutable: &self.options.immutable_tags,
+            precondition: put.precondition,
+            condition_on: &put.reference,
+            guard: None,
+            now: self.clock.now(),
+            by,
+        };
+        self.store_manifest(&mut put).await?;
+        if let Some(about) = carried.and_then(|carried| carried.subject) {
+            self.note_signatures(repo, &digest, &about).await;
         }
+        Ok(ManifestReceipt { digest, subject, tags })
+    }
+
+    /// Stores it when the gate lets it have its tags; starts over when what it was judged by has changed meanwhile.
+    async fn store_manifest(&self, put: &mut ManifestPut<'_>) -> Result<()> {
+        for _ in 0..JUDGED_AGAIN_MAX {
+            if put.manifest.signature_bytes.is_none() {
+                put.guard = self.admit_tags(put.repo, put.tags, &put.manifest.digest).await?;
+            }
+            return match self.metadata.manifest_put(put).await? {
+                ManifestStored::Stored => Ok(()),
+                ManifestStored::Missing(digests) => Err(RegistryError::ContentMissing(digests)),
+                ManifestStored::Immutable(tag) => Err(RegistryError::TagImmutable(tag)),
+                ManifestStored::PreconditionFailed => Err(RegistryError::PreconditionFailed(put.condition_on.clone())),
+                ManifestStored::TrustMoved => continue,
+            };
+        }
+        Err(RegistryError::Busy { retry_after: RETRY_AFTER })
     }
 
     /// Deletes what a reference names (end-9): a tag and nothing else, or a manifest and every tag on it.
@@ -146,7 +175,7 @@ impl Registry {
     }
 }
 
-fn manifest_limits(limits: &Limits) -> ManifestLimits {
+pub(super) fn manifest_limits(limits: &Limits) -> ManifestLimits {
     ManifestLimits {
         depth_max: limits.manifest_depth_max,
         descriptors_max: limits.manifest_descriptors_max,
@@ -178,6 +207,7 @@ fn new_manifest(manifest: &Manifest, digest: Digest, payload: bytes::Bytes) -> N
         referrer: manifest.subject.as_ref().map(|_| manifest.referrer_descriptor(&digest, size)),
         blobs: config.chain(layers).collect(),
         children: manifest.manifests.iter().map(child).collect(),
+        signature_bytes: None,
         digest,
         payload,
     }

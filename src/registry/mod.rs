@@ -7,6 +7,7 @@ mod downloads;
 pub mod error;
 mod fsck;
 mod garbage;
+pub mod gate;
 mod head;
 mod intake;
 mod manifests;
@@ -41,6 +42,7 @@ use crate::storage::share::Share;
 
 use collect::Collector;
 use downloads::Downloads;
+use gate::Gate;
 use names::SessionNames;
 use pulls::Pulls;
 use retention::Retention;
@@ -143,6 +145,8 @@ pub struct RegistryOptions {
     pub downloads: DownloadOptions,
     /// How fast and how often everything is read again.
     pub scrub: ScrubOptions,
+    /// Whether the signature policies come from a file of this node, and not from the database.
+    pub policy_file: bool,
     /// Name of this node, as `uploads.owner`.
     pub node: String,
 }
@@ -161,6 +165,7 @@ impl Default for RegistryOptions {
             retention: Retention::default(),
             downloads: DownloadOptions::default(),
             scrub: ScrubOptions::default(),
+            policy_file: false,
             node: "local".to_owned(),
         }
     }
@@ -274,6 +279,7 @@ pub struct Registry {
     collector: Collector,
     pulls: Pulls,
     downloads: Downloads,
+    gate: Gate,
     scrubber: Scrubber,
     /// Made when the first one is needed, from a key that the database has.
     session_names: OnceLock<SessionNames>,
@@ -310,6 +316,7 @@ impl Registry {
             collector,
             pulls,
             downloads: Downloads::default(),
+            gate: Gate::default(),
             scrubber: Scrubber::default(),
             session_names,
             room_until,

@@ -3,8 +3,9 @@
 //! The registry itself judges manifests (`super::proof`); this is for the command line.
 
 use super::bundle::{Bundle, Content};
-use super::evidence::{Evidence, or_of_the_log};
+use super::evidence::{Evidence, Made, or_of_the_log};
 use super::failure::Failure;
+use super::key::Hashes;
 use super::proof::{Claim, Format, Signer, Trust};
 use super::sigstore::Signed;
 use super::statement;
@@ -18,6 +19,9 @@ pub enum Blob<'a> {
     Bytes(&'a [u8]),
     /// Its digest. Enough for a statement, and for a message signature that is in a log.
     Digest(&'a Digest),
+    /// Its hashes, as it is too long to be held. Enough for everything but keys that sign whole messages (Ed25519), and
+    /// log entries of keys that sign another hash than SHA-256.
+    Hashed(&'a Hashes),
 }
 
 /// What holds for the signature of a file.
@@ -46,9 +50,11 @@ pub fn check_blob(bundle: &[u8], blob: Blob<'_>, trust: &Trust<'_>) -> Result<Bl
     let digest = match blob {
         Blob::Bytes(bytes) => Digest::of(Algorithm::Sha256, bytes),
         Blob::Digest(digest) => digest.clone(),
+        Blob::Hashed(hashes) => hashes.sha256(),
     };
     let signed = match (&bundle.content, blob) {
         (Content::Message(_), Blob::Bytes(bytes)) => Signed::Bytes(bytes),
+        (Content::Message(_), Blob::Hashed(hashes)) => Signed::Hashed(hashes, &digest),
         (Content::Message(_) | Content::Envelope(_), _) => Signed::Digest(&digest),
     };
     let evidence = Evidence { bundle, signed, format: Format::Bundle };
@@ -57,7 +63,8 @@ pub fn check_blob(bundle: &[u8], blob: Blob<'_>, trust: &Trust<'_>) -> Result<Bl
         Content::Message(_) => Ok(None),
     };
     let held = evidence.check(trust);
-    let (signer, held) = held.map_err(|failure| or_of_the_log(failure, matches!(claim(), Ok(Some(_)))))?;
+    let (Made { signer, .. }, held) =
+        held.map_err(|failure| or_of_the_log(failure, || matches!(claim(), Ok(Some(_)))))?;
     let signed_at = held.signed_at();
     Ok(BlobProof { signer, claim: claim()?, signed_at, tlog: held.tlog, sct: held.sct, timestamp: held.timestamp })
 }

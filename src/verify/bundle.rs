@@ -1,13 +1,14 @@
 //! Sigstore bundles, versions 0.1 to 0.3, held to their form before anything in them is believed.
 //!
 //! (<https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_bundle.proto>, as JSON.) What is checked here is
-//! what the library behind [`super::sigstore`] is lax about: unknown and repeated members, a missing media type, log entries
+//! what the library behind `sigstore-verify` is lax about: unknown and repeated members, a missing media type, log entries
 //! and timestamps that stand twice, an integrated time that nobody signed, and the size and number of everything.
 
 use std::collections::HashSet;
 
 use serde::Deserialize;
 
+use super::der;
 use super::dsse::{Envelope, Wire};
 use super::failure::{Failure, at_most};
 use super::json;
@@ -22,7 +23,7 @@ use super::verdict::ReasonCode;
 /// Which rules a bundle is written by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// 0.1: every log entry has the log's promise.
+    /// 0.1: every log entry has the log's promise, and here its proof of inclusion as well.
     V01,
     /// 0.2: every log entry has its proof of inclusion.
     V02,
@@ -37,6 +38,16 @@ pub enum Content {
     Envelope(Envelope),
     /// Bytes that stand elsewhere, and the signature's value.
     Message(Vec<u8>),
+}
+
+/// Whether log entries need a proof of inclusion. The version does not say: it is the sender's word, and with version 0.1 on
+/// the outside the proof could be left away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proofs {
+    /// Each of them.
+    Required,
+    /// The promise of the log is enough in version 0.1.
+    Promised,
 }
 
 /// A bundle whose form is right. Nothing in it is proved.
@@ -62,13 +73,25 @@ impl Bundle {
     /// `malformed`, `limit_exceeded`, `tlog_missing` (a log entry without what proves it), `tlog_invalid` (a log entry that
     /// stands twice, or a time that nobody signed).
     pub fn parse(text: &[u8]) -> Result<Self, Failure> {
+        Self::read(text, Proofs::Required)
+    }
+
+    /// Reads a bundle that was written down from annotations: they hold the promise of the log, and never a proof.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse).
+    pub(super) fn of_annotations(text: &[u8]) -> Result<Self, Failure> {
+        Self::read(text, Proofs::Promised)
+    }
+
+    fn read(text: &[u8], proofs: Proofs) -> Result<Self, Failure> {
         at_most(text.len(), ATTESTATION_BYTES_MAX, "bytes of the bundle")?;
         let document: Document = json::read(text, "the bundle")?;
         let version = version(&document.media_type)?;
         let material = document.verification_material;
         let certificate = certificate(&material, version)?;
         let hint = material.public_key.map(|key| key.hint).unwrap_or_default();
-        let log_times = log_times(&material.tlog_entries, version)?;
+        let log_times = log_times(&material.tlog_entries, version, proofs)?;
         let timestamps = timestamps(material.timestamp_verification_data)?;
         let content = match (document.dsse_envelope, document.message_signature) {
             (Some(envelope), None) => Content::Envelope(envelope.try_into()?),
@@ -269,7 +292,10 @@ fn certificate(material: &Material, version: Version) -> Result<Option<Vec<u8>>,
         _ => return Err(Failure::malformed("the bundle must have either a key or a certificate")),
     };
     at_most(certificates.len(), CHAIN_MAX, "certificates in the chain")?;
-    let decode = |certificate: &Certificate| base64(&certificate.raw_bytes, CERTIFICATE_BYTES_MAX, "the certificate");
+    let decode = |certificate: &Certificate| {
+        let certificate = base64(&certificate.raw_bytes, CERTIFICATE_BYTES_MAX, "the certificate")?;
+        der::check(&certificate, "the certificate").map(|()| certificate)
+    };
     let certificates = certificates.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
     let first = certificates.into_iter().next();
     first.map(Some).ok_or_else(|| Failure::malformed("the chain of certificates is empty"))
@@ -280,7 +306,9 @@ fn timestamps(data: Option<TimestampData>) -> Result<usize, Failure> {
     at_most(timestamps.len(), TIMESTAMPS_MAX, "timestamps")?;
     let mut seen = HashSet::new();
     for timestamp in &timestamps {
-        if !seen.insert(base64(&timestamp.signed_timestamp, TIMESTAMP_BYTES_MAX, "the timestamp")?) {
+        let token = base64(&timestamp.signed_timestamp, TIMESTAMP_BYTES_MAX, "the timestamp")?;
+        der::check(&token, "the timestamp")?;
+        if !seen.insert(token) {
             return Err(Failure::malformed("a timestamp stands in the bundle twice"));
         }
     }
@@ -297,7 +325,7 @@ impl MessageSignature {
     }
 }
 
-fn log_times(entries: &[Entry], version: Version) -> Result<Vec<Option<i64>>, Failure> {
+fn log_times(entries: &[Entry], version: Version, proofs: Proofs) -> Result<Vec<Option<i64>>, Failure> {
     at_most(entries.len(), LOG_ENTRIES_MAX, "log entries")?;
     let mut places = HashSet::new();
     let mut bodies = HashSet::new();
@@ -309,14 +337,14 @@ fn log_times(entries: &[Entry], version: Version) -> Result<Vec<Option<i64>>, Fa
         if !places.insert((log.clone(), index)) || !bodies.insert((log, body)) {
             return Err(Failure::new(ReasonCode::TlogInvalid, "a log entry stands in the bundle twice"));
         }
-        times.push(entry.check(version)?);
+        times.push(entry.check(version, proofs)?);
     }
     Ok(times)
 }
 
 impl Entry {
     /// What proves the entry is there as its version wants it; returns the time that the log has put its name to.
-    fn check(&self, version: Version) -> Result<Option<i64>, Failure> {
+    fn check(&self, version: Version, proofs: Proofs) -> Result<Option<i64>, Failure> {
         let lacks = |what: &str| Failure::new(ReasonCode::TlogMissing, format!("a log entry lacks {what}"));
         let kind_len = self.kind_version.kind.len().max(self.kind_version.version.len());
         at_most(kind_len, TEXT_BYTES_MAX, "bytes of the kind of the log entry")?;
@@ -336,7 +364,7 @@ impl Entry {
         }
         match &self.inclusion_proof {
             Some(proof) => proof.check()?,
-            None if version == Version::V01 => {}
+            None if version == Version::V01 && proofs == Proofs::Promised => {}
             None => return Err(lacks("its proof of inclusion")),
         }
         Ok(time)

@@ -12,6 +12,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 
+use super::der;
 use super::failure::{Failure, at_most};
 use super::key::{KeyError, PublicKey};
 use super::limits::{CERTIFICATE_BYTES_MAX, TEXT_BYTES_MAX};
@@ -70,11 +71,9 @@ impl Leaf {
     /// - `identity_mismatch`: it does not have exactly one name that is an e-mail address or a URI.
     pub fn parse(der: &[u8]) -> Result<Self, Failure> {
         at_most(der.len(), CERTIFICATE_BYTES_MAX, "bytes of the certificate")?;
-        let (rest, certificate) = X509Certificate::from_der(der)
+        der::check(der, "the certificate")?;
+        let (_, certificate) = X509Certificate::from_der(der)
             .map_err(|_| Failure::malformed("the certificate is not X.509 in DER (RFC 5280)"))?;
-        if !rest.is_empty() {
-            return Err(Failure::malformed("bytes stand behind the certificate"));
-        }
         check_unique(certificate.extensions())?;
         let key = public_key(certificate.public_key().raw)?;
         let fulcio = fulcio(certificate.extensions())?;

@@ -3,8 +3,6 @@
 //! The order matters: the form first (`super::bundle`), then the signature itself, which throws most away for little, then
 //! certificate, log and timestamps, and only then what was signed.
 
-use std::borrow::Cow;
-
 use sha2::{Digest as _, Sha256};
 
 use super::bundle::{Bundle, Content};
@@ -42,6 +40,12 @@ impl Held {
     }
 }
 
+/// Who made a signature, and the name of the key it was made with.
+pub(super) struct Made {
+    pub(super) signer: Signer,
+    pub(super) key: String,
+}
+
 /// A signature, read: in the form of a bundle whatever it was, and what it is over.
 pub(super) struct Evidence<'a> {
     pub(super) bundle: Bundle,
@@ -49,22 +53,30 @@ pub(super) struct Evidence<'a> {
     pub(super) format: Format,
 }
 
-/// What a mismatch is about, when what was signed names the digest after all: the log entry is of something else.
-pub(super) fn or_of_the_log(failure: Failure, is_named: bool) -> Failure {
-    if failure.code == ReasonCode::SubjectMismatch && is_named {
+/// What a mismatch is about, when what was signed names the digest after all: the log entry is of something else. What was
+/// signed is read for that alone, and not when the signature fails for another reason.
+pub(super) fn or_of_the_log(failure: Failure, is_named: impl FnOnce() -> bool) -> Failure {
+    if failure.code == ReasonCode::SubjectMismatch && is_named() {
         return Failure::new(ReasonCode::TlogInvalid, failure.message);
     }
     failure
 }
 
 impl Evidence<'_> {
-    /// The bytes that the signature is over, where they are here and not only their digest.
-    fn signed_bytes(&self) -> Option<Cow<'_, [u8]>> {
+    /// Checks the signature's value, where what it is over is here and not only a digest of it.
+    fn verify(&self, key: &PublicKey, hash: HashChoice) -> Result<(), Rejected> {
+        let value = self.bundle.signature();
         match (&self.bundle.content, self.signed) {
-            (Content::Envelope(envelope), _) => Some(Cow::Owned(envelope.signed_bytes())),
-            (Content::Message(_), Signed::Bytes(bytes)) => Some(Cow::Borrowed(bytes)),
-            (Content::Message(_), Signed::Digest(_)) => None,
+            (Content::Envelope(envelope), _) => key.verify(hash, &envelope.signed_bytes(), value),
+            (Content::Message(_), Signed::Bytes(bytes)) => key.verify(hash, bytes, value),
+            (Content::Message(_), Signed::Hashed(hashes, _)) => key.verify_hashed(hash, hashes, value),
+            (Content::Message(_), Signed::Digest(_)) => Ok(()),
         }
+    }
+
+    /// Whether [`verify`](Self::verify) has something to look at.
+    fn is_verified_here(&self) -> bool {
+        !matches!((&self.bundle.content, self.signed), (Content::Message(_), Signed::Digest(_)))
     }
 
     /// The key is the policy's, whatever the hint or a `keyid` says; a hint only makes the message better.
@@ -73,13 +85,16 @@ impl Evidence<'_> {
             let message = "it was made with a certificate, and this authority is a key";
             return Err(Failure::new(ReasonCode::NoTrustedSigner, message));
         }
-        let Some(message) = self.signed_bytes() else { return Ok(()) };
-        let Err(rejected) = key.verify(hash, &message, self.bundle.signature()) else { return Ok(()) };
+        let Err(rejected) = self.verify(key, hash) else { return Ok(()) };
         let fingerprint = key.fingerprint();
         Err(match rejected {
             Rejected::Hash => Failure::new(
                 ReasonCode::UnsupportedAlgorithm,
                 format!("{} keys do not sign the hash that the policy names", key.kind()),
+            ),
+            Rejected::Whole => Failure::new(
+                ReasonCode::UnsupportedAlgorithm,
+                format!("{} keys sign the whole of what they sign, and this is too long to be held", key.kind()),
             ),
             Rejected::Wrong if key.kind() == KeyKind::Ed25519 && self.is_message() => Failure::new(
                 ReasonCode::UnsupportedAlgorithm,
@@ -107,7 +122,7 @@ impl Evidence<'_> {
     fn at_key(&self, key: &PublicKey, wanted: Wanted, root: Option<&Root>) -> Result<Held, Failure> {
         if !wanted.tlog && !wanted.timestamp {
             // Nobody has checked the signature yet, then.
-            if self.signed_bytes().is_none() {
+            if !self.is_verified_here() {
                 let message = "without a log entry the bytes that were signed are needed, not only their digest";
                 return Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message));
             }
@@ -135,10 +150,12 @@ impl Evidence<'_> {
             let message = "certificates with P-521 keys are not verified";
             return Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message));
         }
-        let message = self.signed_bytes();
-        let check = |message: Cow<'_, [u8]>| leaf.key.verify(HashChoice::Auto, &message, self.bundle.signature());
-        match message.map_or(Ok(()), check) {
+        match self.verify(&leaf.key, HashChoice::Auto) {
             Ok(()) => Ok(leaf),
+            Err(Rejected::Whole) => {
+                let message = "certificates with Ed25519 keys are verified over the whole of what they sign, and this is too long";
+                Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message))
+            }
             Err(_) => Err(Failure::new(ReasonCode::BadSignature, "it is not a signature of its certificate's key")),
         }
     }
@@ -161,7 +178,7 @@ impl Evidence<'_> {
     /// What has been found to be a signature here, and is none to the library, is one with another hash than it knows.
     fn verified(&self, root: &Root, believe: Believe<'_>) -> Result<Found, Failure> {
         root.verifier().verify(&self.bundle, self.signed, believe).map_err(|failure| {
-            if failure.code == ReasonCode::BadSignature && self.signed_bytes().is_some() {
+            if failure.code == ReasonCode::BadSignature && self.is_verified_here() {
                 return Failure::new(ReasonCode::UnsupportedAlgorithm, failure.message);
             }
             failure
@@ -200,20 +217,22 @@ impl Evidence<'_> {
     }
 
     /// Checks everything but what was signed, which is read last.
-    pub(super) fn check(&self, trust: &Trust<'_>) -> Result<(Signer, Held), Failure> {
+    pub(super) fn check(&self, trust: &Trust<'_>) -> Result<(Made, Held), Failure> {
         match trust {
             Trust::Key { key, hash, tlog, timestamp, root } => {
                 self.check_made_by(key, *hash)?;
                 let wanted =
                     Wanted { tlog: *tlog == Need::Require, timestamp: *timestamp == Need::Require, sct: false };
                 let held = self.at_key(key, wanted, *root)?;
-                Ok((Signer::Key { fingerprint: key.fingerprint() }, held))
+                let fingerprint = key.fingerprint();
+                Ok((Made { signer: Signer::Key { fingerprint: fingerprint.clone() }, key: fingerprint }, held))
             }
             Trust::Keyless { root, sct, tlog } => {
                 let leaf = self.leaf()?;
                 let wanted = Wanted { tlog: *tlog == Need::Require, timestamp: false, sct: *sct == Need::Require };
                 let held = self.at_certificate(&leaf, wanted, root)?;
-                Ok((Signer::Identity { issuer: leaf.issuer, subject: leaf.subject, claims: leaf.claims }, held))
+                let Leaf { issuer, subject, claims, key, .. } = leaf;
+                Ok((Made { signer: Signer::Identity { issuer, subject, claims }, key: key.fingerprint() }, held))
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use sha2::{Digest as _, Sha256};
 use x509_parser::asn1_rs::{Any, FromDer as _, Oid, oid};
@@ -12,6 +13,7 @@ use x509_parser::public_key::RSAPublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::limits::{KEY_BYTES_MAX, RSA_BITS_MAX, RSA_BITS_MIN};
+use crate::oci::digest::Digest;
 
 const EC: Oid<'static> = oid!(1.2.840.10045.2.1);
 const P256: Oid<'static> = oid!(1.2.840.10045.3.1.7);
@@ -86,6 +88,41 @@ pub(super) enum Rejected {
     Wrong,
     /// The key does not go with the hash that was chosen.
     Hash,
+    /// The key signs whole messages, and this one was only hashed.
+    Whole,
+}
+
+/// The hashes of a message that is too long to be held, taken as it goes by.
+#[derive(Clone)]
+pub struct Hashing([digest::Context; 3]);
+
+impl Hashing {
+    /// Takes in more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.iter_mut().for_each(|context| context.update(bytes));
+    }
+
+    /// The hashes of everything taken in.
+    pub fn finish(self) -> Hashes {
+        Hashes(self.0.map(digest::Context::finish))
+    }
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self([&digest::SHA256, &digest::SHA384, &digest::SHA512].map(digest::Context::new))
+    }
+}
+
+/// The hashes of a message by everything that signatures are made over: SHA-256, SHA-384 and SHA-512.
+#[derive(Clone, Debug)]
+pub struct Hashes([digest::Digest; 3]);
+
+impl Hashes {
+    /// SHA-256.
+    pub fn sha256(&self) -> Digest {
+        format!("sha256:{}", hex::encode(self.0[0])).parse().expect("a hash is written as a digest")
+    }
 }
 
 /// A public key of a kind that is taken.
@@ -155,6 +192,21 @@ impl PublicKey {
         }
         let holds = |scheme: &&'static dyn VerificationAlgorithm| {
             UnparsedPublicKey::new(*scheme, &self.spki).verify(message, value).is_ok()
+        };
+        if schemes.iter().any(holds) { Ok(()) } else { Err(Rejected::Wrong) }
+    }
+
+    /// The same for a message of which there are the hashes. A scheme takes the hash that belongs to it and no other.
+    pub(super) fn verify_hashed(&self, choice: HashChoice, hashes: &Hashes, value: &[u8]) -> Result<(), Rejected> {
+        let schemes = schemes(self.kind, choice);
+        if schemes.is_empty() {
+            return Err(Rejected::Hash);
+        }
+        if self.kind == KeyKind::Ed25519 {
+            return Err(Rejected::Whole);
+        }
+        let holds = |scheme: &&'static dyn VerificationAlgorithm| {
+            hashes.0.iter().any(|hash| scheme.verify_digest_sig(&self.spki, hash, value).is_ok())
         };
         if schemes.iter().any(holds) { Ok(()) } else { Err(Rejected::Wrong) }
     }

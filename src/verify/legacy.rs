@@ -117,7 +117,7 @@ fn bundle(
         "verificationMaterial": material,
     });
     bundle[name] = content;
-    Bundle::parse(bundle.to_string().as_bytes())
+    Bundle::of_annotations(bundle.to_string().as_bytes())
 }
 
 fn entry(text: &str) -> Result<Value, Failure> {

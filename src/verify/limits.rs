@@ -43,7 +43,13 @@ pub const CHECKPOINT_LINES_MAX: usize = 32;
 pub const TIMESTAMPS_MAX: usize = 8;
 
 /// Most bytes of one RFC 3161 timestamp, certificates of its authority included.
-pub const TIMESTAMP_BYTES_MAX: usize = 64 << 10;
+pub const TIMESTAMP_BYTES_MAX: usize = 16 << 10;
+
+/// Deepest nesting of DER: timestamps are about a dozen deep.
+pub const DER_DEPTH_MAX: usize = 32;
+
+/// Most members of one SET in DER: sorting it takes the square of that.
+pub const DER_SET_MAX: usize = 32;
 
 /// Most subjects of a statement.
 pub const SUBJECTS_MAX: usize = 1024;

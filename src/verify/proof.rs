@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::bundle::{Bundle, Content};
-use super::evidence::{Evidence, or_of_the_log};
+use super::evidence::{Evidence, Made, or_of_the_log};
 use super::failure::at_most;
 use super::key::{HashChoice, PublicKey};
 use super::legacy;
@@ -120,6 +120,9 @@ pub struct Proof {
     pub format: Format,
     /// Who made it.
     pub signer: Signer,
+    /// The name of the key that made it ([`PublicKey::fingerprint`]): with a certificate, of the key in that. It is another
+    /// at each keyless signature, so it does not tell signers apart.
+    pub key: String,
     /// What it says.
     pub claim: Claim,
     /// When it was made, where a log or a timestamp authority vouches for that: the earliest such time.
@@ -153,7 +156,8 @@ pub enum Signer {
 
 /// Checks one signature for one authority and one digest. Takes about a millisecond.
 ///
-/// Pure, but that the library looks at the machine's clock to refuse times from the future.
+/// Pure, but that it looks at the machine's clock to refuse times from the future, and entries of a log that is closed by now
+/// where nobody says when they were made.
 ///
 /// # Errors
 /// Why the signature proves nothing to this authority about this digest.
@@ -162,14 +166,15 @@ pub fn check(candidate: &Candidate, trust: &Trust<'_>, subject: &Digest) -> Resu
     let claim = || match (&evidence.bundle.content, evidence.signed) {
         (Content::Envelope(envelope), _) => statement::statement(&envelope.payload, subject),
         (Content::Message(_), Signed::Bytes(payload)) => statement::simple_signing(payload, subject),
-        (Content::Message(_), Signed::Digest(_)) => Err(Failure::malformed("it says nothing")),
+        (Content::Message(_), Signed::Digest(_) | Signed::Hashed(..)) => Err(Failure::malformed("it says nothing")),
     };
     let held = evidence.check(trust);
-    let (signer, held) = held.map_err(|failure| or_of_the_log(failure, claim().is_ok()))?;
+    let (Made { signer, key }, held) = held.map_err(|failure| or_of_the_log(failure, || claim().is_ok()))?;
     Ok(Proof {
         artifact: candidate.artifact.clone(),
         format: candidate.format,
         signer,
+        key,
         claim: claim()?,
         signed_at: held.signed_at(),
         tlog: held.tlog,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::der;
 use super::failure::{Failure, at_most};
 use super::json;
 use super::limits::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, KEY_BYTES_MAX, ROOT_BYTES_MAX, ROOT_ENTRIES_MAX};
@@ -81,7 +82,8 @@ fn check_sizes(entry: &Value, kind: &str) -> Result<(), Failure> {
     at_most(chain.len(), CHAIN_MAX, &format!("certificates of a chain of {kind}"))?;
     for certificate in chain {
         if let Some(der) = certificate.get("rawBytes").and_then(Value::as_str) {
-            base64(der, CERTIFICATE_BYTES_MAX, &format!("a certificate of {kind}"))?;
+            let what = format!("a certificate of {kind}");
+            der::check(&base64(der, CERTIFICATE_BYTES_MAX, &what)?, &what)?;
         }
     }
     Ok(())

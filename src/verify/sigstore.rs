@@ -4,16 +4,19 @@
 //! was signed, whom to believe. What it is lax about is refused before it is asked (`super::bundle`), and what it says is
 //! checked again where that is cheap.
 
+mod logs;
+
 use sigstore_verify::bundle::Error as FormError;
 use sigstore_verify::trust_root::TrustedRoot;
-use sigstore_verify::types::{Artifact, ArtifactDigest, Bundle as Parsed, DerPublicKey, HashAlgorithm};
+use sigstore_verify::types::{Artifact, ArtifactDigest, Bundle as Parsed, DerPublicKey, HashAlgorithm, MediaType};
 use sigstore_verify::{
     CertificateError, Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier,
 };
 
+use self::logs::Logs;
 use super::bundle::Bundle;
 use super::failure::Failure;
-use super::key::PublicKey;
+use super::key::{Hashes, PublicKey};
 use super::verdict::ReasonCode;
 use crate::clock::Timestamp;
 use crate::oci::digest::{Algorithm, Digest};
@@ -25,6 +28,8 @@ pub(super) enum Signed<'a> {
     Digest(&'a Digest),
     /// These bytes.
     Bytes(&'a [u8]),
+    /// Bytes that have these hashes, of which the digest is one.
+    Hashed(&'a Hashes, &'a Digest),
 }
 
 /// Whom to believe, and what has to be there.
@@ -57,14 +62,18 @@ pub(super) trait BundleVerifier {
 }
 
 /// A trusted root in the library's form.
-pub(super) struct Library(Verifier);
+pub(super) struct Library {
+    verifier: Verifier,
+    logs: Logs,
+}
 
 impl Library {
     /// # Errors
     /// What is wrong with the trusted root, in the library's words.
     pub(super) fn new(root: &str) -> Result<Self, String> {
         let root = TrustedRoot::from_json(root).map_err(|error| error.to_string())?;
-        Verifier::new(&root).map(Self).map_err(|error| error.to_string())
+        let verifier = Verifier::new(&root).map_err(|error| error.to_string())?;
+        Ok(Self { verifier, logs: Logs::new(&root)? })
     }
 }
 
@@ -72,6 +81,7 @@ impl BundleVerifier for Library {
     fn verify(&self, bundle: &Bundle, signed: Signed<'_>, believe: Believe<'_>) -> Result<Found, Failure> {
         let mut parsed = Parsed::from_json(bundle.text())
             .map_err(|error| Failure::malformed(format!("the bundle cannot be read: {error}")))?;
+        parsed.verification_material.tlog_entries.iter().try_for_each(logs::check_certificates)?;
         let artifact = artifact(signed)?;
         let result = match believe {
             Believe::Key { key, tlog, timestamp } => {
@@ -83,25 +93,31 @@ impl BundleVerifier for Library {
                     policy
                 } else {
                     parsed.verification_material.tlog_entries.clear();
+                    // Version 0.1 has no bundles without log entries.
+                    parsed.media_type = MediaType::Bundle0_3;
                     policy.skip_tlog_unsafe()
                 };
-                self.0.verify(artifact, &parsed, &policy)
+                self.verifier.verify(artifact, &parsed, &policy)
             }
             Believe::Certificate { sct, tlog } => {
                 let policy = VerificationPolicy::any_identity();
                 let policy = if sct { policy } else { policy.skip_sct() };
                 let policy = if tlog { policy } else { policy.skip_tlog_unsafe() };
-                self.0.verify(artifact, &parsed, &policy)
+                self.verifier.verify(artifact, &parsed, &policy)
             }
         };
-        result.map(|result| found(&result)).map_err(|error| failure(&error))
+        let found = result.map(|result| found(&result)).map_err(|error| failure(&error))?;
+        if found.tlog {
+            self.logs.check(&parsed.verification_material.tlog_entries, &found.times)?;
+        }
+        Ok(found)
     }
 }
 
 fn artifact(signed: Signed<'_>) -> Result<Artifact<'_>, Failure> {
     let digest = match signed {
         Signed::Bytes(bytes) => return Ok(Artifact::from_blob(bytes)),
-        Signed::Digest(digest) => digest,
+        Signed::Digest(digest) | Signed::Hashed(_, digest) => digest,
     };
     let algorithm = match digest.algorithm() {
         Algorithm::Sha256 => HashAlgorithm::Sha2256,

@@ -18,7 +18,7 @@ pub(super) fn base64(text: &str, max: usize, what: &str) -> Result<Vec<u8>, Fail
     Ok(bytes)
 }
 
-/// Writes base64 as [`base64`] reads it.
+/// Writes base64 as [`base64()`] reads it.
 pub(super) fn to_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }

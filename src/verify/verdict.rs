@@ -189,9 +189,10 @@ pub struct Verdict {
     pub revision: String,
     /// What stood in the way, nearest misses first; empty when nothing did.
     pub reasons: Vec<Reason>,
-    /// What it stands on; empty unless it passed.
+    /// What it stands on; where it did not pass, what counted so far. To be tried first the next time.
     pub evidence: Vec<Evidence>,
-    /// Until when it holds if nothing else changes: an attestation grows older than `maxAge` then.
+    /// Until when it holds if nothing else changes. Of a pass: an attestation grows older than `maxAge` then. Of a refusal:
+    /// there was no time for everything, or some clock was ahead, so that it may pass then.
     pub holds_until: Option<Timestamp>,
 }
 
@@ -250,7 +251,8 @@ impl Verdict {
             let digits = self.revision.char_indices().nth(REVISION_DIGITS);
             push_parameter(&mut value, "rev", digits.map_or(&*self.revision, |(at, _)| &self.revision[..at]));
         }
-        if let Some(evidence) = self.evidence.first() {
+        // Whoever reads `signer` beside a refusal would take it for somebody who vouches for the image.
+        if let Some(evidence) = self.evidence.first().filter(|_| self.outcome == Outcome::Pass) {
             push_parameter(&mut value, "signer", &evidence.signer);
         }
         value
@@ -390,6 +392,9 @@ mod tests {
         assert_eq!(verdict.verdict_header(), r#"pass;policy="prod";rev="0123456789ab";signer="key:sha256:ab""#);
         assert_eq!(verdict.reason_header(), None);
         assert_eq!(failed("x").reason_header(), Some("issuer_mismatch"));
+        let partly = Verdict { evidence: passed("key:sha256:ab").evidence, ..failed("x") };
+        assert_eq!(partly.verdict_header(), r#"fail;policy="prod";rev="0123456789ab""#, "nobody signs a refusal");
+        assert_eq!(partly.to_json(&digest("image"), None)["evidence"][0]["signer"], "key:sha256:ab");
         let unsigned = Verdict { outcome: Outcome::Unsigned, ..failed("x") };
         assert_eq!(unsigned.reason_header(), Some("unsigned"));
         assert_eq!(unsigned.message(), "signature policy 'prod' not satisfied: unsigned");

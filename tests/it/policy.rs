@@ -18,12 +18,19 @@ fn folder() -> TempDir {
 }
 
 fn how_to() -> String {
-    fs::read_to_string(sources::root().join("docs/how-to/signature-policy.md")).expect("a page")
+    page("signature-policy.md")
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(sources::root().join("docs/how-to").join(name)).expect("a page")
 }
 
 /// The documents that the page shows, each as a whole.
 fn documents() -> Vec<String> {
-    let page = how_to();
+    documents_of(&how_to())
+}
+
+fn documents_of(page: &str) -> Vec<String> {
     let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     blocks.filter(|block| block.contains("apiVersion")).map(str::to_owned).collect()
 }
@@ -31,8 +38,8 @@ fn documents() -> Vec<String> {
 #[tokio::test]
 async fn the_documents_of_the_how_to_can_be_used() {
     let folder = folder();
-    let documents = documents();
-    assert_eq!(documents.len(), 2);
+    let documents = [documents(), documents_of(&page("only-signed-images.md"))].concat();
+    assert_eq!(documents.len(), 3);
     for (at, document) in documents.iter().enumerate() {
         let file = folder.path().join(format!("{at}.yaml"));
         fs::write(&file, document).expect("written");

@@ -48,8 +48,14 @@ const BY_SIZE: &[&str] = &["collect::PICK_MANIFESTS", "collect::GARBAGE_BLOBS", 
 
 /// Beginnings of the names of statements that may read all rows of a repository, because they end it or are about all of
 /// it.
-const WHOLE_REPOSITORY: &[&str] =
-    &["repositories::", "tags::EVENTS_OF_REPOSITORY", "garbage::USAGE", "limits::USAGE", "facts::insert_repositories"];
+const WHOLE_REPOSITORY: &[&str] = &[
+    "repositories::",
+    "tags::EVENTS_OF_REPOSITORY",
+    "garbage::USAGE",
+    "limits::USAGE",
+    "trust::FORGET_VERDICTS",
+    "facts::insert_repositories",
+];
 
 /// SQLite plans a look for rows whose foreign key was broken so far into an insert, and takes it only while there are any
 /// in the transaction, which there never are. Where there is no index for it, it is this step.
@@ -179,6 +185,7 @@ async fn facts_are_listed_with_all_their_columns() {
         "rate_buckets",
         "downloads",
         "publisher_uses",
+        "verdicts",
         "scrub",
         "_sqlx_migrations",
     ];

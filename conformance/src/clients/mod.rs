@@ -9,6 +9,7 @@ mod login;
 mod oras;
 mod podman;
 mod regctl;
+mod signing;
 mod skopeo;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use crate::scenarios::generate::{Image, Manifest, Set};
 
 const GROUP: &str = "clients";
 
-/// The clients that the command line names.
+/// The clients that the command line names; of `all`, those are left out that `.ci/run full` alone installs.
 pub(crate) fn selected(names: &str) -> Result<Vec<Scenario>> {
     let mut all = vec![
         scenario(GROUP, "docker", docker::run),
@@ -36,10 +37,12 @@ pub(crate) fn selected(names: &str) -> Result<Vec<Scenario>> {
         scenario(GROUP, "oras-go", oras::run),
     ];
     all.extend(login::all());
+    all.extend(signing::all());
     match names {
         "all" => Ok(all),
         "none" => Ok(Vec::new()),
         names => {
+            all.extend(signing::rare());
             let names: Vec<&str> = names.split(',').map(str::trim).collect();
             let unknown: Vec<_> = names.iter().filter(|name| all.iter().all(|it| it.name != **name)).collect();
             ensure!(unknown.is_empty(), "no such clients: {unknown:?}");
@@ -81,9 +84,14 @@ impl Tool {
 
     /// Runs a command in the home and gives what it printed.
     async fn run(&self, arguments: &[&str]) -> Result<String> {
+        self.run_in(&[], arguments).await
+    }
+
+    /// The same with more in its environment.
+    async fn run_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).args(arguments).current_dir(self.folder.path()).kill_on_drop(true);
-        command.envs(self.environment.iter().map(|(name, value)| (*name, value)));
+        command.envs(self.environment.iter().map(|(name, value)| (*name, value))).envs(environment.iter().copied());
         let shown = format!("{} {}", self.program.display(), arguments.join(" "));
         let output = timeout(COMMAND_MAX, command.output()).await;
         let output = output.with_context(|| format!("`{shown}` does not end"))?.with_context(|| shown.clone())?;

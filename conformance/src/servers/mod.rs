@@ -13,6 +13,7 @@ mod programs;
 mod redis;
 mod restartable;
 mod round_robin;
+mod signing;
 mod tcp_proxy;
 mod versitygw;
 
@@ -22,5 +23,6 @@ pub use postgres::{PostgresCluster, PostgresOptions, Restart};
 pub use programs::{Programs, free_port};
 pub use redis::Redis;
 pub use round_robin::RoundRobinProxy;
+pub use signing::{Rekor2, SigningKey, SigningLab};
 pub use tcp_proxy::TcpProxy;
 pub use versitygw::Versitygw;

@@ -75,10 +75,17 @@ impl Gate {
     pub(super) async fn admit(&self, parts: &Parts, identity: &Identity, route: Route) -> Result<Route, Failure> {
         let wanted = need(&route);
         let Some(Need::Repository(repo, action)) = wanted else {
-            let enough = wanted.is_none() || identity.has_catalog();
+            let enough = match wanted {
+                Some(Need::Policy) => identity.is_administrator(),
+                _ => wanted.is_none() || identity.has_catalog(),
+            };
             return match identity {
                 Identity::Unidentified => Err(self.unauthenticated(parts, wanted, None)),
                 _ if enough => Ok(route),
+                Identity::Principal(_) if matches!(wanted, Some(Need::Policy)) => {
+                    self.auth.audit().refused("policy", &self.actor(&parts.headers, peer(parts), identity));
+                    Err(Failure::from(Condition::AccessDenied))
+                }
                 _ => Err(self.unauthenticated(parts, wanted, Some("insufficient_scope"))),
             };
         };
@@ -131,6 +138,7 @@ impl Gate {
             let (kind, name, action) = match wanted {
                 Need::Repository(repo, action) => ("repository", repo.as_str(), action.as_str()),
                 Need::Catalog => ("registry", "catalog", "*"),
+                Need::Policy => ("registry", "policy", "*"),
             };
             json!([{"Type": kind, "Class": "", "Name": name, "Action": action}])
         });
@@ -166,6 +174,8 @@ pub(super) enum Need<'a> {
     Repository(&'a RepoName, Action),
     /// To read the list of all repositories.
     Catalog,
+    /// To read and write the signature policies.
+    Policy,
 }
 
 /// The scope to ask the token service for.
@@ -177,7 +187,8 @@ impl fmt::Display for Need<'_> {
                 write!(f, "repository:{repo}:{}", Actions::of([Action::Pull, Action::Push]))
             }
             Self::Repository(repo, action) => write!(f, "repository:{repo}:{action}"),
-            Self::Catalog => f.write_str("registry:catalog:*"),
+            // No token of the token service is enough, so it is asked for what any is.
+            Self::Catalog | Self::Policy => f.write_str("registry:catalog:*"),
         }
     }
 }
@@ -187,9 +198,11 @@ pub(super) fn need(route: &Route) -> Option<Need<'_>> {
     let action = match route {
         Route::Base => return None,
         Route::Catalog { .. } => return Some(Need::Catalog),
+        Route::Policy { .. } => return Some(Need::Policy),
         Route::Blob { action: BlobAction::Get | BlobAction::Head, .. }
         | Route::Manifest { action: ManifestAction::Get | ManifestAction::Head, .. }
         | Route::Tags { .. }
+        | Route::Verdict { .. }
         | Route::Referrers { .. } => Action::Pull,
         Route::UploadStart { .. }
         | Route::Upload { .. }

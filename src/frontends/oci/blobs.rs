@@ -12,21 +12,27 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
 };
 
-use super::Exchange;
 use super::conditions::{self, Ranged, Wanted};
 use super::ranges::{self, BLOB_MEDIA_TYPE};
 use super::reply::{Answer, CACHE_FOR_EVER, DOCKER_CONTENT_DIGEST, Reply, http_date};
+use super::{Exchange, trust};
 use crate::access::Action;
 use crate::metadata::model::BlobRecord;
 use crate::oci::digest::Digest;
 use crate::oci::etag::etag;
 use crate::oci::name::RepoName;
 use crate::oci::range::content_range;
+use crate::registry::gate::Ruling;
 use crate::registry::{OpenBlob, Purge};
 
 /// `GET /v2/<name>/blobs/<digest>`.
 pub(super) async fn get(exchange: &Exchange, repo: &RepoName, digest: &Digest) -> Answer {
-    let blob = exchange.registry.open_blob(repo, digest).await?;
+    let guarded = exchange.registry.pull_blob(repo, digest).await?;
+    let (blob, ruling) = exchange.admit(repo, guarded).await?;
+    given(exchange, repo, digest, blob, &ruling).await.map(|answer| trust::tell(answer, &ruling))
+}
+
+async fn given(exchange: &Exchange, repo: &RepoName, digest: &Digest, blob: OpenBlob, ruling: &Ruling) -> Answer {
     if let Some(answer) = conditions::judge(&exchange.headers, digest)? {
         return Ok(answer);
     }
@@ -38,7 +44,7 @@ pub(super) async fn get(exchange: &Exchange, repo: &RepoName, digest: &Digest) -
     };
     let wanted = conditions::wanted_range(&exchange.headers, &content)?;
     if !matches!(wanted, Wanted::Many(_))
-        && let Some(address) = exchange.registry.redirect_blob(&blob).await?
+        && let Some(address) = exchange.registry.redirect_blob(&blob, ruling).await?
     {
         return Ok(elsewhere(digest, &address));
     }
@@ -53,12 +59,19 @@ pub(super) async fn get(exchange: &Exchange, repo: &RepoName, digest: &Digest) -
 pub(super) async fn head(exchange: &Exchange, repo: &RepoName, digest: &Digest) -> Answer {
     // Whoever may push comes to rely on the answer.
     let may_push = exchange.may(Action::Push, repo).await?;
-    let record = exchange.registry.stat_blob(repo, digest, may_push).await?;
+    let (record, ruling) = if may_push {
+        // That it is there is told to them whatever a policy says: they would send it again.
+        (exchange.registry.stat_blob(repo, digest, true).await?, Ruling::off())
+    } else {
+        let guarded = exchange.registry.pull_blob(repo, digest).await?;
+        let (blob, ruling) = exchange.admit(repo, guarded).await?;
+        (blob.record, ruling)
+    };
     if let Some(answer) = conditions::judge(&exchange.headers, digest)? {
-        return Ok(answer);
+        return Ok(trust::tell(answer, &ruling));
     }
     let reply = described(StatusCode::OK, &record).header(CONTENT_TYPE, BLOB_MEDIA_TYPE);
-    Ok(reply.header(CONTENT_LENGTH, record.size).finish())
+    Ok(trust::tell(reply.header(CONTENT_LENGTH, record.size).finish(), &ruling))
 }
 
 /// `DELETE /v2/<name>/blobs/<digest>`.

@@ -13,6 +13,7 @@ use http::{HeaderName, StatusCode};
 use serde_json::{Value, json};
 
 use super::reply::{JSON_MEDIA_TYPE, Reply};
+use super::trust;
 use crate::auth::AuthError;
 use crate::oci::error::{Condition, ErrorBody};
 use crate::oci::range::content_range_unsatisfied;
@@ -142,6 +143,9 @@ impl From<RegistryError> for Failure {
             RegistryError::BlobTooLarge { .. } => plain(Condition::BlobTooLarge),
             RegistryError::TagImmutable(tag) => {
                 Self::new(Condition::TagImmutable, message, json!({"tag": tag.as_str()}))
+            }
+            RegistryError::Unverified(ruling) => {
+                trust::refusal(&ruling, |digest| ruling.help(&format!("REPOSITORY@{digest}")))
             }
             RegistryError::PreconditionFailed(_) => plain(Condition::PreconditionFailed),
             RegistryError::Referenced { by, .. } => {

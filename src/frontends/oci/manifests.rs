@@ -11,9 +11,9 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
 };
 
-use super::Exchange;
 use super::conditions::{self, Ranged, Wanted};
 use super::reply::{Answer, CACHE_FOR_EVER, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply, http_date};
+use super::{Exchange, trust};
 use crate::access::Action;
 use crate::oci::etag::etag;
 use crate::oci::name::{RepoName, Tag};
@@ -24,7 +24,12 @@ use crate::registry::{Purge, PutManifest, RegistryError, StoredManifest};
 
 /// `GET /v2/<name>/manifests/<tag or digest>`.
 pub(super) async fn get(exchange: &Exchange, repo: &RepoName, reference: &Reference) -> Answer {
-    let manifest = exchange.registry.find_manifest(repo, reference).await?;
+    let guarded = exchange.registry.pull_manifest(repo, reference).await?;
+    let (manifest, ruling) = exchange.admit(repo, guarded).await?;
+    given(exchange, repo, reference, manifest).map(|answer| trust::tell(answer, &ruling))
+}
+
+fn given(exchange: &Exchange, repo: &RepoName, reference: &Reference, manifest: StoredManifest) -> Answer {
     if let Some(answer) = conditions::judge(&exchange.headers, &manifest.digest)? {
         return Ok(answer);
     }
@@ -56,18 +61,19 @@ pub(super) async fn get(exchange: &Exchange, repo: &RepoName, reference: &Refere
 
 /// `HEAD /v2/<name>/manifests/<tag or digest>`.
 pub(super) async fn head(exchange: &Exchange, repo: &RepoName, reference: &Reference) -> Answer {
-    let manifest = match exchange.registry.find_manifest(repo, reference).await {
+    let guarded = match exchange.registry.pull_manifest(repo, reference).await {
         // Whoever may push, and is told that it is not there, pushes it, which heals it.
         Err(RegistryError::ManifestDamaged(reference)) if exchange.may(Action::Push, repo).await? => {
             return Err(RegistryError::ManifestUnknown(reference).into());
         }
         found => found?,
     };
+    let (manifest, ruling) = exchange.admit(repo, guarded).await?;
     if let Some(answer) = conditions::judge(&exchange.headers, &manifest.digest)? {
-        return Ok(answer);
+        return Ok(trust::tell(answer, &ruling));
     }
     let reply = described(StatusCode::OK, reference, &manifest).header(CONTENT_TYPE, &manifest.media_type);
-    Ok(reply.header(CONTENT_LENGTH, manifest.payload.len()).finish())
+    Ok(trust::tell(reply.header(CONTENT_LENGTH, manifest.payload.len()).finish(), &ruling))
 }
 
 /// `PUT /v2/<name>/manifests/<tag or digest>`; `tags` are the `tag` parameters.
@@ -77,7 +83,8 @@ pub(super) async fn put(exchange: &Exchange, repo: &RepoName, reference: Referen
     let payload = exchange.inbound.read_manifest(exchange.registry.limits().manifest_bytes_max).await?;
     let (room, bytes) = (exchange.room_for_manifest(repo, &reference, &payload).await?, payload.len() as u64);
     let put = PutManifest { reference, tags, content_type, payload, precondition };
-    let receipt = exchange.registry.put_manifest(repo, put, &exchange.actor()).await?;
+    let receipt = exchange.registry.put_manifest(repo, put, &exchange.actor()).await;
+    let receipt = receipt.map_err(|error| exchange.explained(repo, error))?;
     if let Some(room) = room {
         room.fill(bytes);
     }

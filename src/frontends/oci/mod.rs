@@ -10,10 +10,12 @@ mod conditions;
 mod failure;
 mod lists;
 mod manifests;
+mod policy;
 mod quotas;
 mod ranges;
 mod reply;
 mod token;
+mod trust;
 mod uploads;
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +27,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 pub use self::access::Gate;
 use self::access::need;
@@ -66,7 +68,7 @@ pub async fn handle(registry: Arc<Registry>, gate: Gate, request: Request) -> Re
         Err(failure) => (Err(failure), Identity::Unidentified),
     };
     let principal = identity.holder();
-    let exchange = Exchange { registry, gate, identity, principal, peer, headers, inbound, files };
+    let exchange = Exchange { registry, gate, identity, principal, peer, uri: parts.uri, headers, inbound, files };
     let answer = match route {
         Ok(route) => dispatch_in_time(&exchange, route).await,
         Err(failure) => Err(failure),
@@ -129,6 +131,7 @@ struct Exchange {
     principal: Option<String>,
     /// The other end of the connection.
     peer: Option<IpAddr>,
+    uri: Uri,
     headers: HeaderMap,
     inbound: Inbound,
     /// Where files may be announced that the kernel sends.
@@ -189,6 +192,9 @@ async fn dispatch(exchange: &Exchange, route: Route) -> Answer {
                 manifests::delete(exchange, &repo, &reference, purge(purge_wait)).await
             }
         },
+        Route::Policy { put: false } => policy::get(exchange).await,
+        Route::Policy { put: true } => policy::put(exchange).await,
+        Route::Verdict { repo, reference } => trust::verdict(exchange, &repo, &reference).await,
         Route::Tags { repo, page } => lists::tags(exchange, &repo, &page).await,
         Route::Referrers { repo, digest, artifact_type, page } => {
             lists::referrers(exchange, &repo, &digest, artifact_type.as_deref(), &page).await

@@ -32,7 +32,7 @@ pub(super) async fn start(
     mount: Option<&Mount>,
 ) -> Answer {
     if let Some(Mount { digest, from }) = mount
-        && may_mount(exchange, from.as_ref()).await?
+        && may_mount(exchange, from.as_ref(), digest).await?
     {
         match exchange.room_to_mount(repo, from.as_ref(), digest).await {
             // Clients give up when a mount is refused (containerd/containerd#14086); the upload that follows will be.
@@ -73,13 +73,22 @@ fn fill(exchange: &Exchange, room: Option<Room>) {
 /// Whether the caller may read where a blob is to come from, by what his account may do and not by what his token says: a
 /// client does not know yet what it will mount (moby/buildkit#2454). The scopes of the API token behind it count: its owner
 /// meant it to read no more. Without a source there is one only where everybody may read everything.
-async fn may_mount(exchange: &Exchange, from: Option<&RepoName>) -> Result<bool, Failure> {
+async fn may_mount(exchange: &Exchange, from: Option<&RepoName>, digest: &Digest) -> Result<bool, Failure> {
     match from {
         Some(from) => {
             let of_token = exchange.identity.token_actions(from);
-            Ok(of_token.contains(Action::Pull) && exchange.may(Action::Pull, from).await?)
+            if !of_token.contains(Action::Pull) || !exchange.may(Action::Pull, from).await? {
+                return Ok(false);
+            }
+            // A mount is a read of the source.
+            match exchange.registry.pull_blob(from, digest).await {
+                Ok(guarded) => Ok(exchange.would_admit(from, guarded).await?),
+                Err(RegistryError::BlobUnknown(_) | RegistryError::BlobDamaged(_)) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
         }
-        None => Ok(matches!(exchange.identity, Identity::Everybody)),
+        // With a policy in force, a blob that it guards somewhere must not come from there.
+        None => Ok(matches!(exchange.identity, Identity::Everybody) && !exchange.registry.gate().guards_anything()),
     }
 }
 

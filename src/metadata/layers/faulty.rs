@@ -20,6 +20,8 @@ pub enum Fault {
     Driver,
     /// It never answers.
     Hang,
+    /// It waits until it is told to go on, and then does its work; only before a call.
+    Pause,
 }
 
 /// The layer. It does no harm until it is told to.
@@ -28,6 +30,7 @@ pub struct Faulty {
     inner: Arc<dyn MetadataStore>,
     plan: Mutex<Plan>,
     hung: Notify,
+    resumed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +50,7 @@ struct Planned {
 impl Faulty {
     /// Wraps `inner`.
     pub fn new(inner: Arc<dyn MetadataStore>) -> Self {
-        Self { inner, plan: Mutex::default(), hung: Notify::new() }
+        Self { inner, plan: Mutex::default(), hung: Notify::new(), resumed: Notify::new() }
     }
 
     /// Makes the `nth` call of a method from now on (1: the next one) fail.
@@ -67,7 +70,12 @@ impl Faulty {
         self.plan().calls.clone()
     }
 
-    /// Resolves when a call hangs.
+    /// Lets a call go on that waits.
+    pub fn resume(&self) {
+        self.resumed.notify_one();
+    }
+
+    /// Resolves when a call hangs or waits.
     pub async fn hung(&self) {
         self.hung.notified().await;
     }
@@ -81,6 +89,11 @@ impl Faulty {
         let fault = self.plan().next(method);
         match fault {
             None => call.await,
+            Some((Moment::Before, Fault::Pause)) => {
+                self.hung.notify_one();
+                self.resumed.notified().await;
+                call.await
+            }
             Some((Moment::Before, fault)) => Err(self.happen(fault).await),
             Some((Moment::After, fault)) => {
                 call.await?;
@@ -95,7 +108,7 @@ impl Faulty {
             Fault::Unavailable => MetadataError::Unavailable(reason.to_owned()),
             Fault::Full => MetadataError::Full(reason.to_owned()),
             Fault::Driver => MetadataError::Driver(reason.into()),
-            Fault::Hang => {
+            Fault::Hang | Fault::Pause => {
                 self.hung.notify_one();
                 std::future::pending().await
             }

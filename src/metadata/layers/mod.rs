@@ -51,6 +51,18 @@ macro_rules! decorate {
                 repo: &RepoName, subject: &Digest, artifact_type: Option<&str>, after: Option<&str>, limit: u32
             ) -> Vec<ReferrerRecord>;
             referrers_text(repo: &RepoName, subject: &Digest, unless: &Tag, limit: u32) -> Option<String>;
+            trust_standing(repo: &RepoName) -> Option<Standing>;
+            signature_list(repository: i64, subject: &Digest, tags: &[Tag], limit: u32) -> Vec<SignatureRecord>;
+            signature_known(
+                repository: i64, subject: &Digest, tags: &[Tag], known: &[Digest]
+            ) -> Vec<SignatureRecord>;
+            manifest_parents(repository: i64, digest: &Digest, limit: u32) -> Vec<Digest>;
+            manifests_naming(repository: i64, blob: &Digest, limit: u32) -> Vec<(Digest, bool)>;
+            verdict_find(repository: i64, digest: &Digest) -> Option<VerdictRecord>;
+            verdict_put(repository: i64, digest: &Digest, verdict: &VerdictRecord) -> ();
+            policy_find() -> Option<PolicyRecord>;
+            policy_number() -> i64;
+            policy_put(put: &PolicyPut) -> Option<i64>;
             manifest_facts(repo: &RepoName, after: Option<&Digest>, limit: u32) -> Vec<ManifestFacts>;
             manifest_retire(retire: &ManifestRetire<'_>) -> ManifestsRetired;
             manifest_pulled(pulls: &[(i64, Timestamp)], stale: Timestamp) -> ();
@@ -102,6 +114,9 @@ macro_rules! decorate {
             use $crate::metadata::model::downloads::{Download, DownloadRecord};
             use $crate::metadata::model::scrub::{
                 BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake,
+            };
+            use $crate::metadata::model::trust::{
+                PolicyPut, PolicyRecord, SignatureRecord, Standing, VerdictRecord,
             };
             use $crate::metadata::model::*;
             use $crate::metadata::{MetadataStore, Result};

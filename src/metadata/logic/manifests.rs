@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::audit::{self, Happened, Push};
 use crate::metadata::logic::repositories::{Hold, Turns};
-use crate::metadata::logic::tags::{self, Target};
-use crate::metadata::logic::{Conn, Value, blobs, repositories, scrub, values};
+use crate::metadata::logic::tags::{self, Target, is_signature_tag};
+use crate::metadata::logic::{Conn, Value, blobs, repositories, scrub, trust, values};
 use crate::metadata::model::accounts::Actor;
+use crate::metadata::model::trust::TrustGuard;
 use crate::metadata::model::{
     BlobId, BlobRole, ManifestDelete, ManifestDeleted, ManifestPut, ManifestRecord, ManifestStored, NewManifest,
     Precondition, ReferrerRecord,
@@ -90,6 +91,7 @@ pub(super) struct Put {
     sparse: bool,
     precondition: Precondition,
     condition_on: Reference,
+    guard: Option<TrustGuard>,
     now: Timestamp,
     by: Actor,
 }
@@ -104,6 +106,7 @@ impl From<&ManifestPut<'_>> for Put {
             sparse: put.sparse,
             precondition: put.precondition.clone(),
             condition_on: put.condition_on.clone(),
+            guard: put.guard,
             now: put.now,
             by: put.by.clone(),
         }
@@ -123,6 +126,9 @@ pub(super) async fn put<C: Conn>(tx: &mut C, put: &Put) -> Result<ManifestStored
     blobs::hold(tx, repo_id, &known.named_blobs(&put.manifest)).await?;
     let target = Target { manifest_id, digest: put.manifest.digest.clone() };
     tags::set(tx, repo_id, &put.tags, &target, &known.tags, put.now).await?;
+    if known.changes_trust(put) {
+        trust::moves(tx, repo_id).await?;
+    }
     let Put { repo, manifest, tags, .. } = put;
     let push = Push { repo, manifest, new: before.is_none(), tags, before: &known.tags };
     audit::write_all(tx, &put.by, put.now, &push.events()).await?;
@@ -146,6 +152,11 @@ async fn prepare<C: Conn>(tx: &mut C, put: &Put) -> Result<Prepared> {
     let mut turns = Turns::default();
     loop {
         let found = repositories::find(tx, &put.repo, hold).await?;
+        if let Some(guard) = &put.guard
+            && !trust::still(tx, found, guard).await?
+        {
+            return Ok(Prepared::Refused(ManifestStored::TrustMoved));
+        }
         let known = match found {
             Some(repo_id) => Known::load(tx, repo_id, put).await?,
             None => Known::default(),
@@ -225,6 +236,19 @@ impl Known {
         blobs.chain(children).filter(|digest| !sound(digest) && seen.insert(*digest)).cloned().collect()
     }
 
+    /// Whether a verdict on anything may be another one afterwards: signatures come, come under another name or are hidden
+    /// by others, and an index lends its own verdict to what it lists.
+    fn changes_trust(&self, put: &Put) -> bool {
+        let manifest = &put.manifest;
+        let tells = manifest.signature_bytes.is_some() || !manifest.children.is_empty();
+        let is_new = !self.manifests.contains_key(&manifest.digest);
+        let moves = |tag: &Tag| self.tags.get(tag.as_str()).is_none_or(|target| target.digest != manifest.digest);
+        // One that was known may have become a signature artifact by what it names or by its tag.
+        (tells && is_new)
+            || manifest.signature_bytes.is_some()
+            || put.tags.iter().any(|tag| is_signature_tag(tag) && moves(tag))
+    }
+
     /// Ids of the blobs that the manifest names, children that are no manifest here included.
     fn named_blobs(&self, manifest: &NewManifest) -> Vec<i64> {
         let children =
@@ -278,6 +302,7 @@ async fn refresh<C: Conn>(tx: &mut C, id: i64, put: &Put) -> Result<i64> {
         Value::text_option(manifest.referrer.as_deref()),
         put.now.into(),
         put.now.before(PUSH_GRAIN).into(),
+        Value::Int(manifest.signature_bytes.map(signed)),
     ];
     tx.run(&sql::REFRESH, values).await?;
     scrub::heal_manifest(tx, id, &put.repo, manifest, &put.by, put.now).await?;
@@ -296,11 +321,15 @@ async fn insert<C: Conn>(tx: &mut C, repo_id: i64, put: &Put, known: &Known) -> 
         Value::text_option(manifest.referrer.as_deref()),
         put.now.into(),
         manifest.payload.as_ref().into(),
+        Value::Int(manifest.signature_bytes.map(signed)),
     ];
     let id: i64 = tx.scalar(&sql::INSERT, values).await?;
     tx.run(&sql::INSERT_EDGES, &[id.into(), repo_id.into(), Value::rows(&known.edges(manifest))]).await?;
     tx.run(&sql::INSERT_CHILDREN, &[id.into(), repo_id.into(), Value::rows(&known.children(manifest))]).await?;
-    tx.run(&sql::FILL_CHILDREN, values![repo_id, digest.as_str(), id]).await?;
+    if tx.run(&sql::FILL_CHILDREN, values![repo_id, digest.as_str(), id]).await? > 0 {
+        // It may have been judged already, and these indexes may vouch for it.
+        trust::moves(tx, repo_id).await?;
+    }
     tx.run(&sql::DROP_WAITING_EDGES, values![repo_id, digest.as_str()]).await?;
     tx.run(&sql::KEEP_REFERRERS, values![repo_id, digest.as_str()]).await?;
     Ok(id)
@@ -396,6 +425,8 @@ pub(super) async fn remove<C: Conn>(
     tx.run(&sql::FREE_CHILDREN, values![id, repo_id, now]).await?;
     let done = tx.run(&sql::DELETE, values![id]).await?;
     expect_rows(&sql::DELETE, 1, done)?;
+    trust::forget(tx, repo_id, digest).await?;
+    trust::moves(tx, repo_id).await?;
     tx.run(&sql::END_REFERRERS, values![repo_id, digest, referrers_until]).await?;
     Ok(named)
 }

@@ -32,6 +32,7 @@ mod retention;
 mod scrub;
 mod store;
 mod tags;
+mod trust;
 mod uploads;
 mod webhook_store;
 mod webhooks;

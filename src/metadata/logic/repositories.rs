@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::clock::Timestamp;
 use crate::metadata::logic::audit::{Event, write_down};
-use crate::metadata::logic::{Conn, blobs, uploads, values};
+use crate::metadata::logic::{Conn, blobs, trust, uploads, values};
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobId, RepositoryDeleted};
 use crate::metadata::rows::{expect_rows, parse, text_after};
@@ -93,6 +93,7 @@ pub(super) async fn delete<C: Conn>(
     uploads::end(tx, &sessions, dead_until).await?;
     tx.run(&EVENTS_OF_REPOSITORY, values![id, now]).await?;
     let tags = tx.run(&sql::DELETE_TAGS, values![id]).await?;
+    trust::forget_all(tx, id).await?;
     tx.run(&sql::DELETE_CHILDREN, values![id]).await?;
     tx.run(&sql::DELETE_EDGES, values![id]).await?;
     let manifests = tx.run(&sql::DELETE_MANIFESTS, values![id]).await?;

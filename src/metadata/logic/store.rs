@@ -8,12 +8,13 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::metadata::dump::{Instance, LoadOptions, Rows};
 use crate::metadata::logic::{
-    Database, blobs, checks, collect, downloads, dump, garbage, manifests, repositories, retention, scrub, tags,
+    Database, blobs, checks, collect, downloads, dump, garbage, manifests, repositories, retention, scrub, tags, trust,
     uploads, work,
 };
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::downloads::{Download, DownloadRecord};
 use crate::metadata::model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
+use crate::metadata::model::trust::{PolicyPut, PolicyRecord, SignatureRecord, Standing, VerdictRecord};
 use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -207,6 +208,60 @@ impl<D: Database> MetadataStore for D {
         work!(self.read, [repo, subject, unless], |conn| {
             manifests::referrers_text(conn, &repo, &subject, &unless, limit)
         })
+    }
+
+    async fn trust_standing(&self, repo: &RepoName) -> Result<Option<Standing>> {
+        work!(self.read, [repo], |conn| trust::standing(conn, &repo))
+    }
+
+    async fn signature_list(
+        &self,
+        repository: i64,
+        subject: &Digest,
+        tags: &[Tag],
+        limit: u32,
+    ) -> Result<Vec<SignatureRecord>> {
+        work!(self.read, [subject, tags], |conn| trust::signatures(conn, repository, &subject, &tags, limit))
+    }
+
+    async fn signature_known(
+        &self,
+        repository: i64,
+        subject: &Digest,
+        tags: &[Tag],
+        known: &[Digest],
+    ) -> Result<Vec<SignatureRecord>> {
+        work!(self.read, [subject, tags, known], |conn| {
+            trust::known_signatures(conn, repository, &subject, &tags, &known)
+        })
+    }
+
+    async fn manifest_parents(&self, repository: i64, digest: &Digest, limit: u32) -> Result<Vec<Digest>> {
+        work!(self.read, [digest], |conn| trust::parents(conn, repository, &digest, limit))
+    }
+
+    async fn manifests_naming(&self, repository: i64, blob: &Digest, limit: u32) -> Result<Vec<(Digest, bool)>> {
+        work!(self.read, [blob], |conn| trust::naming(conn, repository, &blob, limit))
+    }
+
+    async fn verdict_find(&self, repository: i64, digest: &Digest) -> Result<Option<VerdictRecord>> {
+        work!(self.read, [digest], |conn| trust::verdict(conn, repository, &digest))
+    }
+
+    async fn verdict_put(&self, repository: i64, digest: &Digest, verdict: &VerdictRecord) -> Result<()> {
+        work!(self.write, [digest, verdict], |tx| trust::put_verdict(tx, repository, &digest, &verdict))
+    }
+
+    async fn policy_find(&self) -> Result<Option<PolicyRecord>> {
+        work!(self.read, [], |conn| trust::policy(conn))
+    }
+
+    async fn policy_number(&self) -> Result<i64> {
+        work!(self.read, [], |conn| trust::policy_id(conn))
+    }
+
+    async fn policy_put(&self, put: &PolicyPut) -> Result<Option<i64>> {
+        work!(self.write, [put], |tx| trust::put_policy(tx, &put))
     }
 
     async fn manifest_facts(&self, repo: &RepoName, after: Option<&Digest>, limit: u32) -> Result<Vec<ManifestFacts>> {

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::repositories::Hold;
-use crate::metadata::logic::{Conn, Value, repositories, values};
+use crate::metadata::logic::{Conn, Value, repositories, trust, values};
 use crate::metadata::model::TagDeleted;
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::rows::{expect_rows, parse, text_after, texts};
@@ -106,9 +106,17 @@ pub(super) async fn delete<C: Conn>(
     expect_rows(&sql::DELETE, 1, deleted)?;
     event(tx, repo_id, tag, Some(&old.digest), None, now).await?;
     mark_untagged(tx, old.manifest_id, now).await?;
+    if is_signature_tag(tag) {
+        trust::moves(tx, repo_id).await?;
+    }
     let (subject, detail) = (format!("{repo}:{tag}"), json!({"digest": old.digest.to_string()}));
     write_down(tx, by, Event { kind: "tag.delete", subject: &subject, detail, now }).await?;
     Ok(TagDeleted::Deleted)
+}
+
+/// Whether signatures may be found under a tag, as cosign names them: `sha256-<digest>`, with a suffix or without.
+pub(super) fn is_signature_tag(tag: &Tag) -> bool {
+    tag.as_str().starts_with("sha256-") || tag.as_str().starts_with("sha512-")
 }
 
 async fn mark_untagged<C: Conn>(tx: &mut C, manifest_id: i64, now: Timestamp) -> Result<()> {

@@ -8,10 +8,12 @@ pub mod downloads;
 pub mod limits;
 pub mod publishers;
 pub mod scrub;
+pub mod trust;
 pub mod webhooks;
 
 use accounts::Actor;
 use bytes::Bytes;
+use trust::{Standing, TrustGuard};
 
 use crate::clock::Timestamp;
 use crate::oci::digest::{Algorithm, Digest};
@@ -326,6 +328,8 @@ pub struct NewManifest {
     pub blobs: Vec<BlobEdge>,
     /// Manifests (or blobs) it lists, in order.
     pub children: Vec<ChildEdge>,
+    /// Bytes of the signatures that it carries; only of a signature artifact.
+    pub signature_bytes: Option<u64>,
 }
 
 /// A blob that a manifest names.
@@ -409,6 +413,8 @@ pub struct ManifestPut<'a> {
     pub precondition: Precondition,
     /// The reference of the request.
     pub condition_on: &'a Reference,
+    /// What must still be so, where the manifest was judged for its tags.
+    pub guard: Option<TrustGuard>,
     /// Now.
     pub now: Timestamp,
     /// Who does it.
@@ -426,6 +432,8 @@ pub enum ManifestStored {
     Immutable(Tag),
     /// Nothing was stored: the condition does not hold.
     PreconditionFailed,
+    /// Nothing was stored: signatures or policies changed since the manifest was judged.
+    TrustMoved,
 }
 
 /// A manifest.
@@ -443,6 +451,10 @@ pub struct ManifestRecord {
     pub created_at: Timestamp,
     /// When it was last asked for, as far as that was written down.
     pub pulled_at: Option<Timestamp>,
+    /// Whether it is a signature artifact by its form.
+    pub is_signature: bool,
+    /// Where its repository stood when it was read.
+    pub standing: Standing,
     /// Since when its bytes are known to be wrong.
     pub damaged_at: Option<Timestamp>,
 }

@@ -155,7 +155,7 @@ macro_rules! tables {
 tables! {
     repositories [id] by 1000 {
         0 id: Integer, 1 ns_id: Integer, 2 path: Text, 3 policy: Text, 4 created_at: Integer, 5 deleted_at: Integer,
-        6 is_public: Integer,
+        6 is_public: Integer, 7 trust_generation: Integer,
     }
     blobs [id] by 200 {
         0 id: Integer, 1 digest: Text, 2 size: Integer, 3 object_key: Text, 4 adopted: Flag, 5 damaged_at: Integer,
@@ -168,6 +168,7 @@ tables! {
         0 id: Integer, 1 repo_id: Integer, 2 digest: Text, 3 media_type: Text, 4 artifact_type: Text, 5 subject: Text,
         6 referrer: Text, 7 state: Text, 8 untagged_since: Integer, 9 pulled_at: Integer, 10 gc_after: Integer,
         11 created_at: Integer, 12 payload: Bytes, 13 pushed_at: Integer, 14 damaged_at: Integer,
+        15 signature_bytes: Integer,
     }
     manifest_blobs [manifest_id pos] by 2000 {
         0 manifest_id: Integer, 1 pos: Integer, 2 repo_id: Integer, 3 digest: Text, 4 size: Integer, 5 role: Text,
@@ -217,6 +218,9 @@ tables! {
     }
     user_certificates [id] by 1000 {
         0 id: Integer, 1 user_id: Integer, 2 name: Text, 3 created_at: Integer,
+    }
+    trust_policies [id] by 10 {
+        0 id: Integer, 1 document: Text, 2 actor: Text, 3 created_at: Integer,
     }
     audit_events [id] by 1000 {
         0 id: Integer, 1 at: Integer, 2 kind: Text, 3 actor: Text, 4 address: Text, 5 request_id: Text, 6 subject: Text,

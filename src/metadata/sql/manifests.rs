@@ -2,12 +2,14 @@
 
 super::statements! { "manifests":
     /// A manifest by its digest.
-    BY_DIGEST = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at, m.damaged_at \
+    BY_DIGEST = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at, m.damaged_at, \
+            m.signature_bytes IS NOT NULL AS is_signature, r.id AS repo_id, r.trust_generation \
         FROM repositories r JOIN manifests m ON m.repo_id = r.id \
         WHERE r.path = $1 AND r.deleted_at IS NULL AND m.digest = $2";
 
     /// A manifest by a tag.
-    BY_TAG = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at, m.damaged_at \
+    BY_TAG = "SELECT m.id, m.digest, m.media_type, m.payload, m.created_at, m.pulled_at, m.damaged_at, \
+            m.signature_bytes IS NOT NULL AS is_signature, r.id AS repo_id, r.trust_generation \
         FROM repositories r JOIN tags t ON t.repo_id = r.id JOIN manifests m ON m.id = t.manifest_id \
         WHERE r.path = $1 AND r.deleted_at IS NULL AND t.name = $2";
 
@@ -21,13 +23,14 @@ super::statements! { "manifests":
 
     /// A new manifest, not tagged yet.
     INSERT = "INSERT INTO manifests (repo_id, digest, media_type, artifact_type, subject, referrer, untagged_since, \
-            created_at, payload) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8) RETURNING id";
+            created_at, payload, signature_bytes) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9) RETURNING id";
 
     /// The same bytes again, perhaps under another content type. That they came is written down now and then.
     REFRESH = "UPDATE manifests SET media_type = $2, artifact_type = $3, referrer = $4, gc_after = NULL, \
-            pushed_at = $5 \
-        WHERE id = $1 AND (media_type <> $2 OR gc_after IS NOT NULL OR COALESCE(pushed_at, created_at) <= $6)";
+            pushed_at = $5, signature_bytes = COALESCE(signature_bytes, $7) \
+        WHERE id = $1 AND (media_type <> $2 OR gc_after IS NOT NULL OR COALESCE(pushed_at, created_at) <= $6 \
+            OR (signature_bytes IS NULL AND CAST($7 AS BIGINT) IS NOT NULL))";
 
     /// Blobs that a manifest names: rows of (pos, digest, size, role, blob id or null).
     INSERT_EDGES = concat!("INSERT INTO manifest_blobs (manifest_id, repo_id, pos, digest, size, role, blob_id) \

@@ -24,6 +24,7 @@ pub mod publishers;
 pub mod repositories;
 pub mod retention;
 pub mod tags;
+pub mod trust;
 pub mod uploads;
 pub mod webhooks;
 
@@ -78,6 +79,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     publishers::ALL,
     certificates::ALL,
     downloads::ALL,
+    trust::ALL,
     dump::ALL,
     facts::ALL,
 ];

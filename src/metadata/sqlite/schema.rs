@@ -22,6 +22,7 @@ pub const MIGRATIONS: &[BuiltIn] = &[
     (20_261_122_002_000, "downloads", include_str!("../../../migrations/sqlite/20261122002000_downloads.sql")),
     (20_261_122_003_000, "makers", include_str!("../../../migrations/sqlite/20261122003000_makers.sql")),
     (20_261_122_004_000, "scrub", include_str!("../../../migrations/sqlite/20261122004000_scrub.sql")),
+    (20_261_122_005_000, "trust", include_str!("../../../migrations/sqlite/20261122005000_trust.sql")),
 ];
 
 /// Applies what is missing; with `apply` false that is an error instead.

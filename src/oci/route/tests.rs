@@ -194,6 +194,8 @@ fn render(route: &Route) -> (&'static str, String) {
     let purge = |wait: bool| if wait { "?purge=wait" } else { "" };
     match route {
         Route::Base => ("GET", "/v2/".to_owned()),
+        Route::Policy { put } => (if *put { "PUT" } else { "GET" }, "/v2/_trust/policy/document".to_owned()),
+        Route::Verdict { repo, reference } => ("GET", format!("/v2/{repo}/_trust/verify/verdict?ref={reference}")),
         Route::Catalog { page } => ("GET", target_catalog(page)),
         Route::Blob { repo, digest, action } => match action {
             BlobAction::Get => ("GET", location_blob(repo, digest)),
@@ -316,10 +318,13 @@ fn any_blob_route() -> impl Strategy<Value = Route> {
 fn any_route() -> impl Strategy<Value = Route> {
     prop_oneof![
         Just(Route::Base),
+        any::<bool>().prop_map(|put| Route::Policy { put }),
         any_page().prop_map(|page| Route::Catalog { page }),
         any_manifest_route(),
         any_blob_route(),
         (any_repo(), any_page()).prop_map(|(repo, page)| Route::Tags { repo, page }),
+        (any_repo(), prop_oneof![any_tag().prop_map(Reference::Tag), any_digest().prop_map(Reference::Digest)])
+            .prop_map(|(repo, reference)| Route::Verdict { repo, reference }),
         (any_repo(), any_digest(), proptest::option::of(".+"), any_page())
             .prop_map(|(repo, digest, artifact_type, page)| Route::Referrers { repo, digest, artifact_type, page }),
     ]

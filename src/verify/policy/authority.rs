@@ -1,11 +1,12 @@
 //! Who may sign: a key, or identities that an issuer vouches for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use super::document::CLAIMS;
 use super::pattern::Wanted;
+use super::person::comparable;
 use super::reading::Reading;
 use super::shape::{Node, listed};
 use crate::clock::Timestamp;
@@ -120,17 +121,18 @@ impl Authority {
         }
     }
 
-    /// How many different signers it can be; `None` where an expression says who.
-    pub fn signers(&self) -> Option<usize> {
-        match &self.trusted {
-            Trusted::Key(_) => Some(1),
-            Trusted::Keyless(keyless) => {
-                let exact = |identity: &Identity| {
-                    matches!((&identity.issuer, &identity.subject), (Wanted::Exact(_), Wanted::Exact(_)))
-                };
-                keyless.identities.iter().all(exact).then_some(keyless.identities.len())
-            }
-        }
+    /// The signers it can be, as issuer and identity, or nothing and the fingerprint of a key; `None` where an expression says
+    /// who.
+    pub fn signers(&self) -> Option<BTreeSet<(String, String)>> {
+        let keyless = match &self.trusted {
+            Trusted::Key(key) => return Some([(String::new(), key.fingerprint.clone())].into()),
+            Trusted::Keyless(keyless) => keyless,
+        };
+        let exact = |identity: &Identity| match (&identity.issuer, &identity.subject) {
+            (Wanted::Exact(issuer), Wanted::Exact(subject)) => Some((issuer.clone(), comparable(subject).into_owned())),
+            _ => None,
+        };
+        keyless.identities.iter().map(exact).collect()
     }
 
     /// What a check of a signature may believe.

@@ -64,12 +64,10 @@ pub(super) const DOCUMENT: Shape = Shape::Table(&[
     ),
 ]);
 
-const TRUST_ROOT: Shape = Shape::Table(&[field(
-    "file",
-    Needed,
-    Shape::Text,
-    "A sigstore TrustedRoot (JSON), relative to the folder of the document.",
-)]);
+const TRUST_ROOT: Shape = Shape::Table(&[
+    field("file", Optional, Shape::Text, "A sigstore TrustedRoot (JSON), relative to the folder of the document."),
+    field("json", Optional, Shape::Text, "The same as a text in the document, which needs no file; one of the two."),
+]);
 
 const POLICY: Shape = Shape::Table(&[
     field("name", Needed, Shape::Text, "Its name in answers and logs: small letters, digits, `.`, `_` and `-`."),
@@ -116,7 +114,8 @@ const MATCH: Shape = Shape::Table(&[
         "repositories",
         Needed,
         some(&Shape::Text),
-        "Globs over whole names: `*` is (part of) one segment, `**` any number of segments.",
+        "Globs over whole names: `*` is (part of) one segment, `**` any number of segments. `prod/**` is not about `prod` \
+         itself.",
     ),
     field("exclude", Default("[]"), list(&Shape::Text), "Globs over the names that it is not about after all."),
     field(
@@ -179,7 +178,12 @@ const OF: Field =
     field("of", Optional, some(&Shape::Text), "The authorities that count, by name. Left out: all of them.");
 
 const SIGNATURE: Shape = Shape::Table(&[
-    field("threshold", Default("1"), Shape::Count, "How many different keys or identities must have signed."),
+    field(
+        "threshold",
+        Default("1"),
+        Shape::Count,
+        "How many different keys or identities (issuer and subject together) must have signed.",
+    ),
     OF,
     field(
         "formats",
@@ -203,7 +207,8 @@ const SIGNATURE: Shape = Shape::Table(&[
         "dockerReference",
         Default(r#""ignore""#),
         Shape::Word(&["ignore", "repository"]),
-        "`repository`: the signed name, without its host, must be this repository. Bundles have no name.",
+        "`repository`: the signed name must be this repository. Its host is not compared, since a registry has several; so a \
+         signature of the same path in another registry counts. Bundles have no name.",
     ),
 ]);
 
@@ -235,7 +240,7 @@ const REVOKE: Shape = Shape::Table(&[
         "keys",
         Default("[]"),
         Shape::List { of: &Shape::Text, least: 0, most: REVOKED_MAX },
-        "Fingerprints of keys: `sha256:` and the digest of the key in DER.",
+        "Fingerprints of keys, bare ones and those of certificates: `sha256:` and the digest of the key in DER.",
     ),
     field(
         "identities",
@@ -246,7 +251,14 @@ const REVOKE: Shape = Shape::Table(&[
 ]);
 
 const REVOKED_IDENTITY: Shape = Shape::Table(&[
-    field("issuer", Needed, Shape::Text, "The issuer, exactly."),
-    field("subject", Needed, Shape::Text, "The identity, exactly."),
+    field("issuer", Optional, Shape::Text, "The OIDC issuer, exactly. Either this or `issuerRegExp`."),
+    field("issuerRegExp", Optional, Shape::Text, "A regular expression that matches the whole issuer."),
+    field(
+        "subject",
+        Optional,
+        Shape::Text,
+        "The identity, exactly, but for the case of an e-mail address's host. Either this or `subjectRegExp`.",
+    ),
+    field("subjectRegExp", Optional, Shape::Text, "A regular expression that matches the whole identity."),
     field("signedAfter", Optional, Shape::Text, "Only signatures from this time on are revoked (RFC 3339)."),
 ]);

@@ -1,34 +1,30 @@
 //! Whether the signatures of a digest satisfy policies.
 //!
-//! Candidates are offered one after the other, those that counted before first, until everything is decided or the budget
-//! is spent. A candidate can only add to what is proved: one that fails leaves a reason and nothing else. So neither their
+//! Candidates are offered one after the other, in the order of [`order`], until everything is decided or the budget is
+//! spent. A candidate can only add to what is proved: one that fails leaves a reason and nothing else. So neither their
 //! order nor junk among them changes what is decided within the budget, and junk beyond it changes nothing either as long
 //! as known evidence comes first.
 
-use std::cmp::Reverse;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use super::Policy;
 use super::authority::Authority;
-use super::rules::{AttestationRule, SignatureRule};
-use crate::clock::{Clock, Timestamp};
+use super::candidates::{CandidateRef, order};
+use super::evaluation::Evaluation;
+use crate::clock::Clock;
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
-use crate::verify::proof::{self, Candidate, Claim, Failure, Format, Material, Proof, Signer, Trust};
-use crate::verify::verdict::{Evidence, Outcome, REASONS_MAX, Reason, ReasonCode, Verdict};
-
-/// How far ahead of this clock the clocks of logs and timestamp authorities may be.
-const CLOCK_SKEW_MAX: Duration = Duration::from_mins(10);
-/// Most reasons that are kept while candidates are tried.
-const REASONS_HELD_MAX: usize = 16 * REASONS_MAX;
+use crate::verify::proof::{self, Candidate, Failure, Proof, Trust};
+use crate::verify::verdict::{Reason, ReasonCode, Verdict};
 
 /// How much is looked at for one digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Most candidates.
     pub candidates_max: usize,
-    /// Most bytes of them together.
-    pub bytes_max: usize,
+    /// Most bytes of them together; those that do not fit into what is left are passed over.
+    pub bytes_max: u64,
     /// Longest time that is spent on checks, not counting the time between them.
     pub time_max: Duration,
 }
@@ -39,50 +35,72 @@ impl Default for Budget {
     }
 }
 
-/// How one signature is checked against one authority; [`proof::check`] but in tests.
-pub type Check<'a> = &'a dyn Fn(&Candidate, &Trust<'_>, &Digest) -> Result<Proof, Failure>;
+/// A candidate whose form is sound, ready to be checked for one authority after the other.
+pub type Opened<'c> = Box<dyn FnMut(&Trust<'_>) -> Result<Proof, Failure> + 'c>;
 
-/// What one policy says of a digest with these candidates. Those of the manifests in `known` are tried first.
+/// How a candidate is read, once for all authorities; [`proof`] but in tests.
+pub type Open<'a> = &'a (dyn for<'c> Fn(&'c Candidate, &'c Digest) -> Result<Opened<'c>, Failure> + Sync);
+
+/// Time since some moment that never moves; it does not jump when the machine's clock is set.
+pub type Stopwatch<'a> = &'a (dyn Fn() -> Duration + Sync);
+
+/// The way that believes nothing but mathematics.
+const OPEN: Open<'static> =
+    &|candidate, subject| Ok(Box::new(move |trust: &Trust<'_>| proof::check(candidate, trust, subject)));
+
+fn stopwatch() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
+/// What each policy of a judgement says, where the bytes of candidates are at hand.
 ///
-/// A candidate that could not be read is given as the reason for that.
-pub fn evaluate(
-    policy: &Policy,
-    repository: &RepoName,
-    subject: &Digest,
-    candidates: impl IntoIterator<Item = Result<Candidate, Reason>>,
+/// They are read one after the other, in the order of [`order`], and no more of them than it takes. A candidate that cannot
+/// be read is given as the reason for that. Whoever has to wait for bytes writes this loop himself.
+pub fn evaluate<T: AsRef<CandidateRef>>(
+    mut judgement: Judgement<'_>,
     known: &[Digest],
-    clock: &dyn Clock,
-    budget: Budget,
-) -> Verdict {
-    let mut judgement = Judgement::new([policy], repository, subject, clock, budget);
-    let is_known = |candidate: &Result<Candidate, Reason>| {
-        candidate.as_ref().is_ok_and(|candidate| known.contains(&candidate.artifact))
-    };
-    let (first, others): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_known);
-    for candidate in first.into_iter().chain(others) {
+    found: Vec<T>,
+    mut read: impl FnMut(&T) -> Result<Candidate, Reason>,
+) -> Vec<Verdict> {
+    for candidate in order(known, found) {
         if judgement.is_decided() {
             break;
         }
-        match candidate {
-            Ok(candidate) => judgement.offer(&candidate),
-            Err(reason) => judgement.miss(&reason),
+        if judgement.admits(candidate.as_ref()) {
+            match read(&candidate) {
+                Ok(candidate) => judgement.offer(&candidate),
+                Err(reason) => judgement.miss(&reason),
+            }
         }
     }
-    judgement.finish().pop().unwrap_or_else(|| Verdict::without_policy(Outcome::Off))
+    judgement.finish()
 }
 
 /// A digest that is being judged by all policies that apply.
 pub struct Judgement<'a> {
     evaluations: Vec<Evaluation<'a>>,
     subject: &'a Digest,
-    clock: &'a dyn Clock,
-    check: Check<'a>,
+    open: Open<'a>,
+    stopwatch: Stopwatch<'a>,
     budget: Budget,
     candidates: usize,
-    bytes: usize,
+    bytes: u64,
     time: Duration,
-    /// What of the budget is spent, as a sentence.
-    spent: Option<String>,
+    spent: Spent,
+}
+
+/// What of the budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spent {
+    /// Nothing that was in anybody's way.
+    Nothing,
+    /// Bytes: there are candidates that were passed over, and others may still fit.
+    Bytes,
+    /// All candidates that are looked at.
+    Candidates,
+    /// Time.
+    Time,
 }
 
 impl<'a> Judgement<'a> {
@@ -91,356 +109,142 @@ impl<'a> Judgement<'a> {
         policies: impl IntoIterator<Item = &'a Policy>,
         repository: &'a RepoName,
         subject: &'a Digest,
-        clock: &'a dyn Clock,
+        clock: &dyn Clock,
         budget: Budget,
     ) -> Self {
         let now = clock.now();
         let evaluation = |policy| Evaluation::new(policy, repository, subject, now);
         let evaluations = policies.into_iter().map(evaluation).collect();
-        let (candidates, bytes, time) = (0, 0, Duration::ZERO);
-        Self { evaluations, subject, clock, check: &proof::check, budget, candidates, bytes, time, spent: None }
+        let (candidates, bytes, time, spent) = (0, 0, Duration::ZERO, Spent::Nothing);
+        Self { evaluations, subject, open: OPEN, stopwatch: &stopwatch, budget, candidates, bytes, time, spent }
     }
 
-    /// The same with another way to check signatures.
+    /// The same with another way to read signatures.
     #[must_use]
-    pub fn checking(self, check: Check<'a>) -> Self {
-        Self { check, ..self }
+    pub fn opening(self, open: Open<'a>) -> Self {
+        Self { open, ..self }
+    }
+
+    /// The same with another way to take the time.
+    #[must_use]
+    pub fn timed_by(self, stopwatch: Stopwatch<'a>) -> Self {
+        Self { stopwatch, ..self }
     }
 
     /// Whether no further candidate can change anything: everything is proved, or no longer looked for.
     pub fn is_decided(&self) -> bool {
-        self.spent.is_some() || !self.evaluations.iter().any(Evaluation::is_open)
+        matches!(self.spent, Spent::Candidates | Spent::Time) || !self.evaluations.iter().any(Evaluation::is_open)
+    }
+
+    /// Whether a candidate is worth reading; if not, it is passed over, and noted where it is for its size.
+    pub fn admits(&mut self, candidate: &CandidateRef) -> bool {
+        if self.is_decided() || !self.has_another() {
+            return false;
+        }
+        let left = self.budget.bytes_max.saturating_sub(self.bytes);
+        if candidate.size <= left {
+            return true;
+        }
+        // One that is too large by itself stands in nobody's way.
+        if candidate.size <= self.budget.bytes_max {
+            self.spent = Spent::Bytes;
+        }
+        let message = format!("it has {} bytes, and {left} more are looked at", candidate.size);
+        let (artifact, code) = (Some(candidate.artifact.clone()), ReasonCode::LimitExceeded);
+        self.pass_over(&Reason { authority: None, artifact, code, message });
+        false
     }
 
     /// Looks at one more candidate.
     pub fn offer(&mut self, candidate: &Candidate) {
-        if self.is_decided() || !self.admits(candidate.material.size()) {
+        let known = CandidateRef::of(candidate);
+        if !self.admits(&known) {
             return;
         }
-        let mut checked = Checked { candidate, subject: self.subject, check: self.check, results: Vec::new() };
-        let began = self.clock.now();
+        self.candidates += 1;
+        self.bytes += known.size;
+        let mut checked = Checked::new(candidate, self.subject, self.open);
+        let (stopwatch, began) = (self.stopwatch, (self.stopwatch)());
+        let elapsed = || stopwatch().saturating_sub(began);
+        let left = self.budget.time_max.saturating_sub(self.time);
         for evaluation in &mut self.evaluations {
-            let left = self.budget.time_max.saturating_sub(self.time);
-            let in_time = || began.until(self.clock.now()) < left;
-            if !evaluation.offer(&mut checked, in_time) {
-                self.spent = Some(format!("checking took longer than {} ms", self.budget.time_max.as_millis()));
+            if !evaluation.offer(&mut checked, || elapsed() < left) {
+                self.spent = Spent::Time;
                 break;
             }
         }
-        self.time += began.until(self.clock.now());
+        self.time += elapsed();
     }
 
     /// Notes a candidate that is there and could not be read.
     pub fn miss(&mut self, reason: &Reason) {
-        if !self.is_decided() && self.admits(0) {
-            for evaluation in &mut self.evaluations {
-                evaluation.has_signature = true;
-                evaluation.note(About::Either, reason.clone());
-            }
+        if !self.is_decided() && self.has_another() {
+            self.candidates += 1;
+            self.pass_over(reason);
+            self.evaluations.iter_mut().for_each(Evaluation::expect_change);
         }
     }
 
-    fn admits(&mut self, bytes: usize) -> bool {
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.candidates += 1;
-        if self.candidates > self.budget.candidates_max {
-            self.spent = Some(format!("there are more than {} signatures", self.budget.candidates_max));
-        } else if self.bytes > self.budget.bytes_max {
-            self.spent = Some(format!("the signatures have more than {} bytes", self.budget.bytes_max));
+    /// Whether one more may be looked at.
+    fn has_another(&mut self) -> bool {
+        if self.candidates >= self.budget.candidates_max {
+            self.spent = Spent::Candidates;
         }
-        self.spent.is_none()
+        self.spent != Spent::Candidates
+    }
+
+    fn pass_over(&mut self, reason: &Reason) {
+        self.evaluations.iter_mut().for_each(|evaluation| evaluation.pass_over(reason));
     }
 
     /// What each policy says, in the order in which they were given.
     pub fn finish(self) -> Vec<Verdict> {
-        let spent = self.spent.as_deref();
-        self.evaluations.into_iter().map(|evaluation| evaluation.finish(spent)).collect()
+        let Budget { candidates_max, bytes_max, time_max } = self.budget;
+        let spent = match self.spent {
+            Spent::Nothing => None,
+            Spent::Bytes => Some(format!("the signatures have more than {bytes_max} bytes")),
+            Spent::Candidates => Some(format!("there are more than {candidates_max} signatures")),
+            Spent::Time => Some(format!("checking took longer than {} ms", time_max.as_millis())),
+        };
+        let mut evaluations = self.evaluations;
+        if self.spent == Spent::Time {
+            evaluations.iter_mut().for_each(Evaluation::expect_change);
+        }
+        evaluations.into_iter().map(|evaluation| evaluation.finish(spent.as_deref())).collect()
     }
 }
 
 /// One candidate and the checks of it so far; authorities of one trust share one.
-struct Checked<'a, 'p> {
-    candidate: &'a Candidate,
-    subject: &'a Digest,
-    check: Check<'a>,
+pub(super) struct Checked<'c, 'p> {
+    pub(super) candidate: &'c Candidate,
+    subject: &'c Digest,
+    open: Open<'c>,
+    opened: Option<Result<Opened<'c>, Failure>>,
     results: Vec<(&'p Authority, Result<Proof, Failure>)>,
 }
 
-impl<'p> Checked<'_, 'p> {
-    fn against(&mut self, authority: &'p Authority) -> &Result<Proof, Failure> {
+impl<'c, 'p> Checked<'c, 'p> {
+    fn new(candidate: &'c Candidate, subject: &'c Digest, open: Open<'c>) -> Self {
+        Self { candidate, subject, open, opened: None, results: Vec::new() }
+    }
+
+    /// What is wrong with the candidate for everybody.
+    pub(super) fn fault(&mut self) -> Option<&Failure> {
+        let opened = self.opened.get_or_insert_with(|| (self.open)(self.candidate, self.subject));
+        opened.as_ref().err()
+    }
+
+    pub(super) fn against(&mut self, authority: &'p Authority) -> Result<&Proof, &Failure> {
         let done = self.results.iter().position(|(other, _)| authority.shares_check(other));
         let at = done.unwrap_or_else(|| {
-            let result = (self.check)(self.candidate, &authority.trust(), self.subject);
+            let opened = self.opened.get_or_insert_with(|| (self.open)(self.candidate, self.subject));
+            let result = match opened {
+                Ok(check) => check(&authority.trust()),
+                Err(failure) => Err(failure.clone()),
+            };
             self.results.push((authority, result));
             self.results.len() - 1
         });
-        &self.results[at].1
-    }
-}
-
-/// What a reason is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum About {
-    /// The digest as a whole.
-    Whole,
-    /// The signatures that are asked for.
-    Signature,
-    /// An attestation that is asked for.
-    Attestation,
-    /// A candidate of which nothing is proved, not even what it is.
-    Either,
-}
-
-/// One policy, and what is proved so far.
-struct Evaluation<'a> {
-    policy: &'a Policy,
-    repository: &'a RepoName,
-    subject: &'a Digest,
-    now: Timestamp,
-    /// Signatures that count, each by another signer.
-    signed: Vec<Evidence>,
-    /// Evidence by attestation rule, and until when it holds.
-    attested: Vec<Option<(Evidence, Option<Timestamp>)>>,
-    /// Whether there is anything that may be a signature.
-    has_signature: bool,
-    reasons: Vec<(About, Reason)>,
-}
-
-impl<'a> Evaluation<'a> {
-    fn new(policy: &'a Policy, repository: &'a RepoName, subject: &'a Digest, now: Timestamp) -> Self {
-        Self {
-            policy,
-            repository,
-            subject,
-            now,
-            signed: Vec::new(),
-            attested: vec![None; policy.attestations.len()],
-            has_signature: false,
-            reasons: Vec::new(),
-        }
-    }
-
-    fn is_revoked(&self) -> bool {
-        self.policy.revoked.has_digest(self.subject)
-    }
-
-    /// Whether a candidate can still change anything.
-    fn is_open(&self) -> bool {
-        !self.is_revoked() && (!self.is_signed() || self.attested.iter().any(Option::is_none))
-    }
-
-    fn is_signed(&self) -> bool {
-        self.policy.signature.as_ref().is_none_or(|rule| self.signed.len() >= rule.threshold)
-    }
-
-    /// Whether an authority can still change anything.
-    fn looks_for(&self, authority: usize) -> bool {
-        let signs = || self.policy.signature.as_ref().is_some_and(|rule| rule.of.contains(&authority));
-        let attests = || {
-            let mut rules = self.policy.attestations.iter().zip(&self.attested);
-            rules.any(|(rule, found)| found.is_none() && rule.of.contains(&authority))
-        };
-        (!self.is_signed() && signs()) || attests()
-    }
-
-    /// Tries a candidate against everybody who can still change anything. `false`: there was no time for it.
-    fn offer(&mut self, checked: &mut Checked<'_, 'a>, in_time: impl Fn() -> bool) -> bool {
-        let (policy, candidate) = (self.policy, checked.candidate);
-        let mut failures = Vec::new();
-        let mut counted = false;
-        for (at, authority) in policy.authorities.iter().enumerate() {
-            if self.is_revoked() || !self.looks_for(at) {
-                continue;
-            }
-            if !in_time() {
-                return false;
-            }
-            let failure = match checked.against(authority) {
-                Ok(proof) => match self.consider(at, authority, proof) {
-                    Ok(()) => {
-                        counted = true;
-                        continue;
-                    }
-                    Err(failure) => failure,
-                },
-                Err(failure) => {
-                    // An envelope is an attestation, whatever else is wrong with it.
-                    self.has_signature |= !matches!(candidate.material, Material::Envelope { .. });
-                    (About::Either, failure.clone())
-                }
-            };
-            let (about, Failure { code, message }) = failure;
-            let (authority, artifact) = (Some(authority.name.clone()), Some(candidate.artifact.clone()));
-            failures.push((about, Reason { authority, artifact, code, message }));
-        }
-        // That others did not make what somebody made is no news.
-        if !counted {
-            for (about, reason) in failures {
-                self.note(about, reason);
-            }
-        }
-        true
-    }
-
-    /// Whether a proof satisfies anything that is asked for; notes it as evidence then.
-    fn consider(&mut self, at: usize, authority: &Authority, proof: &Proof) -> Result<(), (About, Failure)> {
-        let signature = self.policy.signature.as_ref().filter(|rule| rule.of.contains(&at));
-        let signature = signature.filter(|rule| rule.is_signature(&proof.claim));
-        let about = if signature.is_some() { About::Signature } else { About::Attestation };
-        self.has_signature |= signature.is_some();
-        let of = |failure| (about, failure);
-        authority.accept(proof).map_err(of)?;
-        self.policy.revoked.refuse(proof).map_err(of)?;
-        if proof.signed_at.is_some_and(|signed_at| signed_at > self.now.after(CLOCK_SKEW_MAX)) {
-            return Err(of(Failure::new(ReasonCode::NoTimestamp, "its time is in the future")));
-        }
-        let attested = self.consider_attestation(at, authority, proof);
-        let Some(rule) = signature else { return attested.map_err(of) };
-        self.consider_signature(rule, authority, proof).or_else(|failure| attested.map_err(|_| of(failure)))
-    }
-
-    fn consider_signature(
-        &mut self,
-        rule: &SignatureRule,
-        authority: &Authority,
-        proof: &Proof,
-    ) -> Result<(), Failure> {
-        if !rule.takes(proof.format) {
-            let format = if proof.format == Format::Legacy { "a legacy signature" } else { "a bundle" };
-            let message = format!("{format}, which is not among the formats of the policy");
-            return Err(Failure::new(ReasonCode::NoTrustedSigner, message));
-        }
-        rule.accept(&proof.claim, self.repository)?;
-        let evidence = evidence(authority, proof);
-        if !self.signed.iter().any(|other| other.signer == evidence.signer) {
-            self.signed.push(evidence);
-        }
-        Ok(())
-    }
-
-    fn consider_attestation(&mut self, at: usize, authority: &Authority, proof: &Proof) -> Result<(), Failure> {
-        let Claim::Attestation { predicate_type, predicate } = &proof.claim else {
-            let message = "a signature, which is not asked of this authority";
-            return Err(Failure::new(ReasonCode::NoTrustedSigner, message));
-        };
-        let asked = |rule: &AttestationRule| rule.predicate_type == *predicate_type && rule.of.contains(&at);
-        let message = format!("an attestation {predicate_type}, which is neither a signature nor asked for");
-        let mut result = Err(Failure::new(ReasonCode::NoTrustedSigner, message));
-        for (rule, found) in self.policy.attestations.iter().zip(&mut self.attested).filter(|(rule, _)| asked(rule)) {
-            let accepted = rule.accept(predicate, proof.signed_at, self.now);
-            if accepted.is_ok() {
-                let until = rule.max_age.and_then(|age| proof.signed_at.map(|signed_at| signed_at.after(age)));
-                found.get_or_insert_with(|| (evidence(authority, proof), until));
-            }
-            // One rule that it satisfies is worth more than the faults that others find.
-            result = result.or(accepted);
-        }
-        result
-    }
-
-    fn note(&mut self, about: About, reason: Reason) {
-        self.reasons.push((about, reason));
-        if self.reasons.len() > REASONS_HELD_MAX {
-            self.sort_reasons();
-            self.reasons.truncate(REASONS_HELD_MAX / 2);
-        }
-    }
-
-    /// Nearest misses first, and in an order that does not depend on that of the candidates.
-    fn sort_reasons(&mut self) {
-        let signed = self.is_signed();
-        let group = |about| match about {
-            About::Whole => 0,
-            About::Signature => 1,
-            About::Either => {
-                if signed {
-                    3
-                } else {
-                    1
-                }
-            }
-            About::Attestation => 2,
-        };
-        self.reasons.sort_by(|(a_about, a), (b_about, b)| {
-            let a = (group(*a_about), Reverse(a.code), &a.authority, &a.artifact, &a.message);
-            a.cmp(&(group(*b_about), Reverse(b.code), &b.authority, &b.artifact, &b.message))
-        });
-        self.reasons.dedup_by(|a, b| a.1 == b.1);
-    }
-
-    fn finish(mut self, spent: Option<&str>) -> Verdict {
-        let open = self.is_open();
-        let mut verdict = Verdict {
-            outcome: Outcome::Pass,
-            policy: self.policy.name.clone(),
-            revision: self.policy.revision.to_string(),
-            ..Verdict::without_policy(Outcome::Pass)
-        };
-        if !open && !self.is_revoked() {
-            verdict.evidence = self.signed;
-            for (evidence, until) in self.attested.into_iter().flatten() {
-                verdict.evidence.push(evidence);
-                verdict.holds_until = verdict.holds_until.into_iter().chain(until).min();
-            }
-            return verdict;
-        }
-        if self.is_signed() {
-            self.reasons.retain(|(about, _)| *about != About::Signature);
-        }
-        self.note_what_is_missing(spent);
-        self.sort_reasons();
-        let nothing = !self.is_signed() && !self.has_signature && spent.is_none() && !self.is_revoked();
-        verdict.outcome = if nothing { Outcome::Unsigned } else { Outcome::Fail };
-        verdict.reasons = self.reasons.into_iter().map(|(_, reason)| reason).take(REASONS_MAX).collect();
-        verdict
-    }
-
-    fn note_what_is_missing(&mut self, spent: Option<&str>) {
-        let policy = self.policy;
-        let reason = |code, message| Reason { authority: None, artifact: None, code, message };
-        if self.is_revoked() {
-            self.reasons.clear();
-            return self.note(About::Whole, reason(ReasonCode::Revoked, "this digest is revoked".to_owned()));
-        }
-        if let Some(spent) = spent {
-            let message = format!("{spent}; delete those that do not count");
-            self.note(About::Whole, reason(ReasonCode::LimitExceeded, message));
-        }
-        let named = |of: &[usize]| {
-            let names: Vec<_> = of.iter().map(|at| policy.authorities[*at].name.as_str()).collect();
-            names.join(", ")
-        };
-        if let Some(rule) = policy.signature.as_ref().filter(|_| !self.is_signed()) {
-            let (found, wanted) = (self.signed.len(), rule.threshold);
-            let message = match wanted {
-                1 => format!("no signature counts that is by {}", named(&rule.of)),
-                _ => format!("{found} of {wanted} different signers found among {}", named(&rule.of)),
-            };
-            self.note(About::Signature, reason(ReasonCode::NoTrustedSigner, message));
-        }
-        for (at, rule) in policy.attestations.iter().enumerate() {
-            if self.attested[at].is_some() {
-                continue;
-            }
-            let message = format!("no attestation {} counts that is by {}", rule.predicate_type, named(&rule.of));
-            self.note(About::Attestation, reason(ReasonCode::AttestationMissing, message));
-        }
-    }
-}
-
-fn evidence(authority: &Authority, proof: &Proof) -> Evidence {
-    Evidence {
-        artifact: proof.artifact.clone(),
-        signer: shown(&proof.signer),
-        authority: authority.name.clone(),
-        signed_at: proof.signed_at,
-    }
-}
-
-/// A signer as evidence names it; two that are shown alike are the same. An issuer is a URL and has no space.
-fn shown(signer: &Signer) -> String {
-    match signer {
-        Signer::Key { fingerprint } => format!("key:{fingerprint}"),
-        Signer::Identity { issuer, subject, .. } => format!("{issuer} {subject}"),
+        self.results[at].1.as_ref()
     }
 }

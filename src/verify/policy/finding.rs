@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-/// Most findings that are kept; a document with more of them is no document.
+/// Most findings of one severity that are kept; of a document with more faults nobody reads the rest.
 const FINDINGS_MAX: usize = 200;
 
 /// How bad it is.
@@ -83,9 +83,19 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Findings as they are made, in any order.
+/// Findings as they are made, in any order. Each severity is bounded by itself, so that no number of warnings hides an error.
 #[derive(Debug, Default)]
-pub(super) struct Findings(Vec<Finding>);
+pub(super) struct Findings {
+    errors: Kept,
+    warnings: Kept,
+}
+
+/// Findings of one severity, and how many there were more.
+#[derive(Debug, Default)]
+struct Kept {
+    findings: Vec<Finding>,
+    more: usize,
+}
 
 impl Findings {
     /// Notes why the document cannot be used.
@@ -104,28 +114,41 @@ impl Findings {
     }
 
     fn add(&mut self, severity: Severity, place: String, message: String) {
-        if self.0.len() < FINDINGS_MAX {
-            self.0.push(Finding { severity, place, line: None, message });
+        let kept = if severity == Severity::Error { &mut self.errors } else { &mut self.warnings };
+        if kept.findings.len() < FINDINGS_MAX {
+            kept.findings.push(Finding { severity, place, line: None, message });
+        } else {
+            kept.more += 1;
         }
     }
 
     /// Whether the document cannot be used.
     pub(super) fn has_errors(&self) -> bool {
-        self.0.iter().any(|finding| finding.severity == Severity::Error)
+        !self.errors.findings.is_empty()
     }
 
-    /// All of them with their lines, errors first, then in the order of the document.
-    pub(super) fn finish(mut self, lines: &HashMap<String, usize>) -> Vec<Finding> {
-        for finding in &mut self.0 {
-            finding.line = nearest_line(lines, &finding.place);
-            // What a document says may be anything, and findings are shown on terminals.
-            for text in [&mut finding.place, &mut finding.message] {
-                *text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    /// All that were kept with their lines, errors first, then in the order of the document.
+    pub(super) fn finish(self, lines: &HashMap<String, usize>) -> Vec<Finding> {
+        let mut all = Vec::new();
+        for (severity, Kept { mut findings, more }) in
+            [(Severity::Error, self.errors), (Severity::Warning, self.warnings)]
+        {
+            for finding in &mut findings {
+                finding.line = nearest_line(lines, &finding.place);
+                // What a document says may be anything, and findings are shown on terminals.
+                for text in [&mut finding.place, &mut finding.message] {
+                    *text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                }
+            }
+            findings.sort_by(|a, b| (a.line, &a.place).cmp(&(b.line, &b.place)));
+            findings.dedup();
+            all.append(&mut findings);
+            if more > 0 {
+                let message = format!("{more} more {}s are not shown; mend these first", severity.as_str());
+                all.push(Finding { severity, place: String::new(), line: None, message });
             }
         }
-        self.0.sort_by(|a, b| (a.severity, a.line, &a.place).cmp(&(b.severity, b.line, &b.place)));
-        self.0.dedup();
-        self.0
+        all
     }
 }
 

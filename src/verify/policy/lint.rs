@@ -32,14 +32,19 @@ pub(super) fn document(root: &Node<'_>, policies: &[Policy], cx: &mut Reading<'_
 
 /// A policy that guards nothing where everybody may push.
 pub(super) fn void_without_accounts(policy: &Policy) -> Option<Finding> {
-    let void = policy.mode == Mode::Enforce && policy.readers == Readers::Pushers;
+    let everybody = match &policy.readers {
+        Readers::Nobody => false,
+        Readers::Pushers => true,
+        Readers::Listed { roles, .. } => !roles.is_empty(),
+    };
+    let void = policy.mode == Mode::Enforce && everybody;
     void.then(|| Finding {
         severity: Severity::Error,
         place: format!("policy `{}`", policy.name),
         line: None,
         message:
-            "without accounts everybody may push, so `unverifiedReaders: pushers` lets everybody read what is not \
-                  signed; say `nobody`, or name the networks of those who sign"
+            "without accounts everybody may push, so `unverifiedReaders: pushers`, or a role, lets everybody read what \
+                  is not signed; say `nobody`, or name the networks of those who sign"
                 .to_owned(),
     })
 }
@@ -76,7 +81,7 @@ fn lint_policy(node: &Node<'_>, policy: &Policy, cx: &mut Reading<'_>) {
 
 fn lint_scope(node: &Node<'_>, policy: &Policy, cx: &mut Reading<'_>) {
     let written = &policy.scope.written;
-    let at = member(&node.place, "match");
+    let place = member(&node.place, "match");
     let nothing_left = |glob: &String| {
         // What a pattern matches includes its own text with the stars filled in.
         let sample = glob.replace("**", "x/x").replace('*', "x");
@@ -85,7 +90,18 @@ fn lint_scope(node: &Node<'_>, policy: &Policy, cx: &mut Reading<'_>) {
     };
     if written.repositories.iter().all(nothing_left) {
         cx.findings
-            .error(&at, "`exclude` takes out all that `repositories` names, so that this policy is about nothing");
+            .error(&place, "`exclude` takes out all that `repositories` names, so that this policy is about nothing");
+    }
+    for (at, glob) in written.repositories.iter().enumerate() {
+        let Some(parent) = glob.strip_suffix("/**").filter(|parent| !parent.contains('*')) else { continue };
+        let unnamed = |name: RepoName| !policy.scope.covers(&name) && !policy.scope.excludes(&name);
+        if parent.parse().is_ok_and(unnamed) {
+            let message = format!(
+                "`{glob}` is not about the repository `{parent}` itself, which nothing guards then; name `{parent}` too, or in \
+                 `exclude` if that is meant"
+            );
+            cx.findings.warning(element(&member(&place, "repositories"), at), message);
+        }
     }
     if policy.mode == Mode::Enforce && policy.gates == [Gate::Push] {
         let message = "`push` judges signatures and refuses nothing; add `pull` or `tag` to refuse what is not signed";
@@ -94,7 +110,7 @@ fn lint_scope(node: &Node<'_>, policy: &Policy, cx: &mut Reading<'_>) {
     let all_tags = written.tags.iter().any(|glob| glob == "*" || glob == "**");
     if !all_tags && !policy.gates.contains(&Gate::Tag) {
         let message = "`tags` says what `on: tag` guards, and `on` has no `tag`; reads are judged by digest, whatever tag leads there";
-        cx.findings.warning(member(&at, "tags"), message);
+        cx.findings.warning(member(&place, "tags"), message);
     }
 }
 
@@ -110,10 +126,9 @@ fn lint_signature(place: &str, policy: &Policy, rule: &SignatureRule, cx: &mut R
             cx.findings.warning(place, message);
         }
     }
-    let identities = of.iter().filter(|authority| matches!(authority.trusted, Trusted::Keyless(_)));
-    let others = identities.map(|authority| authority.signers()).sum::<Option<usize>>();
+    let signers = of.iter().map(|authority| authority.signers()).collect::<Option<Vec<_>>>();
     let threshold = member(place, "threshold");
-    match others.map(|others| others + keys.len()) {
+    match signers.map(|signers| signers.into_iter().flatten().collect::<BTreeSet<_>>().len()) {
         Some(most) if most < rule.threshold => {
             let message = format!(
                 "{} different signers are asked for and there can be {most} at most; lower it, or add authorities",
@@ -122,8 +137,9 @@ fn lint_signature(place: &str, policy: &Policy, rule: &SignatureRule, cx: &mut R
             cx.findings.error(threshold, message);
         }
         None if rule.threshold > 1 => {
-            let message = "an expression matches several identities, and one workflow may have several of them (one for each \
-                           branch or tag); name identities exactly where different signers are meant";
+            let message = "an expression matches several identities, and one workflow or person may have several of them (one for \
+                           each branch, tag or address), each of which counts; name identities exactly where different signers \
+                           are meant";
             cx.findings.warning(threshold, message);
         }
         _ => {}

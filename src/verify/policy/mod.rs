@@ -4,13 +4,18 @@
 //! policies that match have to be satisfied, so that another policy can only tighten.
 
 mod authority;
+mod candidates;
 mod canonical;
+mod combine;
 mod conditions;
 mod document;
 mod evaluate;
+mod evaluation;
 mod finding;
+mod in_force;
 mod lint;
 mod pattern;
+mod person;
 mod reading;
 mod rules;
 mod scope;
@@ -32,10 +37,13 @@ use reading::Reading;
 use shape::Node;
 
 pub use authority::{Authority, Identity, Keyless, Trusted, TrustedKey};
+pub use candidates::{CandidateRef, order};
+pub use combine::{Combined, combine};
 pub use conditions::Condition;
 pub use document::CLAIMS;
-pub use evaluate::{Budget, Check, Judgement, evaluate};
+pub use evaluate::{Budget, Judgement, Open, Opened, Stopwatch, evaluate};
 pub use finding::{Faults, Finding, Severity};
+pub use in_force::{Failed, InForce, Status};
 pub use pattern::{Pattern, PatternError, Wanted};
 pub use reading::Files;
 pub use rules::{AttestationRule, Revoked, SignatureRule};
@@ -85,6 +93,17 @@ pub struct Loaded {
     pub policies: Policies,
     /// What is odd about it.
     pub warnings: Vec<Finding>,
+}
+
+impl Loaded {
+    /// The same for a registry without accounts, where everybody may push.
+    ///
+    /// # Errors
+    /// The policies that would guard nothing there, and what is odd about the document.
+    pub fn without_accounts(self) -> Result<Self, Faults> {
+        let void = self.policies.void_without_accounts();
+        if void.is_empty() { Ok(self) } else { Err(Faults(void.into_iter().chain(self.warnings).collect())) }
+    }
 }
 
 impl Policies {

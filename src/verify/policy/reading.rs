@@ -53,10 +53,17 @@ impl<'a> Reading<'a> {
     /// Reads all roots.
     pub(super) fn read_roots(&mut self, node: &Node<'_>) {
         for (name, root) in node.field("trustRoots").map(|roots| roots.members()).unwrap_or_default() {
-            let bytes = root.field("file").and_then(|file| self.file(&file));
+            let (bytes, place) = match (root.field("file"), root.field("json")) {
+                (Some(file), None) => (self.file(&file), file.place),
+                (None, Some(json)) => (json.text().map(|text| text.as_bytes().to_vec()), json.place),
+                _ => {
+                    self.findings.error(&root.place, "a trusted root is either a `file` or `json`");
+                    (None, root.place)
+                }
+            };
             let read = bytes.and_then(|bytes| {
                 let read = Root::from_json(&bytes).map_err(|error| format!("this is no trusted root: {error}"));
-                self.findings.take(&format!("{}.file", root.place), read)
+                self.findings.take(&place, read)
             });
             self.roots.insert(name.to_owned(), read.map(Arc::new));
         }

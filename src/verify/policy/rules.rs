@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::authority::Authority;
 use super::conditions::Condition;
 use super::document::COSIGN_SIGN;
+use super::pattern::Wanted;
+use super::person::comparable;
 use super::reading::Reading;
 use super::shape::{Node, listed};
 use crate::clock::Timestamp;
@@ -52,8 +54,17 @@ pub struct AttestationRule {
 pub struct Revoked {
     digests: BTreeSet<Digest>,
     keys: BTreeSet<String>,
-    /// From when on, by issuer and subject.
-    identities: BTreeMap<(String, String), Option<Timestamp>>,
+    identities: Vec<RevokedIdentity>,
+}
+
+/// An identity that does not count any more.
+#[derive(Clone, Debug, PartialEq)]
+struct RevokedIdentity {
+    issuer: Wanted,
+    /// Where it is exact, as it is compared.
+    subject: Wanted,
+    /// Only what was signed from this time on.
+    after: Option<Timestamp>,
 }
 
 impl SignatureRule {
@@ -132,10 +143,13 @@ impl AttestationRule {
         let conditions: Vec<_> = all.iter().filter_map(|condition| Condition::read(condition, cx)).collect();
         let max_age = cx.span(node, "maxAge");
         let of = of?;
-        let timeless = |at: &usize| authorities.get(*at).is_some_and(|authority| !authority.proves_time());
-        if max_age.is_some() && of.iter().all(timeless) {
-            let message = "nothing proves when these authorities signed, so that no attestation is ever young enough; set \
-                           `tlog` or `timestamp` of the authority to `require`";
+        let named = of.iter().filter_map(|at| authorities.get(*at));
+        for authority in named.filter(|authority| max_age.is_some() && !authority.proves_time()) {
+            let message = format!(
+                "nothing proves when `{}` signed, so that no attestation by it is ever young enough; set `tlog` or `timestamp` of \
+                 that authority to `require`, or name others in `of`",
+                authority.name
+            );
             cx.findings.error(format!("{}.maxAge", node.place), message);
         }
         let predicate_type = node.text_of("predicateType")?.to_owned();
@@ -179,12 +193,7 @@ impl Revoked {
             }
         }
         for identity in node.items_of("identities") {
-            let after = cx.moment(&identity, "signedAfter");
-            if let (Some(issuer), Some(subject)) = (identity.text_of("issuer"), identity.text_of("subject")) {
-                let earliest = revoked.identities.entry((issuer.to_owned(), subject.to_owned())).or_insert(after);
-                // Who is named twice is revoked from the earlier time on.
-                *earliest = (*earliest).min(after);
-            }
+            revoked.identities.extend(RevokedIdentity::read(&identity, cx));
         }
         revoked
     }
@@ -203,11 +212,9 @@ impl Revoked {
     pub fn has_signer(&self, signer: &Signer, signed_at: Option<Timestamp>) -> bool {
         match signer {
             Signer::Key { fingerprint } => self.has_key(fingerprint),
-            Signer::Identity { issuer, subject, .. } => match self.identities.get(&(issuer.clone(), subject.clone())) {
-                None => false,
-                Some(None) => true,
-                Some(Some(after)) => signed_at.is_none_or(|at| at >= *after),
-            },
+            Signer::Identity { issuer, subject, .. } => {
+                self.identities.iter().any(|revoked| revoked.is(issuer, subject, signed_at))
+            }
         }
     }
 
@@ -220,7 +227,30 @@ impl Revoked {
         if self.has_signer(&proof.signer, proof.signed_at) {
             return failure("the signer is revoked");
         }
+        if self.has_key(&proof.key) {
+            return failure("the key of its certificate is revoked");
+        }
         Ok(())
+    }
+}
+
+impl RevokedIdentity {
+    fn read(node: &Node<'_>, cx: &mut Reading<'_>) -> Option<Self> {
+        let after = cx.moment(node, "signedAfter");
+        let issuer = cx.wanted(node, "issuer", "issuerRegExp");
+        let subject = cx.wanted(node, "subject", "subjectRegExp").map(|subject| match subject {
+            Wanted::Exact(exact) => Wanted::Exact(comparable(&exact).into_owned()),
+            pattern @ Wanted::Pattern(_) => pattern,
+        });
+        Some(Self { issuer: issuer?, subject: subject?, after })
+    }
+
+    fn is(&self, issuer: &str, subject: &str, signed_at: Option<Timestamp>) -> bool {
+        // An expression may be written for either form.
+        let subjects = [subject, &*comparable(subject)];
+        self.issuer.matches(issuer)
+            && subjects.iter().any(|subject| self.subject.matches(subject))
+            && self.after.is_none_or(|after| signed_at.is_none_or(|at| at >= after))
     }
 }
 

@@ -136,9 +136,19 @@ impl Scope {
         self.repositories.matches(repository) && !self.exclude.matches(repository)
     }
 
+    /// Whether a repository is among those that it is expressly not about.
+    pub(super) fn excludes(&self, repository: &RepoName) -> bool {
+        self.exclude.matches(repository)
+    }
+
     /// Whether it guards what a tag points at.
     pub fn covers_tag(&self, tag: &Tag) -> bool {
         self.tags.matches(tag)
+    }
+
+    /// Whether there is any type of referrers that may be read without a signature of its own.
+    pub fn excludes_artifact_types(&self) -> bool {
+        !self.artifact_types.is_empty()
     }
 
     /// Whether referrers of this type may be read without a signature of their own.

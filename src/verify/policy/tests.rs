@@ -160,13 +160,17 @@ fn junk(number: usize) -> Candidate {
 }
 
 /// Believes what a signature says of itself, as a real check believes mathematics.
-fn fake_check(candidate: &Candidate, trust: &Trust<'_>, subject: &Digest) -> Result<Proof, Failure> {
-    let failure = |code, message: &str| Failure::new(code, message);
+fn fake_open<'c>(candidate: &'c Candidate, subject: &'c Digest) -> Result<Opened<'c>, Failure> {
     let (Material::Bundle(bytes)
     | Material::SimpleSigning { payload: bytes, .. }
     | Material::Envelope { envelope: bytes, .. }) = &candidate.material;
     let text: Value =
-        serde_json::from_slice(bytes).map_err(|_| failure(ReasonCode::Malformed, "this is no signature"))?;
+        serde_json::from_slice(bytes).map_err(|_| Failure::new(ReasonCode::Malformed, "this is no signature"))?;
+    Ok(Box::new(move |trust: &Trust<'_>| fake_check(candidate, &text, trust, subject)))
+}
+
+fn fake_check(candidate: &Candidate, text: &Value, trust: &Trust<'_>, subject: &Digest) -> Result<Proof, Failure> {
+    let failure = |code, message: &str| Failure::new(code, message);
     let signer = match (trust, text["by"].as_str()) {
         (Trust::Key { key, .. }, Some(by)) if key.fingerprint() == by => Signer::Key { fingerprint: by.to_owned() },
         (Trust::Key { .. }, _) => return Err(failure(ReasonCode::BadSignature, "not by this key")),
@@ -193,6 +197,7 @@ fn fake_check(candidate: &Candidate, trust: &Trust<'_>, subject: &Digest) -> Res
         artifact: candidate.artifact.clone(),
         format: candidate.format,
         signer,
+        key: text["by"].as_str().or(text["by"]["key"].as_str()).unwrap_or_default().to_owned(),
         claim,
         signed_at: text["at"].as_i64().map(Timestamp::from_micros),
         tlog: false,
@@ -204,11 +209,19 @@ fn fake_check(candidate: &Candidate, trust: &Trust<'_>, subject: &Digest) -> Res
 /// What the policies say of the image with these candidates, offered in this order.
 fn judge_in_order(policies: &Policies, candidates: &[Candidate], budget: Budget) -> Vec<Verdict> {
     let (repository, image, clock) = (repository(), image(), ManualClock::new(NOW));
-    let mut judgement = Judgement::new(policies.iter(), &repository, &image, &clock, budget).checking(&fake_check);
+    let mut judgement = Judgement::new(policies.iter(), &repository, &image, &clock, budget).opening(&fake_open);
     for candidate in candidates {
         judgement.offer(candidate);
     }
     judgement.finish()
+}
+
+/// A way to read candidates, whatever their lifetimes.
+fn opening<F>(open: F) -> F
+where
+    F: for<'c> Fn(&'c Candidate, &'c Digest) -> Result<Opened<'c>, Failure> + Sync,
+{
+    open
 }
 
 /// What one policy says of the image with these signatures.

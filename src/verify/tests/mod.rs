@@ -2,6 +2,7 @@
 
 mod attacks;
 mod blobs;
+mod der;
 mod evidence;
 mod forms;
 mod keys;
@@ -9,3 +10,5 @@ mod lab;
 mod mutations;
 mod properties;
 mod samples;
+mod stamps;
+mod tsa;

@@ -105,7 +105,7 @@ fn is_sensible(place: &str, code: ReasonCode) -> bool {
     } else if place.contains("/tlogEntries") {
         &[TlogInvalid, Malformed]
     } else {
-        &[NoTimestamp]
+        &[NoTimestamp, Malformed]
     };
     expected.contains(&code)
 }

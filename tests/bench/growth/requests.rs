@@ -149,6 +149,7 @@ impl Image {
             payload,
             blobs: edges.collect(),
             children: Vec::new(),
+            signature_bytes: None,
         };
         Self { manifest, blobs }
     }
@@ -169,6 +170,7 @@ impl Image {
             immutable: &ImmutableTags::default(),
             precondition: Precondition::None,
             condition_on: &Reference::Digest(self.manifest.digest.clone()),
+            guard: None,
             now: NOW,
             by: &Actor::default(),
         };

@@ -1,7 +1,7 @@
 //! Real clients where there are accounts: on a public and a private repository of one server, with and without a login.
 
 mod programs;
-mod town;
+pub(super) mod town;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -16,7 +16,7 @@ const GROUP: &str = "login";
 const PUBLIC: &str = "open";
 
 /// A namespace that is not there for strangers.
-const PRIVATE: &str = "closed";
+pub(super) const PRIVATE: &str = "closed";
 
 /// A client that can log in. Each works on one image or chart of its own, in whatever namespace.
 trait Client {

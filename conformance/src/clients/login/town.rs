@@ -7,27 +7,28 @@ use tokio::time::{Duration, Instant, sleep};
 use super::{PRIVATE, PUBLIC};
 use crate::deployment::Deployment;
 use crate::runner::Context;
+use crate::server::Server;
 use crate::wire::Wire;
 
 /// Longest time until every node has noticed what changed.
 const NOTICED_MAX: Duration = Duration::from_secs(10);
 
 /// Somebody with an account.
-pub(super) struct Person {
-    pub(super) name: &'static str,
-    pub(super) password: &'static str,
+pub(in crate::clients) struct Person {
+    pub(in crate::clients) name: &'static str,
+    pub(in crate::clients) password: &'static str,
 }
 
-const ADMIN: Person = Person { name: "root", password: "a stone bridge in autumn" };
+pub(in crate::clients) const ADMIN: Person = Person { name: "root", password: "a stone bridge in autumn" };
 
 /// Who owns both namespaces.
-pub(super) const MEMBER: Person = Person { name: "ann", password: "seven wet umbrellas" };
+pub(in crate::clients) const MEMBER: Person = Person { name: "ann", password: "seven wet umbrellas" };
 
 /// Who has a role nowhere.
-pub(super) const STRANGER: Person = Person { name: "bob", password: "blue kettle, no lid" };
+pub(in crate::clients) const STRANGER: Person = Person { name: "bob", password: "blue kettle, no lid" };
 
 /// The registry.
-pub(super) struct Town {
+pub(in crate::clients) struct Town {
     registry: Deployment,
     _secret: TempDir,
 }
@@ -35,6 +36,11 @@ pub(super) struct Town {
 impl Town {
     /// Starts one with a public and a private namespace.
     pub(super) async fn found(context: &Context) -> Result<Self> {
+        Self::found_with(context, &[]).await
+    }
+
+    /// The same with commands that are run at its end.
+    pub(in crate::clients) async fn found_with(context: &Context, commands: &[&[&str]]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("bonded-secret-").tempdir()?;
         let secret = folder.path().join("secret");
         std::fs::write(&secret, [context.random.word(), context.random.word(), "0".repeat(32)].concat())?;
@@ -47,23 +53,36 @@ impl Town {
         }
         town.command(&["ns", "create", PUBLIC, "--owner", MEMBER.name, "--public"], "").await?;
         town.command(&["ns", "create", PRIVATE, "--owner", MEMBER.name], "").await?;
+        for command in commands {
+            town.command(command, "").await?;
+        }
         town.wait_until_noticed().await?;
         Ok(town)
     }
 
     /// `host:port` for clients.
-    pub(super) fn host(&self) -> String {
+    pub(in crate::clients) fn host(&self) -> String {
         self.registry.url().replacen("http://", "", 1)
+    }
+
+    /// Every node of it.
+    pub(in crate::clients) fn nodes(&self) -> Vec<String> {
+        self.registry.nodes().iter().map(Server::url).collect()
     }
 
     /// A token of the member with this scope.
     pub(super) async fn token(&self, scope: &str) -> Result<String> {
-        let arguments = ["token", "create", "--user", MEMBER.name, "--scope", scope, "--expires", "30d"];
+        self.token_of(&MEMBER, scope).await
+    }
+
+    /// A token of somebody with this scope.
+    pub(in crate::clients) async fn token_of(&self, person: &Person, scope: &str) -> Result<String> {
+        let arguments = ["token", "create", "--user", person.name, "--scope", scope, "--expires", "30d"];
         self.command(&arguments, "").await
     }
 
     /// Ends it.
-    pub(super) async fn close(mut self) -> Result<()> {
+    pub(in crate::clients) async fn close(mut self) -> Result<()> {
         self.registry.stop().await
     }
 
@@ -72,7 +91,7 @@ impl Town {
         output.with_context(|| format!("bonded {}", arguments.join(" ")))
     }
 
-    /// The private namespace was made last, so a node that lets its owner in has noticed everything.
+    /// The private namespace and what belongs to it were made last, so a node that lets its owner in has noticed everything.
     async fn wait_until_noticed(&self) -> Result<()> {
         let token = self.token(&format!("{PRIVATE}/**:push")).await?;
         let begin = Instant::now();

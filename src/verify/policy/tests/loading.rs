@@ -8,7 +8,7 @@ apiVersion: trust/v1
 trustRoots: { lab: {file: root.json} }
 policies:
 - name: prod
-  match: {repositories: ["prod/**"], exclude: ["prod/scratch/*"], tags: ["*"], excludeArtifactTypes: [application/spdx+json]}
+  match: {repositories: ["prod/**"], exclude: ["prod", "prod/scratch/*"], tags: ["*"], excludeArtifactTypes: [application/spdx+json]}
   mode: enforce
   on: [push, pull, tag]
   authorities:
@@ -80,7 +80,14 @@ fn everything_that_there_is_can_be_said() {
     let policy = loaded.policies.get("prod").expect("a policy");
     assert_eq!(policy.mode, Mode::Enforce);
     assert_eq!(policy.gates, Gate::ALL);
-    assert_eq!(policy.authorities.iter().map(Authority::signers).collect::<Vec<_>>(), [Some(1), Some(1), None]);
+    assert_eq!(
+        policy
+            .authorities
+            .iter()
+            .map(|by| by.signers().as_ref().map(std::collections::BTreeSet::len))
+            .collect::<Vec<_>>(),
+        [Some(1), Some(1), None]
+    );
     assert_eq!(policy.authorities[1].not_after, Timestamp::parse_rfc3339("2026-12-31T23:00:00Z"));
     assert_eq!(policy.signature.as_ref().map(|rule| rule.of.clone()), Some(vec![0, 1, 2]));
     assert_eq!(policy.attestations[0].of, [2]);
@@ -129,7 +136,9 @@ fn the_schema_knows_every_member_and_no_other() {
     let mut known = std::collections::BTreeSet::new();
     names(&schema(), &mut known);
     let written = value.to_string();
-    let missing: Vec<_> = known.iter().filter(|name| !written.contains(&format!("\"{name}\":"))).collect();
+    // `json` stands in the place of `file`.
+    let is_told = |name: &str| name == "json" || written.contains(&format!("\"{name}\":"));
+    let missing: Vec<_> = known.iter().filter(|name| !is_told(name)).collect();
     assert!(missing.is_empty(), "the example says nothing of {missing:?}");
     let rows = reference_rows();
     assert!(known.iter().all(|name| rows.contains(&format!("{name}`"))), "{rows}");
@@ -219,6 +228,12 @@ fn what_can_never_be_satisfied_is_an_error() {
     assert_one(&faults_of(&timeless), "nothing proves it here");
     let old = json!([{"predicateType": SLSA, "maxAge": "1d"}]);
     assert_one(&faults_of(&with(policy("p", &[key("a", 0)]), "/attestations", old)), "ever young enough");
+    let one_of_two = json!([{"predicateType": SLSA, "maxAge": "1d"}]);
+    let mixed = with(policy("p", &[key("a", 0), keyless("b", ISSUER, "x")]), "/attestations", one_of_two);
+    assert_one(&faults_of(&mixed), "nothing proves when `a` signed");
+    assert!(load(&document(&[with(mixed, "/attestations/0/of", json!(["b"]))]).to_string()).is_ok());
+    let twice = policy("p", &[keyless("a", ISSUER, "x@Y.example"), keyless("b", ISSUER, "x@y.example")]);
+    assert_one(&faults_of(&with(twice, "/signature/threshold", json!(2))), "there can be 1 at most");
     let both = with(policy("p", &[key("a", 0)]), "/authorities/0/keyless", json!({}));
     assert!(faults_of(&both).iter().any(|fault| fault.contains("`key` and `keyless` are both here")));
     let apart = with(policy("p", &[keyless("a", "i", "s")]), "/authorities/0/tlog", json!("ignore"));
@@ -240,6 +255,9 @@ fn what_was_probably_not_meant_is_a_warning() {
     assert_one(&warnings_of(&expression(".*")), "matches everybody");
     assert_one(&warnings_of(&expression(".*/acme/app")), "begins with anything");
     assert_one(&warnings_of(&with(expression("https://x/.*"), "/signature/threshold", json!(2))), "several identities");
+    let mut mixed = expression("https://x/.*");
+    mixed["authorities"].as_array_mut().expect("a list").push(key("key", 0));
+    assert_one(&warnings_of(&with(mixed, "/signature/threshold", json!(2))), "each of which counts");
     assert_one(&warnings_of(&policy("p", &[keyless("ci", "https://issuer.example/", "s")])), "no slash at the end");
     let unused = with(policy("p", &[key("a", 0), key("b", 1)]), "/signature/of", json!(["a"]));
     assert_one(&warnings_of(&unused), "no `of` names `b`");
@@ -259,6 +277,45 @@ fn what_was_probably_not_meant_is_a_warning() {
     let mut text = document(&[policy("p", &[key("a", 0)])]);
     text["trustRoots"] = json!({"lab": {"file": "root.json"}});
     assert_eq!(load(&text.to_string()).expect("sound").warnings[0].place, "trustRoots.lab");
+    let root = include_str!("../../../../tests/data/signing/trusted_root.lab.json");
+    text["trustRoots"] = json!({"lab": {"json": root}});
+    assert_eq!(load(&text.to_string()).expect("sound").warnings[0].place, "trustRoots.lab");
+    for both in [json!({}), json!({"json": root, "file": "root.json"}), json!({"json": "{}"})] {
+        text["trustRoots"] = json!({"lab": both});
+        assert!(load(&text.to_string()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_stars_leave_out_is_a_warning() {
+    let scoped = |scope: Value| warnings_of(&with(policy("p", &[key("a", 0)]), "/match", scope));
+    assert_one(&scoped(json!({"repositories": ["prod/**"]})), "`prod/**` is not about the repository `prod` itself");
+    assert_one(&scoped(json!({"repositories": ["x/*", "a/b/**"]})), "match.repositories[1]: `a/b/**`");
+    for sound in [
+        json!({"repositories": ["prod/**", "prod"]}),
+        json!({"repositories": ["prod/**"], "exclude": ["prod"]}),
+        json!({"repositories": ["**"]}),
+        json!({"repositories": ["prod/**", "*"]}),
+        json!({"repositories": ["*/**"]}),
+        json!({"repositories": ["prod/*"]}),
+    ] {
+        assert_eq!(scoped(sound), [""; 0]);
+    }
+}
+
+#[test]
+fn no_number_of_warnings_hides_an_error() {
+    // The last one asks for what can never be; that is found after everything else was read.
+    let odd = |number: usize| with(policy(&format!("p{number}"), &[key("a", 0)]), "/on", json!(["push"]));
+    let never = with(policy("never", &[key("a", 0)]), "/signature/threshold", json!(2));
+    let many: Vec<_> = (0..250).map(odd).chain([never]).collect();
+    let found = faults(&document(&many).to_string());
+    assert!(found[0].contains("there can be 1 at most"), "{}", found[0]);
+    assert_eq!(found.len(), 1 + 200 + 1);
+    assert_eq!(found.last().map(String::as_str), Some("warning: 50 more warnings are not shown; mend these first"));
+    let wrong: Vec<_> = (0..250).map(|number| with(odd(number), "/mode", json!("x"))).collect();
+    let found = faults(&document(&wrong).to_string());
+    assert!(found.iter().any(|finding| finding == "error: 50 more errors are not shown; mend these first"));
 }
 
 #[test]

@@ -43,8 +43,12 @@ fn judge(value: &Value, names: &[&str]) -> Verdict {
     let policy = policies.iter().next().expect("a policy");
     let clock = ManualClock::new(LATER);
     let (subject, _) = sample(names[0]);
-    let candidates = names.iter().map(|name| Ok(sample(name).1));
-    evaluate(policy, &repository(), &subject, candidates, &[], &clock, Budget::default())
+    let repository = repository();
+    let mut judgement = Judgement::new([policy], &repository, &subject, &clock, Budget::default());
+    for name in names {
+        judgement.offer(&sample(name).1);
+    }
+    judgement.finish().remove(0)
 }
 
 fn by_sample_key(name: &str) -> Value {

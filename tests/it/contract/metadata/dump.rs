@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bonded::metadata::MetadataStore;
 use bonded::metadata::dump::{Batch, Cell, LoadOptions, Rows, TABLES};
 use bonded::metadata::model::BlobAdopt;
+use bonded::metadata::model::trust::PolicyPut;
 use futures_util::StreamExt as _;
 
 use super::fixtures::{
@@ -41,6 +42,15 @@ async fn fill(store: &dyn MetadataStore) {
     for n in 0..70 {
         Image::new(&format!("image {n}")).blob("shared").tag(&format!("n{n}")).push(store, "many", 2).await;
     }
+    let policy = PolicyPut {
+        document: "apiVersion: trust/v1\npolicies: []\n".to_owned(),
+        replaces: Some(0),
+        revision: "r".to_owned(),
+        now: at(3),
+        by: NOBODY.clone(),
+    };
+    assert_eq!(store.policy_put(&policy).await.expect("an answer"), Some(1));
+    assert_eq!(store.policy_put(&policy).await.expect("an answer"), None, "another one holds");
     push_blob(store, "gone", "alone", 3).await;
     store.repository_delete(&repo("gone"), at(4), at(4), &NOBODY).await.expect("deleted");
 }

@@ -194,6 +194,7 @@ impl Image {
             payload: Bytes::from(self.name.clone()),
             blobs: blobs.collect(),
             children: children.collect(),
+            signature_bytes: None,
         }
     }
 
@@ -212,6 +213,7 @@ impl Image {
             immutable: &self.immutable,
             precondition: self.precondition.clone(),
             condition_on: self.condition_on.as_ref().or(first_tag.as_ref()).unwrap_or(&by_digest),
+            guard: None,
             now: at(now),
             by: &NOBODY,
         };

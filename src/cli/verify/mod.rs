@@ -1,0 +1,223 @@
+//! `bonded verify`: whether an artifact satisfies signature policies; what its registry says, or what its signatures prove
+//! here.
+
+mod offline;
+mod remote;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::Format;
+use super::{Failure, eprint, print, runtime};
+use crate::oci::digest::Digest;
+use crate::verify::verdict::{Outcome, ReasonCode};
+use remote::{Image, Remote, RemoteError};
+
+/// Whose signature is asked for, of what.
+///
+/// Ends with 0 when it passes; 10: no signature; 11: there is no such artifact; 12: no signature that counts; 13: no
+/// certificate that counts; 14: an attestation is missing or says something else; 15: revoked; 2: usage; 1: anything else.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// What to verify: `HOST/REPOSITORY:TAG` or `HOST/REPOSITORY@DIGEST`.
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Asks the registry; so it is without any of the four options below.
+    #[arg(long, conflicts_with_all = ["policy", "key", "identity", "trusted_root"])]
+    server: bool,
+    /// A policy document, YAML or JSON, by which the signatures are judged here.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "identity", "trusted_root"])]
+    policy: Option<PathBuf>,
+    /// A public key (PEM) that has signed.
+    #[arg(long, value_name = "FILE", conflicts_with = "identity")]
+    key: Option<PathBuf>,
+    /// Who has signed, as the certificate names him.
+    #[arg(
+        long,
+        value_name = "NAME",
+        visible_alias = "certificate-identity",
+        requires = "issuer",
+        requires = "trusted_root"
+    )]
+    identity: Option<String>,
+    /// Who vouches for him.
+    #[arg(long, value_name = "URL", visible_alias = "certificate-oidc-issuer", requires = "identity")]
+    issuer: Option<String>,
+    /// Authorities and logs to be trusted (a Sigstore trusted root, JSON).
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    trusted_root: Option<PathBuf>,
+    /// Fails where a policy only warns, too.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+    /// `text` for people, `json` for one object.
+    #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// How to come to the registry.
+#[derive(Debug, Args)]
+struct AccessArgs {
+    /// Account; its password or token comes from standard input or the variable `BONDED_TOKEN`. Without it, that of
+    /// docker's configuration.
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+    /// Reads the password or token from standard input.
+    #[arg(long)]
+    password_stdin: bool,
+    /// Speaks HTTP; for this machine that is the default.
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// What was found out.
+struct Finding {
+    digest: Digest,
+    outcome: String,
+    /// Codes of the reasons, nearest misses first.
+    reasons: Vec<String>,
+    warns: bool,
+    body: Value,
+}
+
+/// Does it.
+pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    let image = Image::parse(&args.reference).map_err(Failure::usage)?;
+    let remote = Remote::new(&image, &args.access)?;
+    let here = !args.server && (args.policy.is_some() || args.key.is_some() || args.identity.is_some());
+    let found = runtime()?.block_on(async {
+        if here { offline::verify(&remote, &image, args).await } else { asked(&remote, &image).await }
+    });
+    let finding = match found {
+        Ok(finding) => finding,
+        Err(RemoteError::Unknown(message)) => return Ok(refuse(args, 11, &message)),
+        Err(RemoteError::Usage(failure)) => return Err(failure),
+        Err(RemoteError::Failed(message)) => return Ok(refuse(args, 1, &message)),
+    };
+    let code = exit_code(&finding, args.strict);
+    args.output.line(|| text(&args.reference, &finding, code), || finding.body.clone());
+    Ok(ExitCode::from(code))
+}
+
+/// What the registry says.
+async fn asked(remote: &Remote, image: &Image) -> Result<Finding, RemoteError> {
+    let path = format!("/v2/{}/_trust/verify/verdict?ref={}", image.repository, image.reference);
+    let answer = remote.get(&path, "application/json").await?;
+    let body: Value = serde_json::from_slice(&answer.body)
+        .map_err(|_| RemoteError::Failed("the registry does not tell verdicts; give --policy or --key".to_owned()))?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let digest =
+        text(&body["digest"]).parse().map_err(|_| RemoteError::Failed("the answer has no digest".to_owned()))?;
+    let reasons = body["reasons"].as_array().map(|all| all.iter().map(|reason| text(&reason["code"])).collect());
+    let warns = body["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty());
+    // What only warns is given all the same.
+    let outcome = if body["refused"] == json!(false) && warns { "pass".to_owned() } else { text(&body["verdict"]) };
+    Ok(Finding { digest, outcome, reasons: reasons.unwrap_or_default(), warns, body })
+}
+
+fn exit_code(finding: &Finding, strict: bool) -> u8 {
+    if finding.outcome == Outcome::Pass.as_str() {
+        return u8::from(finding.warns && strict);
+    }
+    if finding.outcome == Outcome::Exempt.as_str() {
+        return 0;
+    }
+    if finding.outcome == Outcome::Unsigned.as_str() {
+        return 10;
+    }
+    if finding.outcome != Outcome::Fail.as_str() {
+        return 1;
+    }
+    let first =
+        finding.reasons.first().and_then(|code| ReasonCode::ALL.into_iter().find(|known| known.as_str() == code));
+    match first {
+        Some(ReasonCode::Revoked) => 15,
+        Some(ReasonCode::AttestationMissing | ReasonCode::AttestationCondition) => 14,
+        Some(ReasonCode::CertUntrusted | ReasonCode::CertExpired | ReasonCode::SctInvalid) => 13,
+        Some(
+            ReasonCode::NoTrustedSigner
+            | ReasonCode::BadSignature
+            | ReasonCode::IdentityMismatch
+            | ReasonCode::IssuerMismatch
+            | ReasonCode::SubjectMismatch,
+        ) => 12,
+        _ => 1,
+    }
+}
+
+fn text(reference: &str, finding: &Finding, code: u8) -> String {
+    let mut lines = vec![match (code, finding.outcome.as_str()) {
+        (_, "pass") if finding.warns => {
+            format!("{reference}: a policy that only warns is not satisfied, {}", finding.digest)
+        }
+        (0, "pass") => format!("{reference}: verified, {}", finding.digest),
+        (0, _) => format!("{reference}: a signature itself, {}", finding.digest),
+        (_, "off") => format!("{reference}: no policy of the registry applies, so nothing was verified"),
+        (_, outcome) => format!("{reference}: {}, {}", plain(outcome), finding.digest),
+    }];
+    for evidence in finding.body["evidence"].as_array().into_iter().flatten() {
+        lines.push(format!("  signed by {} ({})", shown(&evidence["signer"]), shown(&evidence["authority"])));
+    }
+    for reason in finding.body["reasons"].as_array().into_iter().flatten() {
+        lines.push(format!("  {}: {}", shown(&reason["code"]), shown(&reason["message"])));
+    }
+    if let Some(help) = finding.body["help"].as_str() {
+        lines.push(format!("  to sign it: {}", plain(help)));
+    }
+    lines.join("\n")
+}
+
+/// A text of others for a terminal.
+fn shown(value: &Value) -> String {
+    plain(value.as_str().unwrap_or_default())
+}
+
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn refuse(args: &VerifyArgs, code: u8, message: &str) -> ExitCode {
+    match args.output {
+        Format::Json => print(format_args!("{}\n", json!({"verdict": "error", "message": message, "exitCode": code}))),
+        Format::Text => eprint(format_args!("{}: {}", args.reference, plain(message))),
+    }
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::digest::Algorithm;
+
+    #[test]
+    fn every_outcome_has_its_exit_code() {
+        let finding = |outcome: &str, reason: &str, warns| Finding {
+            digest: Digest::of(Algorithm::Sha256, b"x"),
+            outcome: outcome.to_owned(),
+            reasons: vec![reason.to_owned()],
+            warns,
+            body: Value::Null,
+        };
+        for (outcome, reason, code) in [
+            ("pass", "", 0),
+            ("exempt", "", 0),
+            ("unsigned", "", 10),
+            ("fail", "no_trusted_signer", 12),
+            ("fail", "cert_untrusted", 13),
+            ("fail", "attestation_missing", 14),
+            ("fail", "revoked", 15),
+            ("fail", "limit_exceeded", 1),
+            ("fail", "something new", 1),
+            ("off", "", 1),
+            ("error", "", 1),
+        ] {
+            assert_eq!(exit_code(&finding(outcome, reason, false), false), code, "{outcome} {reason}");
+        }
+        assert_eq!(exit_code(&finding("pass", "", true), false), 0);
+        assert_eq!(exit_code(&finding("pass", "", true), true), 1);
+    }
+}

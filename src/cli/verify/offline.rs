@@ -1,0 +1,185 @@
+//! Judging here: the signatures are fetched from the registry, which is believed in nothing.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::remote::{Image, Remote, RemoteError};
+use super::{Finding, VerifyArgs};
+use crate::cli::{Failure, policy};
+use crate::clock::SystemClock;
+use crate::oci::digest::Digest;
+use crate::oci::media_type::{DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST};
+use crate::oci::reference::Reference;
+use crate::verify::discovery::{Found, signature_tags};
+use crate::verify::policy::{Budget, Gate, Judgement, Policies, combine, order};
+use crate::verify::verdict::{Reason, ReasonCode};
+
+/// Most signature artifacts that are fetched for one digest.
+const ARTIFACTS_MAX: usize = 64;
+/// Most bytes of a key or a trusted root.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Judges the signatures of an artifact by the policy that the options give.
+pub(super) async fn verify(remote: &Remote, image: &Image, args: &VerifyArgs) -> Result<Finding, RemoteError> {
+    let policies = policies(args).map_err(RemoteError::Usage)?;
+    let applying = policies.applying(&image.repository, Gate::Pull, None);
+    if applying.is_empty() {
+        let message = format!("no policy of the document is about {}", image.repository);
+        return Err(RemoteError::Usage(Failure::usage(message)));
+    }
+    let digest = resolve(remote, image).await?;
+    let clock = SystemClock;
+    let mut judgement = Judgement::new(applying.iter().copied(), &image.repository, &digest, &clock, Budget::default());
+    let found = find(remote, image, &digest).await?;
+    for found in order(&[], found) {
+        if judgement.is_decided() {
+            break;
+        }
+        if !judgement.admits(found.as_ref()) {
+            continue;
+        }
+        let layer = found.layer();
+        let path = format!("/v2/{}/blobs/{}", image.repository, layer.digest);
+        match remote.get(&path, "*/*").await {
+            Ok(answer) if Digest::of(layer.digest.algorithm(), &answer.body) == layer.digest => {
+                judgement.offer(&found.with(Bytes::from(answer.body)));
+            }
+            Ok(_) | Err(RemoteError::Unknown(_)) => {
+                let message = "its bytes are missing, or have another digest".to_owned();
+                let artifact = Some(found.as_ref().artifact.clone());
+                judgement.miss(&Reason { authority: None, artifact, code: ReasonCode::Malformed, message });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let combined = combine(applying.iter().map(|policy| policy.mode).zip(judgement.finish()));
+    let verdict = combined.verdict;
+    let place = format!("{}/{}@{digest}", image.host, image.repository);
+    let help = policies.get(&verdict.policy).and_then(|policy| policy.help(&verdict, &place));
+    let mut body = verdict.to_json(&digest, help.as_deref());
+    body["refused"] = Value::from(combined.refuses);
+    let warns = !combined.warnings.is_empty();
+    let outcome = if !combined.refuses && warns { "pass" } else { verdict.outcome.as_str() };
+    let reasons = verdict.reasons.iter().map(|reason| reason.code.as_str().to_owned()).collect();
+    Ok(Finding { outcome: outcome.to_owned(), reasons, warns, body, digest })
+}
+
+/// The digest that a reference stands for; the bytes behind it are checked by whoever pulls them.
+async fn resolve(remote: &Remote, image: &Image) -> Result<Digest, RemoteError> {
+    if let Reference::Digest(digest) = &image.reference {
+        return Ok(digest.clone());
+    }
+    let accept = [OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST, DOCKER_MANIFEST_LIST, DOCKER_MANIFEST].join(", ");
+    let path = format!("/v2/{}/manifests/{}", image.repository, image.reference);
+    let headers = remote.head(&path, &accept).await?;
+    let digest = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
+    let digest = digest.and_then(|text| text.parse().ok());
+    digest.ok_or_else(|| RemoteError::Failed("the registry does not tell the digest of the tag".to_owned()))
+}
+
+/// Signatures by tag and by reference.
+async fn find(remote: &Remote, image: &Image, digest: &Digest) -> Result<Vec<Found>, RemoteError> {
+    let mut references: Vec<String> = signature_tags(digest).iter().map(ToString::to_string).collect();
+    let path = format!("/v2/{}/referrers/{digest}", image.repository);
+    match remote.get(&path, OCI_IMAGE_INDEX).await {
+        Ok(answer) => references.extend(listed(&answer.body)),
+        Err(RemoteError::Unknown(_)) => {
+            // A registry without that list keeps it under a tag.
+            let tag = digest.to_string().replace(':', "-");
+            let path = format!("/v2/{}/manifests/{tag}", image.repository);
+            match remote.get(&path, OCI_IMAGE_INDEX).await {
+                Ok(answer) => references.extend(listed(&answer.body)),
+                Err(RemoteError::Unknown(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    let mut found = Vec::new();
+    for reference in references {
+        let path = format!("/v2/{}/manifests/{reference}", image.repository);
+        match remote.get(&path, OCI_IMAGE_MANIFEST).await {
+            Ok(answer) => {
+                let artifact = match reference.parse::<Digest>() {
+                    Ok(digest) if Digest::of(digest.algorithm(), &answer.body) != digest => continue,
+                    Ok(digest) => digest,
+                    Err(_) => Digest::of(digest.algorithm(), &answer.body),
+                };
+                found.extend(Found::in_manifest(digest, &artifact, &answer.body));
+            }
+            Err(RemoteError::Unknown(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Digests of referrers that may carry signatures.
+fn listed(index: &[u8]) -> Vec<String> {
+    let index: Value = serde_json::from_slice(index).unwrap_or_default();
+    let signs = |entry: &&Value| {
+        let kind = entry["artifactType"].as_str().unwrap_or_default();
+        kind.starts_with("application/vnd.dev.sigstore.") || kind.starts_with("application/vnd.dev.cosign.")
+    };
+    let digests = index["manifests"].as_array().into_iter().flatten().filter(signs);
+    let digests = digests.filter_map(|entry| entry["digest"].as_str()).filter(|text| text.parse::<Digest>().is_ok());
+    digests.take(ARTIFACTS_MAX).map(str::to_owned).collect()
+}
+
+/// A key or a trusted root, whole.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it is larger than {FILE_BYTES_MAX} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// The document of a file, or one made of the other options.
+fn policies(args: &VerifyArgs) -> Result<Policies, Failure> {
+    let loaded = if let Some(path) = &args.policy {
+        policy::load(path)?
+    } else {
+        let document = document(args)?;
+        let file = |name: &str| read(Path::new(name));
+        Policies::load(document.to_string().as_bytes(), &file)
+    };
+    let loaded = loaded.map_err(|faults| {
+        let first = faults.0.first().map(ToString::to_string).unwrap_or_default();
+        Failure::usage(format!("the policy cannot be used: {first}"))
+    })?;
+    Ok(loaded.policies)
+}
+
+fn document(args: &VerifyArgs) -> Result<Value, Failure> {
+    let (authority, roots) = match (&args.key, &args.trusted_root) {
+        (Some(key), _) => {
+            let pem = read(key).map_err(|error| Failure::usage(format!("{}: {error}", key.display())))?;
+            let pem = String::from_utf8_lossy(&pem).into_owned();
+            (json!({"name": "key", "key": {"pem": pem}, "tlog": "ignore", "timestamp": "ignore"}), json!({}))
+        }
+        (None, Some(root)) => {
+            let identity = json!({"issuer": args.issuer, "subject": args.identity});
+            let keyless = json!({"trustRoot": "given", "identities": [identity]});
+            (json!({"name": "identity", "keyless": keyless}), json!({"given": {"file": root}}))
+        }
+        (None, None) => return Err(Failure::usage("--identity needs --trusted-root")),
+    };
+    let mut document = json!({
+        "apiVersion": "trust/v1",
+        "policies": [{
+            "name": "command-line", "match": {"repositories": ["**"]}, "mode": "enforce", "on": ["pull"],
+            "authorities": [authority], "signature": {"threshold": 1},
+        }],
+    });
+    if roots.as_object().is_some_and(|roots| !roots.is_empty()) {
+        document["trustRoots"] = roots;
+    }
+    Ok(document)
+}

@@ -1,0 +1,188 @@
+//! What answers say of signatures: headers beside what is given, and a refusal that tells what to do.
+//!
+//! Invariants: a refusal is 403 and never 401, which clients answer by logging in again, or 404, which they answer by
+//! looking elsewhere; HEAD has the headers of GET; nobody on the way may keep what a policy may refuse tomorrow.
+
+use async_trait::async_trait;
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, VARY, WARNING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::Value;
+
+use super::Exchange;
+use super::failure::Failure;
+use super::reply::{Answer, DOCKER_CONTENT_DIGEST, JSON_MEDIA_TYPE, Reply};
+use crate::access::{Action, Role};
+use crate::oci::digest::Digest;
+use crate::oci::error::Condition;
+use crate::oci::name::RepoName;
+use crate::oci::reference::Reference;
+use crate::registry::gate::{Guarded, Reader, Ruling};
+use crate::registry::{RegistryError, Result};
+use crate::verify::policy::Readers;
+use crate::verify::verdict::Verdict;
+
+/// The verdict as a structured field (RFC 9651).
+const X_SIGNATURE_VERDICT: HeaderName = HeaderName::from_static("x-signature-verdict");
+/// Why it is refused, as one word.
+const X_SIGNATURE_REASON: HeaderName = HeaderName::from_static("x-signature-reason");
+/// When it was judged.
+const X_SIGNATURE_CHECKED: HeaderName = HeaderName::from_static("x-signature-checked");
+/// Most warnings of one answer.
+const WARNINGS_MAX: usize = 4;
+
+/// Whoever sends a request, as a reader of a repository.
+struct Sender<'a> {
+    exchange: &'a Exchange,
+    repo: &'a RepoName,
+}
+
+#[async_trait]
+impl Reader for Sender<'_> {
+    async fn reads_unverified(&self, readers: &Readers) -> Result<bool> {
+        let Self { exchange, repo } = self;
+        let auth = &exchange.gate.auth;
+        match readers {
+            Readers::Nobody => Ok(false),
+            Readers::Pushers => {
+                let actions = auth.actions(&exchange.identity, repo).await.map_err(store_error)?;
+                Ok(actions.contains(Action::Push))
+            }
+            Readers::Listed { roles, networks } => {
+                let from = exchange.actor().address.map(|address| address.to_canonical());
+                if from.is_some_and(|address| networks.iter().any(|network| network.contains(&address))) {
+                    return Ok(true);
+                }
+                let Some(least) = roles.first() else { return Ok(false) };
+                let actions = auth.actions(&exchange.identity, repo).await.map_err(store_error)?;
+                let needed = if *least == Role::Write { Action::Push } else { Action::Delete };
+                if !actions.contains(needed) || *least != Role::Owner {
+                    return Ok(actions.contains(needed));
+                }
+                let Some(user) = exchange.identity.id() else { return Ok(false) };
+                let role = auth.role_at(user, repo).await.map_err(store_error)?;
+                Ok(role.is_some_and(|role| role >= *least))
+            }
+        }
+    }
+}
+
+fn store_error(error: crate::auth::AuthError) -> RegistryError {
+    match error {
+        crate::auth::AuthError::Store(error) => error.into(),
+        other => RegistryError::Internal(Box::new(other)),
+    }
+}
+
+impl Exchange {
+    /// What the gate guards, for whoever sends this request, with what he is told about it.
+    ///
+    /// # Errors
+    /// 403 when a policy refuses it.
+    pub(super) async fn admit<T>(
+        &self,
+        repo: &RepoName,
+        guarded: Guarded<T>,
+    ) -> std::result::Result<(T, Ruling), Failure> {
+        let admitted = guarded.admit(&Sender { exchange: self, repo }).await;
+        let (content, ruling) = admitted.map_err(|error| self.explained(repo, error))?;
+        if ruling.is_bypass() {
+            self.gate.auth.audit().bypassed(repo.as_str(), &self.actor());
+        }
+        Ok((content, ruling))
+    }
+
+    /// Whether whoever sends this request would be given what the gate guards.
+    pub(super) async fn would_admit<T>(
+        &self,
+        repo: &RepoName,
+        guarded: Guarded<T>,
+    ) -> std::result::Result<bool, Failure> {
+        match guarded.admit(&Sender { exchange: self, repo }).await {
+            Ok((_, ruling)) => {
+                if ruling.is_bypass() {
+                    self.gate.auth.audit().bypassed(repo.as_str(), &self.actor());
+                }
+                Ok(true)
+            }
+            Err(RegistryError::Unverified(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An error of the registry; a refusal of the gate is written down, and told with what to do about it.
+    pub(super) fn explained(&self, repo: &RepoName, error: RegistryError) -> Failure {
+        let RegistryError::Unverified(ruling) = error else { return error.into() };
+        let by = self.actor();
+        self.gate.auth.audit().refused("pull unverified", &by);
+        if by.name.is_some() {
+            self.gate.hooks.denied(repo, "pull unverified", &by);
+        }
+        let origin = self.gate.origins.of(&self.headers, &self.uri, self.peer);
+        let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
+        refusal(&ruling, |digest| ruling.help(&format!("{host}/{repo}@{digest}")))
+    }
+}
+
+/// A refusal of the gate as an answer.
+pub(super) fn refusal(ruling: &Ruling, help: impl FnOnce(&Digest) -> Option<String>) -> Failure {
+    let verdict = ruling.verdict();
+    let detail = ruling.digest().map_or(Value::Null, |digest| verdict.to_json(digest, help(digest).as_deref()));
+    let mut failure = Failure::new(Condition::Unverified, verdict.message(), detail);
+    if let Some(digest) = ruling.digest() {
+        failure = failure.with_header(DOCKER_CONTENT_DIGEST, digest.to_string());
+    }
+    for (name, value) in headers(ruling) {
+        failure = failure.with_header(name, value);
+    }
+    failure.with_header(CACHE_CONTROL, "private, no-store").with_header(VARY, "Authorization")
+}
+
+/// Tells, beside what is given, what the gate said of it. Nothing where no policy applies.
+pub(super) fn tell(mut answer: Response, ruling: &Ruling) -> Response {
+    if !ruling.is_on() {
+        return answer;
+    }
+    let to = answer.headers_mut();
+    for (name, value) in headers(ruling) {
+        add(to, name, &value);
+    }
+    for warning in ruling.warnings().iter().take(WARNINGS_MAX) {
+        add(to, WARNING, &warning.warning_header());
+    }
+    if ruling.may_change() {
+        to.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        to.append(VARY, HeaderValue::from_static("Authorization"));
+    }
+    answer
+}
+
+fn add(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.append(name, value);
+    }
+}
+
+fn headers(ruling: &Ruling) -> impl Iterator<Item = (HeaderName, String)> {
+    let verdict = ruling.verdict();
+    let reason = verdict.reason_header().map(|reason| (X_SIGNATURE_REASON, reason.to_owned()));
+    let checked = ruling.checked().map(|checked| (X_SIGNATURE_CHECKED, Verdict::checked_header(checked)));
+    [Some((X_SIGNATURE_VERDICT, verdict.verdict_header())), reason, checked].into_iter().flatten()
+}
+
+/// `GET /v2/<name>/_trust/verify/verdict?ref=<tag or digest>`: what a pull would be told, and why.
+pub(super) async fn verdict(exchange: &Exchange, repo: &RepoName, reference: &Reference) -> Answer {
+    let digest = exchange.registry.resolve(repo, reference).await?;
+    let ruling = exchange.registry.verdict(repo, &digest).await?;
+    let verdict = ruling.verdict();
+    let help = ruling.help(&format!("{repo}@{digest}"));
+    let mut body = verdict.to_json(&digest, help.as_deref());
+    body["refused"] = Value::from(ruling.refuses());
+    let warnings: Vec<Value> = ruling.warnings().iter().map(|warning| warning.to_json(&digest, None)).collect();
+    body["warnings"] = Value::from(warnings);
+    if let Some(checked) = ruling.checked() {
+        body["checkedAt"] = Value::from(checked.to_rfc3339());
+    }
+    let reply = Reply::new(StatusCode::OK).header(CACHE_CONTROL, "private, no-store");
+    Ok(reply.header(DOCKER_CONTENT_DIGEST, &digest).bytes(JSON_MEDIA_TYPE, body.to_string().into()))
+}

@@ -1,0 +1,166 @@
+//! Signatures, verdicts and the policy document.
+
+use serde_json::json;
+
+use crate::clock::Timestamp;
+use crate::metadata::Result;
+use crate::metadata::logic::audit::{Event, write_down};
+use crate::metadata::logic::{Conn, Value, record, values};
+use crate::metadata::model::trust::{PolicyPut, PolicyRecord, SignatureRecord, Standing, TrustGuard, VerdictRecord};
+use crate::metadata::rows::{inconsistent, json as list, parse, texts, unsigned};
+use crate::metadata::sql::trust as sql;
+use crate::oci::digest::Digest;
+use crate::oci::name::{RepoName, Tag};
+
+pub(super) async fn standing<C: Conn>(conn: &mut C, repo: &RepoName) -> Result<Option<Standing>> {
+    let row: Option<(i64, i64)> = conn.first(&sql::STANDING, values![repo.as_str()]).await?;
+    Ok(row.map(|(repository, generation)| Standing { repository, generation }))
+}
+
+/// Whether what a tag was judged by is still so. The repository is the caller's alone.
+pub(super) async fn still<C: Conn>(tx: &mut C, repo_id: Option<i64>, guard: &TrustGuard) -> Result<bool> {
+    let standing = match repo_id {
+        None => None,
+        Some(repository) => {
+            let generation = tx.scalar(&sql::GENERATION, values![repository]).await?;
+            Some(Standing { repository, generation })
+        }
+    };
+    if standing != guard.standing {
+        return Ok(false);
+    }
+    match guard.policy {
+        Some(policy) => Ok(policy_id(tx).await? == policy),
+        None => Ok(true),
+    }
+}
+
+/// The signatures of a repository change.
+pub(super) async fn moves<C: Conn>(tx: &mut C, repo_id: i64) -> Result<()> {
+    tx.run(&sql::MOVE, values![repo_id]).await.map(drop)
+}
+
+/// Forgets what was found out about a manifest that goes.
+pub(super) async fn forget<C: Conn>(tx: &mut C, repo_id: i64, digest: &str) -> Result<()> {
+    tx.run(&sql::FORGET_VERDICT, values![repo_id, digest]).await.map(drop)
+}
+
+/// The same of a repository.
+pub(super) async fn forget_all<C: Conn>(tx: &mut C, repo_id: i64) -> Result<()> {
+    tx.run(&sql::FORGET_VERDICTS, values![repo_id]).await.map(drop)
+}
+
+pub(super) async fn signatures<C: Conn>(
+    conn: &mut C,
+    repo_id: i64,
+    subject: &Digest,
+    tags: &[Tag],
+    limit: u32,
+) -> Result<Vec<SignatureRecord>> {
+    let tags = texts(tags);
+    let values = &[repo_id.into(), Value::shown(subject), tags.as_slice().into(), limit.into()];
+    signature_records(conn.all(&sql::SIGNATURES, values).await?)
+}
+
+pub(super) async fn known_signatures<C: Conn>(
+    conn: &mut C,
+    repo_id: i64,
+    subject: &Digest,
+    tags: &[Tag],
+    known: &[Digest],
+) -> Result<Vec<SignatureRecord>> {
+    let (tags, known) = (texts(tags), texts(known));
+    let values = &[repo_id.into(), Value::shown(subject), tags.as_slice().into(), known.as_slice().into()];
+    signature_records(conn.all(&sql::KNOWN_SIGNATURES, values).await?)
+}
+
+fn signature_records(rows: Vec<(String, i64)>) -> Result<Vec<SignatureRecord>> {
+    let record = |(digest, bytes): (String, i64)| {
+        let bytes = unsigned("manifests", "signature_bytes", &digest, bytes)?;
+        Ok(SignatureRecord { digest: parse("manifests", "digest", &digest, &digest)?, bytes })
+    };
+    rows.into_iter().map(record).collect()
+}
+
+pub(super) async fn parents<C: Conn>(conn: &mut C, repo_id: i64, digest: &Digest, limit: u32) -> Result<Vec<Digest>> {
+    let digests: Vec<String> =
+        conn.column(&sql::PARENTS, &[repo_id.into(), Value::shown(digest), limit.into()]).await?;
+    digests.iter().map(|digest| parse("manifests", "digest", digest, digest)).collect()
+}
+
+pub(super) async fn naming<C: Conn>(
+    conn: &mut C,
+    repo_id: i64,
+    blob: &Digest,
+    limit: u32,
+) -> Result<Vec<(Digest, bool)>> {
+    let rows: Vec<(String, bool)> = conn.all(&sql::NAMING, &[repo_id.into(), Value::shown(blob), limit.into()]).await?;
+    rows.into_iter()
+        .map(|(digest, is_signature)| Ok((parse("manifests", "digest", &digest, &digest)?, is_signature)))
+        .collect()
+}
+
+pub(super) async fn verdict<C: Conn>(conn: &mut C, repo_id: i64, digest: &Digest) -> Result<Option<VerdictRecord>> {
+    let row: Option<(String, String, i64)> = conn.first(&sql::VERDICT, &[repo_id.into(), Value::shown(digest)]).await?;
+    let Some((outcome, evidence, checked_at)) = row else { return Ok(None) };
+    let evidence: Vec<String> =
+        serde_json::from_str(&evidence).map_err(|error| inconsistent("verdicts", "evidence", digest, error))?;
+    let evidence = evidence.iter().map(|text| parse("verdicts", "evidence", digest, text)).collect::<Result<_>>()?;
+    Ok(Some(VerdictRecord { outcome, evidence, checked_at: Timestamp::from_micros(checked_at) }))
+}
+
+pub(super) async fn put_verdict<C: Conn>(
+    tx: &mut C,
+    repo_id: i64,
+    digest: &Digest,
+    verdict: &VerdictRecord,
+) -> Result<()> {
+    let evidence = list(&texts(&verdict.evidence));
+    let values = &[
+        repo_id.into(),
+        Value::shown(digest),
+        verdict.outcome.as_str().into(),
+        evidence.as_str().into(),
+        verdict.checked_at.into(),
+    ];
+    tx.run(&sql::PUT_VERDICT, values).await.map(drop)
+}
+
+record! {
+    struct PolicyRow {
+        id: i64,
+        document: String,
+        actor: String,
+        created_at: i64,
+    }
+}
+
+impl From<PolicyRow> for PolicyRecord {
+    fn from(row: PolicyRow) -> Self {
+        let PolicyRow { id, document, actor, created_at } = row;
+        Self { id, document, actor, created_at: Timestamp::from_micros(created_at) }
+    }
+}
+
+pub(super) async fn policy_id<C: Conn>(conn: &mut C) -> Result<i64> {
+    conn.scalar(&sql::POLICY_ID, &[]).await
+}
+
+pub(super) async fn policy<C: Conn>(conn: &mut C) -> Result<Option<PolicyRecord>> {
+    let row: Option<PolicyRow> = conn.first(&sql::POLICY, &[]).await?;
+    Ok(row.map(PolicyRecord::from))
+}
+
+pub(super) async fn put_policy<C: Conn>(tx: &mut C, put: &PolicyPut) -> Result<Option<i64>> {
+    tx.run(&sql::LOCK_POLICIES, &[]).await?;
+    let current = policy_id(tx).await?;
+    if put.replaces.is_some_and(|replaces| replaces != current) {
+        return Ok(None);
+    }
+    let actor = put.by.name.as_deref().unwrap_or_default();
+    let id = tx.scalar(&sql::PUT_POLICY, values![put.document.as_str(), actor, put.now]).await?;
+    let detail = json!({"revision": put.revision, "number": id});
+    let event = Event { kind: "trust.policy", subject: "", detail, now: put.now };
+    write_down(tx, &put.by, event).await?;
+    Ok(Some(id))
+}

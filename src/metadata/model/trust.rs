@@ -1,0 +1,71 @@
+//! What signature policies are judged by: where a repository stands, which signatures it has, what was found out.
+
+use crate::clock::Timestamp;
+use crate::metadata::model::accounts::Actor;
+use crate::oci::digest::Digest;
+
+/// Which state of a repository's signatures something was read in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Standing {
+    /// Row id of the repository, which no other one ever gets.
+    pub repository: i64,
+    /// Moves with every change of its signatures and indexes.
+    pub generation: i64,
+}
+
+/// A signature artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureRecord {
+    /// Its manifest.
+    pub digest: Digest,
+    /// Bytes of the signatures that it carries.
+    pub bytes: u64,
+}
+
+/// What was found out about a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerdictRecord {
+    /// The outcome as one word.
+    pub outcome: String,
+    /// Manifests whose signatures counted, to be looked at first.
+    pub evidence: Vec<Digest>,
+    /// When it was judged.
+    pub checked_at: Timestamp,
+}
+
+/// A policy document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRecord {
+    /// Its number; later ones are larger.
+    pub id: i64,
+    /// Its text; empty: no policy.
+    pub document: String,
+    /// Who wrote it.
+    pub actor: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A policy document that takes the place of another one.
+#[derive(Clone, Debug)]
+pub struct PolicyPut {
+    /// Its text.
+    pub document: String,
+    /// The number of the one whose place it takes; `None`: whichever it is.
+    pub replaces: Option<i64>,
+    /// Its revision, for the record of what happened.
+    pub revision: String,
+    /// Now.
+    pub now: Timestamp,
+    /// Who writes it.
+    pub by: Actor,
+}
+
+/// What must still be so when a tag is set whose manifest was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustGuard {
+    /// Where the repository stood; `None`: it was not there.
+    pub standing: Option<Standing>,
+    /// The number of the policy document in the database, 0 for none; `None`: the policies are not from there.
+    pub policy: Option<i64>,
+}

@@ -1,0 +1,68 @@
+//! Signatures, verdicts and the policy document.
+
+super::statements! { "trust":
+    /// A living repository, and how often its signatures changed.
+    STANDING = "SELECT id, trust_generation FROM repositories WHERE path = $1 AND deleted_at IS NULL";
+
+    /// How often the signatures of a repository changed, by its id.
+    GENERATION = "SELECT trust_generation FROM repositories WHERE id = $1";
+
+    /// They change.
+    MOVE = "UPDATE repositories SET trust_generation = trust_generation + 1 WHERE id = $1";
+
+    /// Signature artifacts that are about a digest: those under its tags, then referrers, those with fewest bytes first.
+    SIGNATURES = concat!("SELECT s.digest, s.bytes FROM (SELECT m.digest, m.signature_bytes AS bytes, 0 AS place \
+            FROM tags t JOIN manifests m ON m.id = t.manifest_id \
+            WHERE t.repo_id = $1 AND t.name ", among!("$3"), " AND m.signature_bytes IS NOT NULL \
+        UNION ALL SELECT r.digest, r.signature_bytes AS bytes, 1 AS place FROM (SELECT m.digest, m.signature_bytes \
+            FROM manifests m WHERE m.repo_id = $1 AND m.subject = $2 AND m.signature_bytes IS NOT NULL \
+            ORDER BY m.signature_bytes, m.digest LIMIT $4) AS r) AS s ORDER BY s.place, s.bytes, s.digest");
+
+    /// Those of these manifests that are signature artifacts about a digest.
+    KNOWN_SIGNATURES = concat!("SELECT m.digest, m.signature_bytes FROM manifests m \
+        WHERE m.repo_id = $1 AND m.digest ", among!("$4"), " AND m.signature_bytes IS NOT NULL AND (m.subject = $2 \
+        OR EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id AND t.repo_id = m.repo_id AND t.name ", among!("$3"), ")) \
+        ORDER BY m.signature_bytes, m.digest");
+
+    /// Indexes that list a manifest, those that passed last time first.
+    PARENTS = "SELECT p.digest FROM manifests m JOIN manifest_children c ON c.child_id = m.id AND c.repo_id = m.repo_id \
+            JOIN manifests p ON p.id = c.parent_id LEFT JOIN verdicts v ON v.repo_id = $1 AND v.digest = p.digest \
+        WHERE m.repo_id = $1 AND m.digest = $2 GROUP BY p.digest, v.outcome \
+        ORDER BY v.outcome IS NULL OR v.outcome <> 'pass', p.digest LIMIT $3";
+
+    /// Manifests that name a blob: signature artifacts, then those that passed last time, then the newest.
+    NAMING = "SELECT m.digest, m.signature_bytes IS NOT NULL AS is_signature FROM blobs b \
+            JOIN manifest_blobs e ON e.repo_id = $1 AND e.blob_id = b.id JOIN manifests m ON m.id = e.manifest_id \
+            LEFT JOIN verdicts v ON v.repo_id = $1 AND v.digest = m.digest \
+        WHERE b.digest = $2 GROUP BY m.id, m.digest, m.signature_bytes, v.outcome \
+        ORDER BY m.signature_bytes IS NULL, v.outcome IS NULL OR v.outcome <> 'pass', m.id DESC LIMIT $3";
+
+    /// What was found out last.
+    VERDICT = "SELECT outcome, evidence, checked_at FROM verdicts WHERE repo_id = $1 AND digest = $2";
+
+    /// Writes down what was found out, for a repository that lives.
+    PUT_VERDICT = "INSERT INTO verdicts (repo_id, digest, outcome, evidence, checked_at) \
+        SELECT CAST($1 AS BIGINT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT) \
+        WHERE EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND deleted_at IS NULL) \
+        ON CONFLICT (repo_id, digest) DO UPDATE \
+        SET outcome = excluded.outcome, evidence = excluded.evidence, checked_at = excluded.checked_at";
+
+    /// Forgets what was found out about a manifest that is gone.
+    FORGET_VERDICT = "DELETE FROM verdicts WHERE repo_id = $1 AND digest = $2";
+
+    /// The same of a whole repository.
+    FORGET_VERDICTS = "DELETE FROM verdicts WHERE repo_id = $1";
+
+    /// The document that holds.
+    POLICY = "SELECT id, document, actor, created_at FROM trust_policies \
+        WHERE id = (SELECT MAX(id) FROM trust_policies)";
+
+    /// Its number.
+    POLICY_ID = "SELECT COALESCE(MAX(id), 0) FROM trust_policies";
+
+    /// A new document.
+    PUT_POLICY = "INSERT INTO trust_policies (document, actor, created_at) VALUES ($1, $2, $3) RETURNING id";
+
+    /// One writer of documents at a time.
+    LOCK_POLICIES = locking!("SELECT one FROM access_state WHERE one = 1 FOR NO KEY UPDATE");
+}

@@ -1,0 +1,303 @@
+//! Judging a digest: by its own signatures, then by those of the indexes that list it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::ruling::Ruling;
+use super::{Gate, NOWHERE};
+use crate::clock::Timestamp;
+use crate::metadata::model::ManifestRecord;
+use crate::metadata::model::trust::{Standing, VerdictRecord};
+use crate::oci::digest::Digest;
+use crate::oci::manifest::{Descriptor, Manifest, ManifestKind};
+use crate::oci::media_type::OCI_IMAGE_MANIFEST;
+use crate::oci::name::RepoName;
+use crate::registry::manifests::manifest_limits;
+use crate::registry::{Registry, Result};
+use crate::verify::policy::{Children, Gate as Place, Mode, Policies, Policy};
+use crate::verify::verdict::{Outcome, Reason, ReasonCode, Verdict};
+
+/// Most levels of indexes above a manifest.
+const DEPTH_MAX: usize = 4;
+/// Most indexes that are looked at for one manifest.
+const PARENTS_MAX: u32 = 512;
+/// Longest time that is spent on indexes for one manifest.
+const PARENTS_TIME: Duration = Duration::from_secs(1);
+/// The config of what no client can run, and its bytes: `{}` (image-spec, "Guidance for an Empty Descriptor").
+const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
+const EMPTY_CONFIG_BYTES: u64 = 2;
+/// When something is judged anew that there was no time for.
+const AGAIN: Duration = Duration::from_mins(1);
+
+/// What every policy of a repository says of a digest.
+#[derive(Debug)]
+pub(super) struct Assessment {
+    digest: Digest,
+    generation: i64,
+    policies: Arc<Policies>,
+    /// By the policy's place in the document.
+    verdicts: Vec<(usize, Verdict)>,
+    checked: Timestamp,
+    holds_until: Option<Timestamp>,
+    /// What comes of it for who pulls.
+    pub(super) pull: Ruling,
+}
+
+impl Assessment {
+    /// Whether it can be answered with.
+    pub(super) fn holds(&self, generation: i64, policies: &Policies, now: Timestamp) -> bool {
+        self.generation == generation
+            && self.policies.revision() == policies.revision()
+            && self.holds_until.is_none_or(|until| now < until)
+    }
+
+    /// Whether every policy is satisfied.
+    fn passes(&self) -> bool {
+        self.verdicts.iter().all(|(_, verdict)| !verdict.outcome.refuses())
+    }
+
+    /// What some of the policies say together.
+    pub(super) fn ruling(&self, policies: &Arc<Policies>, applying: &[&Policy]) -> Ruling {
+        let verdicts = applying.iter().filter_map(|policy| Some((*policy, self.of(policy)?)));
+        Ruling::of(&self.digest, verdicts, policies, self.checked)
+    }
+
+    fn of(&self, policy: &Policy) -> Option<&Verdict> {
+        self.verdicts.iter().map(|(_, verdict)| verdict).find(|verdict| verdict.policy == policy.name)
+    }
+}
+
+impl Registry {
+    /// What the gate says of a stored manifest.
+    pub(super) async fn rule(&self, repo: &RepoName, record: &ManifestRecord) -> Result<Ruling> {
+        let policies = self.gate.policies.current();
+        let mut applying = policies.applying(repo, Place::Pull, None);
+        if applying.is_empty() {
+            return Ok(Ruling::off());
+        }
+        if record.is_signature {
+            return Ok(Ruling::exempt(&record.digest, &policies, self.clock.now()));
+        }
+        let all = applying.len();
+        self.leave_out_excluded(&mut applying, record);
+        if applying.is_empty() {
+            return Ok(Ruling::exempt(&record.digest, &policies, self.clock.now()));
+        }
+        let assessment = self.assess(repo, record.standing, &record.digest, &policies, None).await?;
+        Ok(if applying.len() == all { assessment.pull.clone() } else { assessment.ruling(&policies, &applying) })
+    }
+
+    /// Leaves out policies that do not ask for signatures of referrers of this type. Whoever pushes says which type a
+    /// manifest is of, so what a client could run is never left out.
+    pub(super) fn leave_out_excluded(&self, policies: &mut Vec<&Policy>, record: &ManifestRecord) {
+        if !policies.iter().any(|policy| policy.scope.excludes_artifact_types()) {
+            return;
+        }
+        let limits = manifest_limits(&self.options.limits);
+        let Ok(manifest) = Manifest::parse(&record.payload, Some(&record.media_type), &limits) else { return };
+        // Clients take many configs for those of images, so only the one counts that says nothing.
+        let is_empty = |config: &Descriptor| config.media_type == EMPTY_CONFIG && config.size == EMPTY_CONFIG_BYTES;
+        let is_plain = manifest.kind == ManifestKind::Image && manifest.media_type == OCI_IMAGE_MANIFEST;
+        let runs = !is_plain || !manifest.config.as_ref().is_some_and(is_empty);
+        if let (Some(_), Some(kind), false) = (&manifest.subject, &manifest.artifact_type, runs) {
+            policies.retain(|policy| !policy.scope.excludes_artifact_type(kind));
+        }
+    }
+
+    /// Judges a digest, unless that was done already. `hint`: a manifest whose signatures are looked at first.
+    pub(super) async fn assess(
+        &self,
+        repo: &RepoName,
+        standing: Standing,
+        digest: &Digest,
+        policies: &Arc<Policies>,
+        hint: Option<&Digest>,
+    ) -> Result<Arc<Assessment>> {
+        let key = (standing.repository, digest.clone());
+        let kept = |gate: &Gate| {
+            let kept = gate.kept(&key, standing.generation, policies, self.clock.now());
+            // What was found out without knowing where to look first is no answer to somebody who knows.
+            kept.filter(|kept| hint.is_none() || kept.passes())
+        };
+        if let Some(kept) = kept(&self.gate) {
+            return Ok(kept);
+        }
+        let turn = self.gate.turn(&key);
+        let _turn = turn.lock().await;
+        if let Some(kept) = kept(&self.gate) {
+            return Ok(kept);
+        }
+        let mut walk = Walk { registry: self, repo, standing, policies, began: Instant::now(), looks: 0 };
+        walk.assess(digest, hint, 0).await
+    }
+}
+
+/// One judgement, and the indexes that it led to.
+struct Walk<'a> {
+    registry: &'a Registry,
+    repo: &'a RepoName,
+    standing: Standing,
+    policies: &'a Arc<Policies>,
+    began: Instant,
+    /// Indexes that were looked at.
+    looks: u32,
+}
+
+impl Walk<'_> {
+    fn assess<'s>(
+        &'s mut self,
+        digest: &'s Digest,
+        hint: Option<&'s Digest>,
+        depth: usize,
+    ) -> BoxFuture<'s, Result<Arc<Assessment>>> {
+        Box::pin(async move {
+            let (registry, policies) = (self.registry, self.policies);
+            let key = (self.standing.repository, digest.clone());
+            let now = registry.clock.now();
+            let kept = registry.gate.kept(&key, self.standing.generation, policies, now);
+            if let Some(kept) = kept.filter(|kept| hint.is_none() || kept.passes()) {
+                return Ok(kept);
+            }
+            let asked: Vec<(usize, &Policy)> =
+                policies.iter().enumerate().filter(|(_, policy)| is_about(policy, self.repo)).collect();
+            let stored = registry.metadata.verdict_find(self.standing.repository, digest).await?;
+            let mut verdicts = self.own(&asked, digest, stored.as_ref(), hint).await?;
+            let evidence = evidence_of(&verdicts);
+            self.inherit(&asked, digest, &mut verdicts, depth).await?;
+            self.write_down(&asked, digest, stored, &verdicts, evidence).await;
+            let holds_until = verdicts.iter().filter_map(|verdict| verdict.holds_until).min();
+            let verdicts = asked.iter().map(|(at, _)| *at).zip(verdicts).collect();
+            let mut assessment = Assessment {
+                digest: digest.clone(),
+                generation: self.standing.generation,
+                policies: Arc::clone(policies),
+                verdicts,
+                checked: now,
+                holds_until,
+                pull: Ruling::off(),
+            };
+            assessment.pull = assessment.ruling(policies, &policies.applying(self.repo, Place::Pull, None));
+            let assessment = Arc::new(assessment);
+            // At the deepest level nobody looked at the indexes above.
+            if key.0 != NOWHERE && (depth < DEPTH_MAX || assessment.passes()) {
+                registry.gate.assessments.insert(key, Arc::clone(&assessment));
+            }
+            Ok(assessment)
+        })
+    }
+
+    /// By its own signatures, of which those are looked at first that counted the last time.
+    async fn own(
+        &self,
+        asked: &[(usize, &Policy)],
+        digest: &Digest,
+        stored: Option<&VerdictRecord>,
+        hint: Option<&Digest>,
+    ) -> Result<Vec<Verdict>> {
+        let known = stored.map_or(&[][..], |stored| &stored.evidence);
+        let known: Vec<Digest> = hint.into_iter().chain(known).cloned().collect();
+        let policies: Vec<&Policy> = asked.iter().map(|(_, policy)| *policy).collect();
+        self.registry.judge(self.repo, self.standing.repository, digest, &policies, &known).await
+    }
+
+    /// Writes down what was found out, if it is news: its own signatures that counted, and whether those that enforce are
+    /// satisfied, by them or by an index.
+    async fn write_down(
+        &self,
+        asked: &[(usize, &Policy)],
+        digest: &Digest,
+        stored: Option<VerdictRecord>,
+        verdicts: &[Verdict],
+        evidence: Vec<Digest>,
+    ) {
+        let (registry, repository) = (self.registry, self.standing.repository);
+        let mut enforced = asked.iter().zip(verdicts).filter(|((_, policy), _)| policy.mode == Mode::Enforce);
+        let refused = enforced.find(|(_, verdict)| verdict.outcome.refuses());
+        let outcome = refused.map_or(Outcome::Pass, |(_, verdict)| verdict.outcome).as_str().to_owned();
+        let passes = outcome == Outcome::Pass.as_str();
+        let is_news = stored
+            .map_or(passes || !evidence.is_empty(), |stored| stored.evidence != evidence || stored.outcome != outcome);
+        if !is_news || repository == NOWHERE {
+            return;
+        }
+        let record = VerdictRecord { outcome, evidence, checked_at: registry.clock.now() };
+        if let Err(error) = registry.metadata.verdict_put(repository, digest, &record).await {
+            // It is found out again where it is not known.
+            tracing::warn!(error = &error as &dyn std::error::Error, "a verdict could not be written down");
+        }
+    }
+
+    /// By the indexes that list it, for the policies that let them vouch for what they list.
+    async fn inherit(
+        &mut self,
+        asked: &[(usize, &Policy)],
+        digest: &Digest,
+        verdicts: &mut [Verdict],
+        depth: usize,
+    ) -> Result<()> {
+        let open = |policy: &Policy, verdict: &Verdict| {
+            policy.children == Children::Inherit && verdict.outcome.refuses() && !is_revoked(verdict)
+        };
+        let any_open =
+            |verdicts: &[Verdict]| asked.iter().zip(verdicts).any(|((_, policy), verdict)| open(policy, verdict));
+        if depth == DEPTH_MAX || !any_open(verdicts) {
+            return Ok(());
+        }
+        let (registry, repository) = (self.registry, self.standing.repository);
+        let parents = registry.metadata.manifest_parents(repository, digest, PARENTS_MAX).await?;
+        for parent in parents {
+            if !any_open(verdicts) {
+                break;
+            }
+            if self.looks >= PARENTS_MAX || self.began.elapsed() > PARENTS_TIME {
+                self.give_up(asked, verdicts, &open);
+                break;
+            }
+            self.looks += 1;
+            let above = self.assess(&parent, None, depth + 1).await?;
+            for ((_, policy), verdict) in asked.iter().zip(verdicts.iter_mut()) {
+                let lent = above.of(policy).filter(|above| above.outcome == Outcome::Pass);
+                if let Some(lent) = lent.filter(|_| open(policy, verdict)) {
+                    *verdict = lent.clone();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&self, asked: &[(usize, &Policy)], verdicts: &mut [Verdict], open: &dyn Fn(&Policy, &Verdict) -> bool) {
+        let again = self.registry.clock.now().after(AGAIN);
+        for ((_, policy), verdict) in asked.iter().zip(verdicts) {
+            if open(policy, verdict) {
+                let message = "it is listed by more indexes than are looked at".to_owned();
+                let reason = Reason { authority: None, artifact: None, code: ReasonCode::LimitExceeded, message };
+                verdict.reasons.push(reason);
+                verdict.holds_until = Some(verdict.holds_until.map_or(again, |until| until.min(again)));
+            }
+        }
+    }
+}
+
+/// The manifests whose signatures counted, each once.
+fn evidence_of(verdicts: &[Verdict]) -> Vec<Digest> {
+    let mut evidence: Vec<Digest> = Vec::new();
+    for proof in verdicts.iter().flat_map(|verdict| &verdict.evidence) {
+        if !evidence.contains(&proof.artifact) {
+            evidence.push(proof.artifact.clone());
+        }
+    }
+    evidence
+}
+
+/// Whether a policy is asked anywhere in a repository.
+fn is_about(policy: &Policy, repo: &RepoName) -> bool {
+    policy.mode != Mode::Off && policy.scope.covers(repo)
+}
+
+/// Whether the digest itself is not trusted any more, so that nothing can vouch for it.
+fn is_revoked(verdict: &Verdict) -> bool {
+    verdict.reasons.first().is_some_and(|reason| reason.code == ReasonCode::Revoked && reason.artifact.is_none())
+}

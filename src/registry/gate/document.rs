@@ -1,0 +1,139 @@
+//! The policy document in the database, which holds on every node where no file is configured.
+
+use serde_json::Value;
+
+use crate::metadata::model::accounts::Actor;
+use crate::metadata::model::trust::{PolicyPut, PolicyRecord};
+use crate::registry::{Registry, Result};
+use crate::verify::policy::{Faults, Finding, Loaded, Policies};
+
+/// What became of a document that was to take the place of another one.
+#[derive(Debug)]
+pub enum PolicyStored {
+    /// It holds.
+    Stored {
+        /// Its number.
+        number: i64,
+        /// Its revision.
+        revision: String,
+        /// What is odd about it.
+        warnings: Vec<Finding>,
+    },
+    /// It cannot be used.
+    Faulty(Faults),
+    /// Another document holds than the one whose place it was to take.
+    Moved,
+}
+
+/// What became of a look at the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyFollowed {
+    /// Nothing has changed.
+    Unchanged,
+    /// Another document holds.
+    Replaced,
+    /// It cannot be used; the policies before it go on to hold.
+    Faulty,
+}
+
+impl Registry {
+    /// The document that holds. `None`: there was never one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn policy_document(&self) -> Result<Option<PolicyRecord>> {
+        Ok(self.metadata.policy_find().await?)
+    }
+
+    /// Puts a document in the place of the one that holds, on this node at once. `replaces`: the revision of that one;
+    /// `has_accounts`: whether anybody has to say who he is.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn put_policy_document(
+        &self,
+        document: &str,
+        replaces: Option<&str>,
+        has_accounts: bool,
+        by: &Actor,
+    ) -> Result<PolicyStored> {
+        let loaded = match read(document, has_accounts) {
+            Ok(loaded) => loaded,
+            Err(faults) => return Ok(PolicyStored::Faulty(faults)),
+        };
+        let mut number = None;
+        if let Some(revision) = replaces {
+            let current = self.metadata.policy_find().await?;
+            let text = current.as_ref().map_or("", |current| current.document.as_str());
+            if read(text, true).map_or_else(|_| String::new(), |held| held.policies.revision().to_owned()) != revision {
+                return Ok(PolicyStored::Moved);
+            }
+            number = Some(current.map_or(0, |current| current.id));
+        }
+        let (revision, warnings) = (loaded.policies.revision().to_owned(), loaded.warnings.clone());
+        let put = PolicyPut {
+            document: document.to_owned(),
+            replaces: number,
+            revision: revision.clone(),
+            now: self.clock.now(),
+            by: by.clone(),
+        };
+        let Some(number) = self.metadata.policy_put(&put).await? else { return Ok(PolicyStored::Moved) };
+        self.follow_policy_document(has_accounts).await?;
+        Ok(PolicyStored::Stored { number, revision, warnings })
+    }
+
+    /// Puts the newest document in force, if it is another one than before.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn follow_policy_document(&self, has_accounts: bool) -> Result<PolicyFollowed> {
+        let _turn = self.gate.following.lock().await;
+        if self.options.policy_file || self.metadata.policy_number().await? == self.gate.seen() {
+            return Ok(PolicyFollowed::Unchanged);
+        }
+        let Some(record) = self.metadata.policy_find().await? else { return Ok(PolicyFollowed::Unchanged) };
+        let now = self.clock.now();
+        let followed = match read(&record.document, has_accounts) {
+            Ok(loaded) => {
+                self.gate.policies().replace(loaded, now);
+                self.gate.set_document(record.id);
+                PolicyFollowed::Replaced
+            }
+            Err(faults) => {
+                self.gate.policies().fail(faults, now);
+                PolicyFollowed::Faulty
+            }
+        };
+        self.gate.see(record.id);
+        Ok(followed)
+    }
+
+    /// Where the policies come from and what they are, for whoever administers them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn policy_status(&self) -> Result<Value> {
+        let mut status = self.gate.policies().status().to_json();
+        status["source"] = Value::from(if self.options.policy_file { "file" } else { "database" });
+        if !self.options.policy_file
+            && let Some(record) = self.policy_document().await?
+        {
+            status["number"] = Value::from(record.id);
+            status["document"] = Value::from(record.document);
+            status["actor"] = Value::from(record.actor);
+            status["createdAt"] = Value::from(record.created_at.to_rfc3339());
+        }
+        Ok(status)
+    }
+}
+
+/// Reads a document that lies in no folder; an empty one has no policies.
+fn read(document: &str, has_accounts: bool) -> std::result::Result<Loaded, Faults> {
+    if document.trim().is_empty() {
+        return Ok(Loaded { policies: Policies::default(), warnings: Vec::new() });
+    }
+    let nothing = |_: &str| Err("a document in the database lies in no folder; write `pem` or `json`".to_owned());
+    let loaded = Policies::load(document.as_bytes(), &nothing)?;
+    if has_accounts { Ok(loaded) } else { loaded.without_accounts() }
+}

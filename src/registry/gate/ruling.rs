@@ -1,0 +1,136 @@
+//! What the gate says of a digest, as answers tell it.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::oci::digest::Digest;
+use crate::verify::policy::{Combined, Mode, Policies, Policy, Readers, combine};
+use crate::verify::verdict::{Outcome, Verdict};
+
+/// What the gate says of something that is asked for.
+#[derive(Clone, Debug)]
+pub struct Ruling(Option<Arc<Ruled>>);
+
+#[derive(Debug)]
+struct Ruled {
+    digest: Digest,
+    combined: Combined,
+    /// Who may read it all the same: what each policy says that refuses.
+    exceptions: Vec<Readers>,
+    policies: Arc<Policies>,
+    checked: Timestamp,
+}
+
+impl Ruling {
+    /// No policy has a part in it.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// It carries signatures itself.
+    pub(super) fn exempt(digest: &Digest, policies: &Arc<Policies>, checked: Timestamp) -> Self {
+        let verdict = Verdict { revision: policies.revision().to_owned(), ..Verdict::without_policy(Outcome::Exempt) };
+        let combined = Combined { verdict, refuses: false, warnings: Vec::new() };
+        Self::new(digest, combined, Vec::new(), policies, checked)
+    }
+
+    /// What several policies say together.
+    pub(super) fn of<'a>(
+        digest: &Digest,
+        verdicts: impl Iterator<Item = (&'a Policy, &'a Verdict)> + Clone,
+        policies: &Arc<Policies>,
+        checked: Timestamp,
+    ) -> Self {
+        let refusing =
+            verdicts.clone().filter(|(policy, verdict)| policy.mode == Mode::Enforce && verdict.outcome.refuses());
+        let exceptions = refusing.map(|(policy, _)| policy.readers.clone()).collect();
+        let combined = combine(verdicts.map(|(policy, verdict)| (policy.mode, verdict.clone())));
+        Self::new(digest, combined, exceptions, policies, checked)
+    }
+
+    fn new(
+        digest: &Digest,
+        combined: Combined,
+        exceptions: Vec<Readers>,
+        policies: &Arc<Policies>,
+        checked: Timestamp,
+    ) -> Self {
+        let (digest, policies) = (digest.clone(), Arc::clone(policies));
+        Self(Some(Arc::new(Ruled { digest, combined, exceptions, policies, checked })))
+    }
+
+    /// Whether it is refused to everybody who is no exception.
+    pub fn refuses(&self) -> bool {
+        self.0.as_ref().is_some_and(|ruled| ruled.combined.refuses)
+    }
+
+    /// Whether a policy had a part in it.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether it is no signature artifact, and so may be judged otherwise tomorrow.
+    pub fn may_change(&self) -> bool {
+        self.0.as_ref().is_some_and(|ruled| ruled.combined.verdict.outcome != Outcome::Exempt)
+    }
+
+    /// Whether everything that applies is satisfied, so that nobody has to be warned either.
+    pub(super) fn is_clean(&self) -> bool {
+        self.0.as_ref().is_none_or(|ruled| !ruled.combined.refuses && ruled.combined.warnings.is_empty())
+    }
+
+    /// Until when it holds if nothing changes.
+    pub(super) fn holds_until(&self) -> Option<Timestamp> {
+        self.0.as_ref().and_then(|ruled| ruled.combined.verdict.holds_until)
+    }
+
+    /// Who may read it although it is refused; all of them have to agree.
+    pub(super) fn exceptions(&self) -> &[Readers] {
+        self.0.as_ref().map_or(&[], |ruled| &ruled.exceptions)
+    }
+
+    /// The same for a reader who is an exception.
+    pub(super) fn bypassed(&self) -> Self {
+        let Some(ruled) = &self.0 else { return Self(None) };
+        let verdict = Verdict { outcome: Outcome::Bypass, ..ruled.combined.verdict.clone() };
+        let combined = Combined { verdict, refuses: false, warnings: Vec::new() };
+        Self::new(&ruled.digest, combined, Vec::new(), &ruled.policies, ruled.checked)
+    }
+
+    /// Whether it was given to somebody who is an exception.
+    pub fn is_bypass(&self) -> bool {
+        self.verdict().outcome == Outcome::Bypass
+    }
+
+    /// Under which revision of the policies it was made.
+    pub(super) fn revision(&self) -> Option<&str> {
+        self.0.as_ref().map(|ruled| ruled.policies.revision())
+    }
+
+    /// Of which digest it is: of the manifest where a blob was asked for.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.0.as_ref().map(|ruled| &ruled.digest)
+    }
+
+    /// The verdict that answers are made of.
+    pub fn verdict(&self) -> Verdict {
+        self.0.as_ref().map_or_else(|| Verdict::without_policy(Outcome::Off), |ruled| ruled.combined.verdict.clone())
+    }
+
+    /// Verdicts of policies that only warn.
+    pub fn warnings(&self) -> &[Verdict] {
+        self.0.as_ref().map_or(&[], |ruled| &ruled.combined.warnings)
+    }
+
+    /// When it was judged.
+    pub fn checked(&self) -> Option<Timestamp> {
+        self.0.as_ref().map(|ruled| ruled.checked)
+    }
+
+    /// What to do about a refusal; `image` is what was asked for, as `host/repository@digest`.
+    pub fn help(&self, image: &str) -> Option<String> {
+        let ruled = self.0.as_ref()?;
+        let verdict = &ruled.combined.verdict;
+        ruled.policies.get(&verdict.policy)?.help(verdict, image)
+    }
+}

@@ -1,0 +1,8 @@
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz policy`.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::policy(bytes));

@@ -1,0 +1,64 @@
+//! Blobs: read through a manifest that passes.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::signer::Signer;
+use super::{enforce, image, ok, path, policy_of, refused, set, shown};
+use crate::app::{TestApp, expect, on_both_places};
+use crate::fixtures::{ImageBuilder, sha256};
+
+on_both_places! {
+    a_blob_is_read_through_a_manifest_that_passes
+    a_mount_is_a_read_of_the_source
+}
+
+async fn a_blob_is_read_through_a_manifest_that_passes(app: TestApp) {
+    let signer = Signer::new();
+    let manifest = image(&app, "prod/app", "v1", 1).await;
+    let layer = format!("/v2/prod/app/blobs/{}", sha256(&[1; 5000]));
+    let loose = format!("/v2/prod/app/blobs/{}", app.push_blob("prod/app", b"of no manifest").await);
+    ok(app.get(&layer)).await;
+    enforce(&app, &[policy_of(&signer)]);
+    for blob in [&layer, &loose] {
+        assert_eq!(refused(app.get(blob)).await["policy"], "prod");
+        refused(app.get(blob).header("range", "bytes=0-9")).await;
+    }
+    let referrer = signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    for _ in 0..2 {
+        let answer = ok(app.get(&layer)).await;
+        assert!(shown(&answer, "x-signature-verdict").starts_with("pass;"));
+        assert_eq!(answer.bytes().await.expect("a body").len(), 5000);
+    }
+    expect(app.get(&layer).header("range", "bytes=0-9"), StatusCode::PARTIAL_CONTENT).await;
+    refused(app.get(&loose)).await;
+
+    // Another image with the same layer does not take away what one image gives.
+    app.push_image("prod/app", "v2", &ImageBuilder::new().layer(&[1; 5000]).layer(b"more")).await;
+    ok(app.get(&layer)).await;
+    refused(app.get(&format!("/v2/prod/app/blobs/{}", sha256(b"more")))).await;
+
+    expect(app.delete(&path("prod/app", &referrer)), StatusCode::ACCEPTED).await;
+    refused(app.get(&layer)).await;
+    enforce(&app, &[set(policy_of(&signer), "blobs", json!("open"))]);
+    ok(app.get(&layer)).await;
+    refused(app.get(&path("prod/app", "v1"))).await;
+    enforce(&app, &[set(policy_of(&signer), "mode", json!("warn"))]);
+    assert!(shown(&ok(app.get(&layer)).await, "warning").starts_with("299 - "));
+}
+
+/// Row 17: what is refused in one repository must not be had by way of another one.
+async fn a_mount_is_a_read_of_the_source(app: TestApp) {
+    let signer = Signer::new();
+    let manifest = image(&app, "prod/app", "v1", 2).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let blob = sha256(&[2; 5000]);
+    let from = format!("/v2/open/app/blobs/uploads/?mount={blob}&from=prod/app");
+    for mount in [from.clone(), format!("/v2/open/app/blobs/uploads/?mount={blob}")] {
+        expect(app.post(&mount), StatusCode::ACCEPTED).await;
+        expect(app.get(&format!("/v2/open/app/blobs/{blob}")), StatusCode::NOT_FOUND).await;
+    }
+    signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    expect(app.post(&from), StatusCode::CREATED).await;
+    ok(app.get(&format!("/v2/open/app/blobs/{blob}"))).await;
+}

@@ -1,0 +1,116 @@
+//! The policy document in the database: changed by administrators, on every node.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::signer::Signer;
+use super::{image, ok, path, policy_of, refused, shown, with};
+use crate::access::Town;
+use crate::app::{TestApp, expect, json};
+
+const DOCUMENT: &str = "/v2/_trust/policy/document";
+
+fn document(policies: &[Value]) -> String {
+    json!({"apiVersion": "trust/v1", "policies": policies}).to_string()
+}
+
+#[tokio::test]
+async fn administrators_change_the_policies_and_nobody_else_does() {
+    let town = Town::build().await;
+    let app = &town.app;
+    let signer = Signer::new();
+    let mut policy = policy_of(&signer);
+    policy["match"] = json!({"repositories": ["closed", "closed/**"]});
+    let (root, reader) = (town.token("root", &[]).await, town.token("reader", &[]).await);
+    let limited = town.token("root", &["closed/**:pull"]).await;
+    let owner = town.token("owner", &[]).await;
+    let put = |token: Option<&str>, body: &str| with(app.put(DOCUMENT), token).body(body.to_owned());
+    let new = document(std::slice::from_ref(&policy));
+
+    expect(put(None, &new), StatusCode::UNAUTHORIZED).await;
+    for token in [&reader, &owner, &limited] {
+        expect(put(Some(token), &new), StatusCode::FORBIDDEN).await;
+        expect(with(app.get(DOCUMENT), Some(token)), StatusCode::FORBIDDEN).await;
+    }
+    let by = path("closed/app", "v1");
+    ok(with(app.get(&by), Some(&reader))).await;
+
+    let first = json(ok(put(Some(&root), &new)).await).await;
+    assert_eq!((&first["number"], &first["warnings"]), (&json!(1), &json!([])), "{first}");
+    refused(with(app.get(&by), Some(&reader))).await;
+    let held = ok(with(app.get(DOCUMENT), Some(&root))).await;
+    let etag = shown(&held, "etag");
+    let held = json(held).await;
+    assert_eq!((&held["document"], &held["source"]), (&json!(new), &json!("database")));
+    assert_eq!(held["revision"], first["revision"]);
+
+    // A bad one leaves the one before it, and every fault is named.
+    policy["mode"] = json!("enforced");
+    policy["typo"] = json!(1);
+    let bad = expect(put(Some(&root), &document(&[policy])), StatusCode::BAD_REQUEST).await;
+    let findings = json(bad).await["errors"][0]["detail"].as_array().expect("findings").len();
+    assert!(findings >= 2, "{findings}");
+    let named = json!({"apiVersion": "trust/v1", "trustRoots": {"a": {"file": "/etc/passwd"}}, "policies": []});
+    expect(put(Some(&root), &named.to_string()), StatusCode::BAD_REQUEST).await;
+    expect(put(Some(&root), &"x".repeat(2 << 20)), StatusCode::PAYLOAD_TOO_LARGE).await;
+    refused(with(app.get(&by), Some(&reader))).await;
+
+    // Only in the place of the one that was read.
+    let late = put(Some(&root), "").header("if-match", "\"0000\"");
+    expect(late, StatusCode::PRECONDITION_FAILED).await;
+    ok(put(Some(&root), "").header("if-match", etag)).await;
+    ok(with(app.get(&by), Some(&reader))).await;
+    expect(with(app.request(Method::DELETE, DOCUMENT), Some(&root)), StatusCode::METHOD_NOT_ALLOWED).await;
+    let events = json(ok(with(app.get("/api/v1/audit?kind=trust.policy"), Some(&root))).await).await;
+    assert_eq!(events["events"].as_array().expect("events").len(), 2, "{events}");
+}
+
+#[tokio::test]
+async fn without_accounts_there_is_nobody_to_keep_a_policy_from() {
+    let app = TestApp::start().await;
+    expect(app.put(DOCUMENT).body(document(&[])), StatusCode::FORBIDDEN).await;
+    ok(app.get(DOCUMENT)).await;
+}
+
+#[tokio::test]
+async fn a_document_holds_on_every_node() {
+    let nodes = TestApp::builder().start_shared(2).await;
+    let signer = Signer::new();
+    let manifest = image(&nodes[0], "prod/app", "v1", 1).await;
+    let by = bonded::metadata::model::accounts::Actor::command_line();
+    let new = document(&[policy_of(&signer)]);
+    nodes[0].registry.put_policy_document(&new, None, true, &by).await.expect("stored");
+    refused(nodes[0].get(&path("prod/app", "v1"))).await;
+    nodes[1].registry.follow_policy_document(true).await.expect("a look");
+    refused(nodes[1].get(&path("prod/app", "v1"))).await;
+    signer.bundle(&manifest).push(&nodes[1], "prod/app", None, None).await;
+    ok(nodes[0].get(&path("prod/app", "v1"))).await;
+}
+
+#[tokio::test]
+async fn a_tag_waits_for_the_newest_document() {
+    let nodes = TestApp::builder().start_shared(2).await;
+    let signer = Signer::new();
+    let by = bonded::metadata::model::accounts::Actor::command_line();
+    let mut policy = policy_of(&signer);
+    policy["on"] = json!(["tag"]);
+    let tagging = document(std::slice::from_ref(&policy));
+    nodes[0].registry.put_policy_document(&tagging, None, true, &by).await.expect("stored");
+    nodes[1].registry.follow_policy_document(true).await.expect("a look");
+    let image = crate::fixtures::ImageBuilder::new().layer(b"x");
+    let manifest = image.manifest();
+    for blob in image.blobs() {
+        nodes[1].push_blob("prod/app", &blob).await;
+    }
+    signer.bundle(&manifest).push(&nodes[1], "prod/app", None, None).await;
+    let put = |node: &TestApp| {
+        let request = node.put(&path("prod/app", "v1"));
+        request.header("content-type", crate::fixtures::IMAGE_MANIFEST).body(manifest.clone())
+    };
+    // The other node has not heard of the newest document yet, by which nobody is trusted.
+    policy["revoke"] = json!({"digests": [crate::fixtures::sha256(&manifest)]});
+    nodes[0].registry.put_policy_document(&document(&[policy]), None, true, &by).await.expect("stored");
+    expect(put(&nodes[1]), StatusCode::SERVICE_UNAVAILABLE).await;
+    nodes[1].registry.follow_policy_document(true).await.expect("a look");
+    refused(put(&nodes[1])).await;
+}

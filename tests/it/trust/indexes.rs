@@ -1,0 +1,68 @@
+//! Indexes: what they list passes with them, where the policy lets it.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::signer::Signer;
+use super::{digest_path, enforce, image, ok, path, policy_of, refused, set};
+use crate::app::{TestApp, expect, on_both_places};
+use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, descriptor, sha256};
+
+on_both_places! {
+    what_a_signed_index_lists_passes_with_it
+    a_signed_child_does_not_vouch_for_its_index
+}
+
+fn index_of(media_type: &str, children: &[&[u8]]) -> Vec<u8> {
+    let children: Vec<_> = children.iter().map(|child| descriptor(media_type, child)).collect();
+    json!({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": children}).to_string().into_bytes()
+}
+
+async fn what_a_signed_index_lists_passes_with_it(app: TestApp) {
+    let signer = Signer::new();
+    let (one, two) = (image(&app, "prod/app", "one", 1).await, image(&app, "prod/app", "two", 2).await);
+    let inner = index_of(IMAGE_MANIFEST, &[&one, &two]);
+    app.push_manifest("prod/app", "inner", IMAGE_INDEX, &inner).await;
+    let outer = index_of(IMAGE_INDEX, &[&inner]);
+    app.push_manifest("prod/app", "outer", IMAGE_INDEX, &outer).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let all = [&one, &two, &inner, &outer];
+    for manifest in all {
+        refused(app.get(&digest_path("prod/app", manifest))).await;
+    }
+    signer.bundle(&outer).push(&app, "prod/app", None, None).await;
+    for manifest in all {
+        ok(app.get(&digest_path("prod/app", manifest))).await;
+    }
+    ok(app.get(&format!("/v2/prod/app/blobs/{}", sha256(&[1; 5000])))).await;
+
+    // Revoked itself, it is not saved by others.
+    let revoked = set(policy_of(&signer), "revoke", json!({"digests": [sha256(&one)]}));
+    enforce(&app, &[revoked]);
+    refused(app.get(&digest_path("prod/app", &one))).await;
+    ok(app.get(&digest_path("prod/app", &two))).await;
+
+    enforce(&app, &[set(policy_of(&signer), "children", json!("each"))]);
+    ok(app.get(&digest_path("prod/app", &outer))).await;
+    refused(app.get(&digest_path("prod/app", &one))).await;
+    signer.bundle(&one).push(&app, "prod/app", None, None).await;
+    ok(app.get(&digest_path("prod/app", &one))).await;
+
+    enforce(&app, &[policy_of(&signer)]);
+    ok(app.get(&digest_path("prod/app", &two))).await;
+    expect(app.delete(&digest_path("prod/app", &outer)), StatusCode::ACCEPTED).await;
+    refused(app.get(&digest_path("prod/app", &two))).await;
+}
+
+/// Row 6.
+async fn a_signed_child_does_not_vouch_for_its_index(app: TestApp) {
+    let signer = Signer::new();
+    let (one, two) = (image(&app, "prod/app", "one", 3).await, image(&app, "prod/app", "two", 4).await);
+    let index = index_of(IMAGE_MANIFEST, &[&one, &two]);
+    app.push_manifest("prod/app", "all", IMAGE_INDEX, &index).await;
+    enforce(&app, &[policy_of(&signer)]);
+    signer.bundle(&one).push(&app, "prod/app", None, None).await;
+    ok(app.get(&digest_path("prod/app", &one))).await;
+    refused(app.get(&path("prod/app", "all"))).await;
+    refused(app.get(&digest_path("prod/app", &two))).await;
+}

@@ -1,0 +1,81 @@
+//! Who may read what does not pass yet: whoever is to sign it.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::signer::Signer;
+use super::{enforce, ok, path, policy_of, refused, set, shown, with};
+use crate::access::Town;
+use crate::app::expect;
+use crate::fixtures::{ImageBuilder, sha256};
+
+#[tokio::test]
+async fn who_may_push_may_read_what_he_is_to_sign() {
+    let town = Town::build().await;
+    let signer = Signer::new();
+    let policy = set(policy_of(&signer), "match", json!({"repositories": ["closed/**", "open/**"]}));
+    let policy = set(policy, "unverifiedReaders", json!("pushers"));
+    enforce(&town.app, std::slice::from_ref(&policy));
+    let manifest = ImageBuilder::new().layer(b"layer").manifest();
+    let (writer, reader) = (town.token("writer", &["**:pull,push"]).await, town.token("reader", &["**:pull"]).await);
+    // What cosign asks for when it signs is to pull.
+    let pulling = town.token("writer", &["**:pull"]).await;
+    let by = path("closed/app", "v1");
+    let blob = format!("/v2/closed/app/blobs/{}", sha256(b"layer"));
+    for token in [&writer, &pulling] {
+        for target in [&by, &blob] {
+            let answer = ok(with(town.app.get(target), Some(token))).await;
+            assert!(shown(&answer, "x-signature-verdict").starts_with("bypass;policy=\"prod\""));
+            assert_eq!(shown(&answer, "cache-control"), "private, no-store");
+            ok(with(town.app.head(target), Some(token))).await;
+        }
+    }
+    for target in [&by, &blob] {
+        refused(with(town.app.get(target), Some(&reader))).await;
+        expect(with(town.app.head(target), Some(&reader)), StatusCode::FORBIDDEN).await;
+    }
+    let anybody = town.exchange(None, &["repository:open/app:pull"]).await;
+    refused(with(town.app.get(&path("open/app", "v1")), anybody["token"].as_str())).await;
+    // A stranger is told nothing.
+    let stranger = town.token("stranger", &["**:pull"]).await;
+    expect(with(town.app.get(&by), Some(&stranger)), StatusCode::NOT_FOUND).await;
+
+    enforce(&town.app, &[set(policy.clone(), "unverifiedReaders", json!("nobody"))]);
+    refused(with(town.app.get(&by), Some(&writer))).await;
+    // That a blob is there is told to those who would send it again.
+    ok(with(town.app.head(&blob), Some(&writer))).await;
+
+    let manager = town.token("manager", &["**:pull"]).await;
+    enforce(&town.app, &[set(policy.clone(), "unverifiedReaders", json!(["admin"]))]);
+    refused(with(town.app.get(&by), Some(&writer))).await;
+    ok(with(town.app.get(&by), Some(&manager))).await;
+    enforce(&town.app, &[set(policy.clone(), "unverifiedReaders", json!(["127.0.0.0/8"]))]);
+    ok(with(town.app.get(&by), Some(&reader))).await;
+    enforce(&town.app, &[set(policy.clone(), "unverifiedReaders", json!(["10.0.0.0/8"]))]);
+    refused(with(town.app.get(&by), Some(&reader))).await;
+
+    enforce(&town.app, &[policy]);
+    signer.bundle(&manifest).push(&town.app, "closed/app", None, Some(&writer)).await;
+    let answer = ok(with(town.app.get(&by), Some(&reader))).await;
+    assert!(shown(&answer, "x-signature-verdict").starts_with("pass;"));
+}
+
+#[tokio::test]
+async fn refusals_and_exceptions_are_written_down() {
+    let town = Town::build().await;
+    let signer = Signer::new();
+    let policy = set(policy_of(&signer), "match", json!({"repositories": ["closed/**"]}));
+    enforce(&town.app, &[set(policy, "unverifiedReaders", json!("pushers"))]);
+    let (writer, reader) = (town.token("writer", &["**:pull,push"]).await, town.token("reader", &["**:pull"]).await);
+    ok(with(town.app.get(&path("closed/app", "v1")), Some(&writer))).await;
+    refused(with(town.app.get(&path("closed/app", "v1")), Some(&reader))).await;
+    town.app.auth.audit().flush(true).await.expect("written");
+    let root = town.token("root", &[]).await;
+    let written = crate::app::json(ok(with(town.app.get("/api/v1/audit"), Some(&root))).await).await;
+    let has = |kind: &str, actor: &str, action: &str| {
+        let mut events = written["events"].as_array().expect("events").iter();
+        events.any(|event| event["kind"] == kind && event["actor"] == actor && event["detail"]["action"] == action)
+    };
+    assert!(has("trust.bypass", "writer", "pull"), "{written}");
+    assert!(has("refused", "reader", "pull unverified"), "{written}");
+}

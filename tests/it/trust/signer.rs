@@ -1,0 +1,119 @@
+//! Signatures as cosign makes them with a key, without cosign.
+
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::fixtures::{IMAGE_MANIFEST, descriptor, sha256};
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
+/// Somebody with a P-256 key.
+pub(super) struct Signer {
+    pair: EcdsaKeyPair,
+}
+
+/// A referrer manifest and the blobs that it names.
+pub(super) struct Signed {
+    pub(super) manifest: Vec<u8>,
+    pub(super) blobs: Vec<Vec<u8>>,
+}
+
+impl Signed {
+    /// Stores everything under the manifest's digest, or a tag.
+    pub(super) async fn push(&self, app: &TestApp, repo: &str, tag: Option<&str>, token: Option<&str>) -> String {
+        for blob in &self.blobs {
+            let path = format!("/v2/{repo}/blobs/uploads/?digest={}", sha256(blob));
+            let request = super::with(app.post(&path), token).body(blob.clone());
+            crate::app::expect(request, reqwest::StatusCode::CREATED).await;
+        }
+        let digest = sha256(&self.manifest);
+        let request = super::with(app.put(&format!("/v2/{repo}/manifests/{}", tag.unwrap_or(&digest))), token);
+        let request = request.header("content-type", IMAGE_MANIFEST).body(self.manifest.clone());
+        crate::app::expect(request, reqwest::StatusCode::CREATED).await;
+        digest
+    }
+}
+
+impl Signer {
+    pub(super) fn new() -> Self {
+        Self { pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key") }
+    }
+
+    pub(super) fn pem(&self) -> String {
+        let der: PublicKeyX509Der<'_> = self.pair.public_key().as_der().expect("a key as DER");
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der.as_ref()))
+    }
+
+    fn sign(&self, message: &[u8]) -> String {
+        let signature = self.pair.sign(&SystemRandom::new(), message).expect("a signature");
+        STANDARD.encode(signature.as_ref())
+    }
+
+    /// `cosign sign --key`, as version 3 does: a bundle that refers to a manifest.
+    pub(super) fn bundle(&self, subject: &[u8]) -> Signed {
+        self.statement(subject, "https://sigstore.dev/cosign/sign/v1", &sha256(subject))
+    }
+
+    /// A bundle that refers to one manifest and is about the digest of perhaps another one.
+    pub(super) fn statement(&self, subject: &[u8], predicate_type: &str, about: &str) -> Signed {
+        const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+        let hex = about.trim_start_matches("sha256:");
+        let payload = json!({
+            "_type": "https://in-toto.io/Statement/v1", "subject": [{"digest": {"sha256": hex}}],
+            "predicateType": predicate_type, "predicate": {},
+        });
+        let payload = payload.to_string();
+        let message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} {payload}", PAYLOAD_TYPE.len(), payload.len());
+        let bundle = json!({
+            "mediaType": BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": ""}},
+            "dsseEnvelope": {
+                "payload": STANDARD.encode(&payload), "payloadType": PAYLOAD_TYPE,
+                "signatures": [{"sig": self.sign(message.as_bytes())}],
+            },
+        });
+        bundle_of(subject, bundle.to_string().into_bytes())
+    }
+
+    /// `cosign sign --key` as version 2 does: what stands under the tag `sha256-<hex>.sig`.
+    pub(super) fn simple(&self, subject: &[u8]) -> Signed {
+        let payload = json!({
+            "critical": {
+                "identity": {"docker-reference": "example.com/a"},
+                "image": {"docker-manifest-digest": sha256(subject)}, "type": "cosign container image signature",
+            },
+            "optional": null,
+        });
+        let payload = payload.to_string().into_bytes();
+        let mut layer = descriptor(SIMPLE_SIGNING, &payload);
+        layer["annotations"] = json!({"dev.cosignproject.cosign/signature": self.sign(&payload)});
+        let config = br#"{"architecture":"","os":"","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#.to_vec();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": IMAGE_MANIFEST,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &config), "layers": [layer],
+        });
+        Signed { manifest: manifest.to_string().into_bytes(), blobs: vec![config, payload] }
+    }
+}
+
+/// A referrer with these bytes as its bundle.
+pub(super) fn bundle_of(subject: &[u8], bundle: Vec<u8>) -> Signed {
+    let mut config = descriptor("application/vnd.oci.empty.v1+json", b"{}");
+    config["artifactType"] = Value::from(BUNDLE);
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "artifactType": BUNDLE, "config": config,
+        "layers": [descriptor(BUNDLE, &bundle)], "subject": descriptor(IMAGE_MANIFEST, subject),
+    });
+    Signed { manifest: manifest.to_string().into_bytes(), blobs: vec![b"{}".to_vec(), bundle] }
+}
+
+/// The tag of cosign's version 2 for a manifest.
+pub(super) fn sig_tag(subject: &[u8]) -> String {
+    format!("{}.sig", sha256(subject).replace(':', "-"))
+}

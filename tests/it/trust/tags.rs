@@ -1,0 +1,81 @@
+//! Tags: set on what passes.
+
+use bonded::faults::Moment;
+use bonded::metadata::layers::Fault;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::signer::{Signer, sig_tag};
+use super::{digest_path, enforce, ok, path, policy_of, refused, set};
+use crate::app::{TestApp, expect, on_both_places};
+use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
+
+on_both_places! {
+    a_tag_is_set_on_what_passes_and_on_nothing_else
+}
+
+fn guarded(signer: &Signer) -> Value {
+    let policy = set(policy_of(signer), "on", json!(["push", "tag"]));
+    set(policy, "match", json!({"repositories": ["prod/**"], "tags": ["v*"]}))
+}
+
+async fn a_tag_is_set_on_what_passes_and_on_nothing_else(app: TestApp) {
+    let signer = Signer::new();
+    enforce(&app, &[guarded(&signer)]);
+    let image = ImageBuilder::new().layer(&[1; 100]);
+    let (manifest, digest) = (image.manifest(), sha256(&image.manifest()));
+    for blob in image.blobs() {
+        app.push_blob("prod/app", &blob).await;
+    }
+    let put = |to: &str| app.put(&path("prod/app", to)).header("content-type", IMAGE_MANIFEST).body(manifest.clone());
+    assert_eq!(refused(put("v1")).await["verdict"], "unsigned");
+    expect(app.get(&path("prod/app", "v1")), StatusCode::NOT_FOUND).await;
+    expect(app.get(&digest_path("prod/app", &manifest)), StatusCode::NOT_FOUND).await;
+    // By digest, and under tags of which no policy speaks, anything may come.
+    expect(put(&digest), StatusCode::CREATED).await;
+    expect(put("candidate-1"), StatusCode::CREATED).await;
+    refused(put(&format!("{digest}?tag=other&tag=v2"))).await;
+    expect(app.get(&path("prod/app", "other")), StatusCode::NOT_FOUND).await;
+
+    let referrer = signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    expect(put("v1"), StatusCode::CREATED).await;
+    expect(put(&format!("{digest}?tag=v2")), StatusCode::CREATED).await;
+    ok(app.get(&path("prod/app", "v1"))).await;
+    // Signatures have tags as well.
+    let any = set(guarded(&signer), "match", json!({"repositories": ["prod/**"], "tags": ["*"]}));
+    enforce(&app, &[any]);
+    signer.simple(&manifest).push(&app, "prod/app", Some(&sig_tag(&manifest)), None).await;
+    expect(app.delete(&path("prod/app", &referrer)), StatusCode::ACCEPTED).await;
+    expect(put("v3"), StatusCode::CREATED).await;
+    expect(app.delete(&path("prod/app", &sig_tag(&manifest))), StatusCode::ACCEPTED).await;
+    refused(put("v4")).await;
+    // What has a tag keeps it; nothing says that it may be pulled for ever.
+    ok(app.get(&path("prod/app", "v3"))).await;
+}
+
+/// Row 15: a signature that goes between the verdict and the tag takes the verdict with it.
+#[tokio::test]
+async fn a_tag_is_judged_again_when_signatures_change_meanwhile() {
+    let app = TestApp::start().await;
+    let signer = Signer::new();
+    enforce(&app, &[guarded(&signer)]);
+    let image = ImageBuilder::new().layer(&[2; 100]);
+    let manifest = image.manifest();
+    app.push_image("prod/app", "candidate", &image).await;
+    let referrer = signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    let repo = "prod/app".parse().expect("a name");
+    app.metadata_faults.fail("manifest_put", 1, Moment::Before, Fault::Pause);
+    let put = app.put(&path("prod/app", "v1")).header("content-type", IMAGE_MANIFEST).body(manifest.clone());
+    let tagged = async { put.send().await.expect("an answer").status() };
+    let removed = async {
+        app.metadata_faults.hung().await;
+        let by = bonded::metadata::model::accounts::Actor::command_line();
+        let reference = referrer.parse().expect("a digest");
+        let purge = bonded::registry::Purge::Later;
+        app.registry.delete_manifest(&repo, &reference, purge, &by).await.expect("deleted");
+        app.metadata_faults.resume();
+    };
+    let (status, ()) = tokio::join!(tagged, removed);
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    expect(app.get(&path("prod/app", "v1")), StatusCode::NOT_FOUND).await;
+}

@@ -1,5 +1,6 @@
 //! What one signature proves to one authority: the only way from bytes to belief.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -162,25 +163,54 @@ pub enum Signer {
 /// # Errors
 /// Why the signature proves nothing to this authority about this digest.
 pub fn check(candidate: &Candidate, trust: &Trust<'_>, subject: &Digest) -> Result<Proof, Failure> {
-    let evidence = read(candidate, subject)?;
-    let claim = || match (&evidence.bundle.content, evidence.signed) {
-        (Content::Envelope(envelope), _) => statement::statement(&envelope.payload, subject),
-        (Content::Message(_), Signed::Bytes(payload)) => statement::simple_signing(payload, subject),
-        (Content::Message(_), Signed::Digest(_) | Signed::Hashed(..)) => Err(Failure::malformed("it says nothing")),
-    };
-    let held = evidence.check(trust);
-    let (Made { signer, key }, held) = held.map_err(|failure| or_of_the_log(failure, || claim().is_ok()))?;
-    Ok(Proof {
-        artifact: candidate.artifact.clone(),
-        format: candidate.format,
-        signer,
-        key,
-        claim: claim()?,
-        signed_at: held.signed_at(),
-        tlog: held.tlog,
-        sct: held.sct,
-        timestamp: held.timestamp,
-    })
+    Sound::read(candidate, subject)?.check(trust)
+}
+
+/// A signature whose form is sound, to be checked for one authority after the other: it is parsed once for all of them.
+pub struct Sound<'a> {
+    candidate: &'a Candidate,
+    subject: &'a Digest,
+    evidence: Evidence<'a>,
+    /// What it says, once somebody was to believe it.
+    claim: OnceCell<Result<Claim, Failure>>,
+}
+
+impl<'a> Sound<'a> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// What is wrong with its form, for everybody.
+    pub fn read(candidate: &'a Candidate, subject: &'a Digest) -> Result<Self, Failure> {
+        Ok(Self { candidate, subject, evidence: read(candidate, subject)?, claim: OnceCell::new() })
+    }
+
+    /// Checks it for one authority, as [`check`] does.
+    ///
+    /// # Errors
+    /// Why the signature proves nothing to this authority about this digest.
+    pub fn check(&self, trust: &Trust<'_>) -> Result<Proof, Failure> {
+        let held = self.evidence.check(trust);
+        let (Made { signer, key }, held) = held.map_err(|failure| or_of_the_log(failure, || self.claim().is_ok()))?;
+        Ok(Proof {
+            artifact: self.candidate.artifact.clone(),
+            format: self.candidate.format,
+            signer,
+            key,
+            claim: self.claim().clone()?,
+            signed_at: held.signed_at(),
+            tlog: held.tlog,
+            sct: held.sct,
+            timestamp: held.timestamp,
+        })
+    }
+
+    fn claim(&self) -> &Result<Claim, Failure> {
+        self.claim.get_or_init(|| match (&self.evidence.bundle.content, self.evidence.signed) {
+            (Content::Envelope(envelope), _) => statement::statement(&envelope.payload, self.subject),
+            (Content::Message(_), Signed::Bytes(payload)) => statement::simple_signing(payload, self.subject),
+            (Content::Message(_), Signed::Digest(_) | Signed::Hashed(..)) => Err(Failure::malformed("it says nothing")),
+        })
+    }
 }
 
 fn read<'a>(candidate: &'a Candidate, subject: &'a Digest) -> Result<Evidence<'a>, Failure> {

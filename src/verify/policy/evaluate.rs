@@ -15,7 +15,7 @@ use super::evaluation::Evaluation;
 use crate::clock::Clock;
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
-use crate::verify::proof::{self, Candidate, Failure, Proof, Trust};
+use crate::verify::proof::{Candidate, Failure, Proof, Sound, Trust};
 use crate::verify::verdict::{Reason, ReasonCode, Verdict};
 
 /// How much is looked at for one digest.
@@ -38,15 +38,17 @@ impl Default for Budget {
 /// A candidate whose form is sound, ready to be checked for one authority after the other.
 pub type Opened<'c> = Box<dyn FnMut(&Trust<'_>) -> Result<Proof, Failure> + 'c>;
 
-/// How a candidate is read, once for all authorities; [`proof`] but in tests.
+/// How a candidate is read, once for all authorities; [`Sound`] but in tests.
 pub type Open<'a> = &'a (dyn for<'c> Fn(&'c Candidate, &'c Digest) -> Result<Opened<'c>, Failure> + Sync);
 
 /// Time since some moment that never moves; it does not jump when the machine's clock is set.
 pub type Stopwatch<'a> = &'a (dyn Fn() -> Duration + Sync);
 
 /// The way that believes nothing but mathematics.
-const OPEN: Open<'static> =
-    &|candidate, subject| Ok(Box::new(move |trust: &Trust<'_>| proof::check(candidate, trust, subject)));
+const OPEN: Open<'static> = &|candidate, subject| {
+    let sound = Sound::read(candidate, subject)?;
+    Ok(Box::new(move |trust: &Trust<'_>| sound.check(trust)))
+};
 
 fn stopwatch() -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);

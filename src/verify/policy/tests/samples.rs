@@ -136,3 +136,17 @@ fn an_attestation_satisfies_what_asks_for_it_and_nothing_else() {
     let empty = json!({"predicateType": SLSA, "conditions": [{"pointer": "/buildDefinition", "exists": true}]});
     assert_eq!(judge(&attested(empty), &["keyless-attest-slsa1"]).why(), "attestation_condition");
 }
+
+#[test]
+fn what_is_no_signature_at_all_is_said_once_for_everybody() {
+    let (subject, candidate) = sample("key-new-notlog");
+    let broken = Candidate { material: Material::Bundle(Bytes::from_static(b"{}")), ..candidate };
+    let value = policy("prod", &[json!({ "name": "a", "key": { "pem": pem_of("key-p256") } }), key("b", 0)]);
+    let policies = policies(std::slice::from_ref(&value));
+    let (repository, clock) = (repository(), ManualClock::new(LATER));
+    let mut judgement = Judgement::new(policies.iter(), &repository, &subject, &clock, Budget::default());
+    judgement.offer(&broken);
+    let verdict = judgement.finish().remove(0);
+    let malformed: Vec<_> = verdict.reasons.iter().filter(|reason| reason.code == ReasonCode::Malformed).collect();
+    assert_eq!((malformed.len(), malformed[0].authority.as_ref()), (1, None), "{verdict:?}");
+}

@@ -212,18 +212,6 @@ impl FollowDocument {
     pub(super) async fn look(&self) -> Result<PolicyFollowed, RegistryError> {
         let followed = self.registry.follow_policy_document(self.auth.has_accounts()).await?;
         let status = self.registry.gate().policies().status();
-        match followed {
-            PolicyFollowed::Unchanged => {}
-            PolicyFollowed::Replaced => {
-                let (revision, policies) = (&status.revision, status.policies);
-                tracing::info!(revision, policies, "signature policies are in force");
-            }
-            PolicyFollowed::Faulty => {
-                tracing::error!(
-                    "the signature policies in the database cannot be used, and those before them stay in force"
-                );
-            }
-        }
         self.metrics.observe_policies(status.policies, status.failed.is_some());
         Ok(followed)
     }

@@ -112,7 +112,10 @@ impl Registry {
                 ManifestStored::Missing(digests) => Err(RegistryError::ContentMissing(digests)),
                 ManifestStored::Immutable(tag) => Err(RegistryError::TagImmutable(tag)),
                 ManifestStored::PreconditionFailed => Err(RegistryError::PreconditionFailed(put.condition_on.clone())),
-                ManifestStored::TrustMoved => continue,
+                ManifestStored::TrustMoved => {
+                    self.follow_policies().await?;
+                    continue;
+                }
             };
         }
         Err(RegistryError::Busy { retry_after: RETRY_AFTER })

@@ -4,7 +4,7 @@
 //! a layer of another kind, an image under the name of a signature, makes it an ordinary manifest that needs a pass of its
 //! own. What a signature artifact claims is not believed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
@@ -93,7 +93,7 @@ pub struct Artifact {
     pub layers: Vec<LayerRef>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
     media_type: Option<String>,
@@ -104,7 +104,7 @@ struct Document {
     subject: Option<Descriptor>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Descriptor {
     media_type: String,
@@ -119,10 +119,26 @@ impl Artifact {
     /// That its layers are what their types say has to be checked with [`check_layer`] as well, once the bytes are there;
     /// and that every manifest of an index is a signature artifact itself.
     pub fn parse(tag: Option<&Tag>, manifest: &[u8]) -> Option<Self> {
+        Form::parse(manifest)?.under(tag)
+    }
+}
+
+/// A manifest that was read, of which it depends on its tag what it is.
+#[derive(Debug)]
+pub struct Form(Document);
+
+impl Form {
+    /// Reads a manifest. `None`: it is no JSON, or too long for one that carries signatures.
+    pub fn parse(manifest: &[u8]) -> Option<Self> {
         if manifest.len() > MANIFEST_BYTES_MAX {
             return None;
         }
-        let document: Document = json::read(manifest, "the manifest").ok()?;
+        json::read(manifest, "the manifest").ok().map(Self)
+    }
+
+    /// What it is under a tag, or under its digest alone, as [`Artifact::parse`] says.
+    pub fn under(&self, tag: Option<&Tag>) -> Option<Artifact> {
+        let Self(document) = self;
         let media_type = document.media_type.as_deref();
         let named = tag.and_then(|tag| named_subject(tag.as_str()));
         if media_type == Some(OCI_IMAGE_INDEX) {
@@ -141,22 +157,22 @@ impl Artifact {
 
 impl Document {
     /// A `.sig` or `.att` tag. A `subject` that names something else would make it two things at once.
-    fn tagged(self, subject: Digest, kind: ArtifactKind) -> Option<Artifact> {
+    fn tagged(&self, subject: Digest, kind: ArtifactKind) -> Option<Artifact> {
         let is_other = |named: &Descriptor| named.digest != subject.to_string();
         if self.manifests.is_some() || self.subject.as_ref().is_some_and(is_other) {
             return None;
         }
-        let config = self.config?;
+        let config = self.config.as_ref()?;
         let cosign = if kind == ArtifactKind::Signatures { COSIGN_SIGNATURE } else { COSIGN_ATTESTATION };
         let is_known = TAG_CONFIGS.contains(&config.media_type.as_str()) || config.media_type == cosign;
         if !is_known || config.size > CONFIG_BYTES_MAX as u64 {
             return None;
         }
-        Some(Artifact { subject, kind, layers: layers(self.layers?, kind, LAYERS_MAX)? })
+        Some(Artifact { subject, kind, layers: layers(self.layers.as_ref()?, kind, LAYERS_MAX)? })
     }
 
-    fn referrer(self) -> Option<Artifact> {
-        let (config, subject) = (self.config?, self.subject?);
+    fn referrer(&self) -> Option<Artifact> {
+        let (config, subject) = (self.config.as_ref()?, self.subject.as_ref()?);
         if self.manifests.is_some() || config.size > CONFIG_BYTES_MAX as u64 {
             return None;
         }
@@ -167,16 +183,21 @@ impl Document {
             _ => return None,
         };
         let layers_max = if kind == ArtifactKind::Bundle { 1 } else { LAYERS_MAX };
-        let layers = layers(self.layers?, kind, layers_max)?;
+        let layers = layers(self.layers.as_ref()?, kind, layers_max)?;
         Some(Artifact { subject: subject.digest.parse().ok()?, kind, layers })
     }
 
-    fn index(self, subject: Digest) -> Option<Artifact> {
+    /// The index behind a fallback tag. A tool puts each referrer into it once; one that stands there again is work for
+    /// nothing.
+    fn index(&self, subject: Digest) -> Option<Artifact> {
         if self.config.is_some() || self.layers.is_some() || self.subject.is_some() {
             return None;
         }
         let kind = ArtifactKind::Fallback;
-        Some(Artifact { subject, kind, layers: layers(self.manifests?, kind, FALLBACK_CHILDREN_MAX)? })
+        let mut children = layers(self.manifests.as_ref()?, kind, FALLBACK_CHILDREN_MAX)?;
+        let mut seen = HashSet::new();
+        children.retain(|child| seen.insert(child.digest.clone()));
+        Some(Artifact { subject, kind, layers: children })
     }
 }
 
@@ -206,15 +227,15 @@ fn named_subject(tag: &str) -> Option<(Digest, Option<ArtifactKind>)> {
 }
 
 /// At least one, and all of the kind and the size that they may have.
-fn layers(layers: Vec<Descriptor>, kind: ArtifactKind, max: usize) -> Option<Vec<LayerRef>> {
+fn layers(layers: &[Descriptor], kind: ArtifactKind, max: usize) -> Option<Vec<LayerRef>> {
     if layers.is_empty() && kind != ArtifactKind::Fallback || layers.len() > max {
         return None;
     }
-    let read = |layer: Descriptor| {
+    let read = |layer: &Descriptor| {
         let fits = kind.has_layer(&layer.media_type) && layer.size <= kind.layer_bytes_max() as u64;
         let digest = layer.digest.parse().ok().filter(|_| fits)?;
-        let annotations = layer.annotations.unwrap_or_default();
-        Some(LayerRef { digest, size: layer.size, media_type: layer.media_type, annotations })
+        let annotations = layer.annotations.clone().unwrap_or_default();
+        Some(LayerRef { digest, size: layer.size, media_type: layer.media_type.clone(), annotations })
     };
-    layers.into_iter().map(read).collect()
+    layers.iter().map(read).collect()
 }

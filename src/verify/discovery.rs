@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::artifact::{Artifact, ArtifactKind, LayerRef};
+use super::artifact::{Artifact, ArtifactKind, Form, LayerRef};
 use super::policy::CandidateRef;
 use super::proof::{Candidate, Format, Material};
 use crate::oci::digest::Digest;
@@ -12,6 +12,11 @@ use crate::oci::name::Tag;
 pub fn signature_tags(digest: &Digest) -> Vec<Tag> {
     let name = digest.to_string().replace(':', "-");
     ["sig", "att"].iter().filter_map(|suffix| format!("{name}.{suffix}").parse().ok()).collect()
+}
+
+/// Whether a tag is named after a digest, as those are under which cosign keeps signatures and lists of referrers.
+pub fn is_signature_tag(tag: &Tag) -> bool {
+    tag.as_str().starts_with("sha256-")
 }
 
 /// A signature that was found and not read yet.
@@ -33,9 +38,10 @@ impl Found {
     /// without any.
     pub fn in_manifest(subject: &Digest, artifact: &Digest, manifest: &[u8]) -> Vec<Self> {
         let tags = signature_tags(subject);
-        let read = std::iter::once(None).chain(tags.iter().map(Some)).filter_map(|tag| Artifact::parse(tag, manifest));
+        let Some(form) = Form::parse(manifest) else { return Vec::new() };
+        let mut read = std::iter::once(None).chain(tags.iter().map(Some)).filter_map(|tag| form.under(tag));
         let about = |read: &Artifact| read.subject == *subject && read.kind != ArtifactKind::Fallback;
-        let Some(Artifact { kind, layers, .. }) = read.into_iter().find(about) else { return Vec::new() };
+        let Some(Artifact { kind, layers, .. }) = read.find(about) else { return Vec::new() };
         let found = |(number, layer)| Self::new(artifact, kind, number, layer);
         layers.into_iter().enumerate().map(found).collect()
     }

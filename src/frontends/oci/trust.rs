@@ -13,6 +13,7 @@ use super::Exchange;
 use super::failure::Failure;
 use super::reply::{Answer, DOCKER_CONTENT_DIGEST, JSON_MEDIA_TYPE, Reply};
 use crate::access::{Action, Role};
+use crate::auth::AuthError;
 use crate::oci::digest::Digest;
 use crate::oci::error::Condition;
 use crate::oci::name::RepoName;
@@ -67,9 +68,9 @@ impl Reader for Sender<'_> {
     }
 }
 
-fn store_error(error: crate::auth::AuthError) -> RegistryError {
+fn store_error(error: AuthError) -> RegistryError {
     match error {
-        crate::auth::AuthError::Store(error) => error.into(),
+        AuthError::Store(error) => error.into(),
         other => RegistryError::Internal(Box::new(other)),
     }
 }
@@ -84,12 +85,7 @@ impl Exchange {
         repo: &RepoName,
         guarded: Guarded<T>,
     ) -> std::result::Result<(T, Ruling), Failure> {
-        let admitted = guarded.admit(&Sender { exchange: self, repo }).await;
-        let (content, ruling) = admitted.map_err(|error| self.explained(repo, error))?;
-        if ruling.is_bypass() {
-            self.gate.auth.audit().bypassed(repo.as_str(), &self.actor());
-        }
-        Ok((content, ruling))
+        self.ask(repo, guarded).await.map_err(|error| self.explained(repo, error))
     }
 
     /// Whether whoever sends this request would be given what the gate guards.
@@ -98,16 +94,20 @@ impl Exchange {
         repo: &RepoName,
         guarded: Guarded<T>,
     ) -> std::result::Result<bool, Failure> {
-        match guarded.admit(&Sender { exchange: self, repo }).await {
-            Ok((_, ruling)) => {
-                if ruling.is_bypass() {
-                    self.gate.auth.audit().bypassed(repo.as_str(), &self.actor());
-                }
-                Ok(true)
-            }
+        match self.ask(repo, guarded).await {
+            Ok(_) => Ok(true),
             Err(RegistryError::Unverified(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Asks the gate; what is given to somebody who is an exception is written down.
+    async fn ask<T>(&self, repo: &RepoName, guarded: Guarded<T>) -> Result<(T, Ruling)> {
+        let (content, ruling) = guarded.admit(&Sender { exchange: self, repo }).await?;
+        if ruling.is_bypass() {
+            self.gate.auth.audit().bypassed(repo.as_str(), &self.actor());
+        }
+        Ok((content, ruling))
     }
 
     /// An error of the registry; a refusal of the gate is written down, and told with what to do about it.

@@ -6,7 +6,9 @@ use crate::clock::Timestamp;
 use crate::metadata::Result;
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Value, record, values};
-use crate::metadata::model::trust::{PolicyPut, PolicyRecord, SignatureRecord, Standing, TrustGuard, VerdictRecord};
+use crate::metadata::model::trust::{
+    PolicyPut, PolicyRecord, SignatureRecord, Standing, Stood, TrustGuard, VerdictRecord,
+};
 use crate::metadata::rows::{inconsistent, json as list, parse, texts, unsigned};
 use crate::metadata::sql::trust as sql;
 use crate::oci::digest::Digest;
@@ -17,22 +19,16 @@ pub(super) async fn standing<C: Conn>(conn: &mut C, repo: &RepoName) -> Result<O
     Ok(row.map(|(repository, generation)| Standing { repository, generation }))
 }
 
-/// Whether what a tag was judged by is still so. The repository is the caller's alone.
+/// Whether what a tag was judged by is still so. The repository is the caller's alone, and was so before this is asked: a
+/// statement that waits for it would answer with the policies of before it waited.
 pub(super) async fn still<C: Conn>(tx: &mut C, repo_id: Option<i64>, guard: &TrustGuard) -> Result<bool> {
-    let standing = match repo_id {
-        None => None,
-        Some(repository) => {
-            let generation = tx.scalar(&sql::GENERATION, values![repository]).await?;
-            Some(Standing { repository, generation })
-        }
+    let (generation, policy): (Option<i64>, i64) = tx.one(&sql::STANDS, values![repo_id.unwrap_or(0)]).await?;
+    let standing = || match (repo_id, generation) {
+        (Some(repository), Some(generation)) => Stood::At(Standing { repository, generation }),
+        _ => Stood::Nowhere,
     };
-    if standing != guard.standing {
-        return Ok(false);
-    }
-    match guard.policy {
-        Some(policy) => Ok(policy_id(tx).await? == policy),
-        None => Ok(true),
-    }
+    let stands = guard.stood == Stood::Anywhere || guard.stood == standing();
+    Ok(stands && guard.policy.is_none_or(|judged| judged == policy))
 }
 
 /// The signatures of a repository change.

@@ -413,7 +413,7 @@ pub struct ManifestPut<'a> {
     pub precondition: Precondition,
     /// The reference of the request.
     pub condition_on: &'a Reference,
-    /// What must still be so, where the manifest was judged for its tags.
+    /// What must still be so for it to get its tags.
     pub guard: Option<TrustGuard>,
     /// Now.
     pub now: Timestamp,

@@ -61,11 +61,22 @@ pub struct PolicyPut {
     pub by: Actor,
 }
 
-/// What must still be so when a tag is set whose manifest was judged.
+/// Where a repository stood when something in it was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stood {
+    /// It does not matter: no policy asked for signatures.
+    Anywhere,
+    /// It was not there.
+    Nowhere,
+    /// Here.
+    At(Standing),
+}
+
+/// What must still be so when a tag is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustGuard {
-    /// Where the repository stood; `None`: it was not there.
-    pub standing: Option<Standing>,
+    /// Where the repository stood.
+    pub stood: Stood,
     /// The number of the policy document in the database, 0 for none; `None`: the policies are not from there.
     pub policy: Option<i64>,
 }

@@ -4,8 +4,9 @@ super::statements! { "trust":
     /// A living repository, and how often its signatures changed.
     STANDING = "SELECT id, trust_generation FROM repositories WHERE path = $1 AND deleted_at IS NULL";
 
-    /// How often the signatures of a repository changed, by its id.
-    GENERATION = "SELECT trust_generation FROM repositories WHERE id = $1";
+    /// How often the signatures of a repository changed, by its id, and the number of the document that holds.
+    STANDS = "SELECT (SELECT trust_generation FROM repositories WHERE id = $1) AS generation, \
+        (SELECT COALESCE(MAX(id), 0) FROM trust_policies) AS policy";
 
     /// They change.
     MOVE = "UPDATE repositories SET trust_generation = trust_generation + 1 WHERE id = $1";

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::NOWHERE;
 use super::ruling::Ruling;
-use super::{Gate, NOWHERE};
 use crate::clock::Timestamp;
 use crate::metadata::model::ManifestRecord;
 use crate::metadata::model::trust::{Standing, VerdictRecord};
@@ -38,12 +38,12 @@ pub(super) struct Assessment {
     digest: Digest,
     generation: i64,
     policies: Arc<Policies>,
-    /// By the policy's place in the document.
-    verdicts: Vec<(usize, Verdict)>,
+    verdicts: Vec<Verdict>,
     checked: Timestamp,
     holds_until: Option<Timestamp>,
-    /// What comes of it for who pulls.
-    pub(super) pull: Ruling,
+    /// What comes of it for who pulls, and of how many policies.
+    pull: Ruling,
+    pull_policies: usize,
 }
 
 impl Assessment {
@@ -55,8 +55,8 @@ impl Assessment {
     }
 
     /// Whether every policy is satisfied.
-    fn passes(&self) -> bool {
-        self.verdicts.iter().all(|(_, verdict)| !verdict.outcome.refuses())
+    pub(super) fn passes(&self) -> bool {
+        self.verdicts.iter().all(|verdict| !verdict.outcome.refuses())
     }
 
     /// What some of the policies say together.
@@ -66,7 +66,7 @@ impl Assessment {
     }
 
     fn of(&self, policy: &Policy) -> Option<&Verdict> {
-        self.verdicts.iter().map(|(_, verdict)| verdict).find(|verdict| verdict.policy == policy.name)
+        self.verdicts.iter().find(|verdict| verdict.policy == policy.name)
     }
 }
 
@@ -74,25 +74,45 @@ impl Registry {
     /// What the gate says of a stored manifest.
     pub(super) async fn rule(&self, repo: &RepoName, record: &ManifestRecord) -> Result<Ruling> {
         let policies = self.gate.policies.current();
-        let mut applying = policies.applying(repo, Place::Pull, None);
+        let applying = policies.applying(repo, Place::Pull, None);
         if applying.is_empty() {
             return Ok(Ruling::off());
         }
+        let asking = self.asking(record, &applying);
+        self.rule_by(repo, record.standing, &record.digest, &policies, &asking).await
+    }
+
+    /// What policies say together of a digest that they ask signatures of; all of them are asked when something is pulled.
+    /// With none of them it is exempt.
+    pub(super) async fn rule_by(
+        &self,
+        repo: &RepoName,
+        standing: Standing,
+        digest: &Digest,
+        policies: &Arc<Policies>,
+        asking: &[&Policy],
+    ) -> Result<Ruling> {
+        if asking.is_empty() {
+            return Ok(Ruling::exempt(digest, policies, self.clock.now()));
+        }
+        let assessment = self.assess(repo, standing, digest, policies, None).await?;
+        let is_all = asking.len() == assessment.pull_policies;
+        Ok(if is_all { assessment.pull.clone() } else { assessment.ruling(policies, asking) })
+    }
+
+    /// The policies among `applying` that ask for signatures of a manifest: none where it carries signatures.
+    pub(super) fn asking<'p>(&self, record: &ManifestRecord, applying: &[&'p Policy]) -> Vec<&'p Policy> {
         if record.is_signature {
-            return Ok(Ruling::exempt(&record.digest, &policies, self.clock.now()));
+            return Vec::new();
         }
-        let all = applying.len();
-        self.leave_out_excluded(&mut applying, record);
-        if applying.is_empty() {
-            return Ok(Ruling::exempt(&record.digest, &policies, self.clock.now()));
-        }
-        let assessment = self.assess(repo, record.standing, &record.digest, &policies, None).await?;
-        Ok(if applying.len() == all { assessment.pull.clone() } else { assessment.ruling(&policies, &applying) })
+        let mut asking = applying.to_vec();
+        self.leave_out_excluded(&mut asking, record);
+        asking
     }
 
     /// Leaves out policies that do not ask for signatures of referrers of this type. Whoever pushes says which type a
     /// manifest is of, so what a client could run is never left out.
-    pub(super) fn leave_out_excluded(&self, policies: &mut Vec<&Policy>, record: &ManifestRecord) {
+    fn leave_out_excluded(&self, policies: &mut Vec<&Policy>, record: &ManifestRecord) {
         if !policies.iter().any(|policy| policy.scope.excludes_artifact_types()) {
             return;
         }
@@ -117,19 +137,12 @@ impl Registry {
         hint: Option<&Digest>,
     ) -> Result<Arc<Assessment>> {
         let key = (standing.repository, digest.clone());
-        let kept = |gate: &Gate| {
-            let kept = gate.kept(&key, standing.generation, policies, self.clock.now());
-            // What was found out without knowing where to look first is no answer to somebody who knows.
-            kept.filter(|kept| hint.is_none() || kept.passes())
-        };
-        if let Some(kept) = kept(&self.gate) {
+        if let Some(kept) = self.gate.kept(&key, standing.generation, policies, self.clock.now(), hint) {
             return Ok(kept);
         }
-        let turn = self.gate.turn(&key);
+        let turn = self.gate.turns.of(&key);
         let _turn = turn.lock().await;
-        if let Some(kept) = kept(&self.gate) {
-            return Ok(kept);
-        }
+        // The walk asks again for what is kept: the one before may have found it out.
         let mut walk = Walk { registry: self, repo, standing, policies, began: Instant::now(), looks: 0 };
         walk.assess(digest, hint, 0).await
     }
@@ -157,19 +170,17 @@ impl Walk<'_> {
             let (registry, policies) = (self.registry, self.policies);
             let key = (self.standing.repository, digest.clone());
             let now = registry.clock.now();
-            let kept = registry.gate.kept(&key, self.standing.generation, policies, now);
-            if let Some(kept) = kept.filter(|kept| hint.is_none() || kept.passes()) {
+            if let Some(kept) = registry.gate.kept(&key, self.standing.generation, policies, now, hint) {
                 return Ok(kept);
             }
-            let asked: Vec<(usize, &Policy)> =
-                policies.iter().enumerate().filter(|(_, policy)| is_about(policy, self.repo)).collect();
+            let asked: Vec<&Policy> = policies.iter().filter(|policy| is_about(policy, self.repo)).collect();
             let stored = registry.metadata.verdict_find(self.standing.repository, digest).await?;
             let mut verdicts = self.own(&asked, digest, stored.as_ref(), hint).await?;
             let evidence = evidence_of(&verdicts);
             self.inherit(&asked, digest, &mut verdicts, depth).await?;
             self.write_down(&asked, digest, stored, &verdicts, evidence).await;
             let holds_until = verdicts.iter().filter_map(|verdict| verdict.holds_until).min();
-            let verdicts = asked.iter().map(|(at, _)| *at).zip(verdicts).collect();
+            let pulling = policies.applying(self.repo, Place::Pull, None);
             let mut assessment = Assessment {
                 digest: digest.clone(),
                 generation: self.standing.generation,
@@ -178,10 +189,13 @@ impl Walk<'_> {
                 checked: now,
                 holds_until,
                 pull: Ruling::off(),
+                pull_policies: pulling.len(),
             };
-            assessment.pull = assessment.ruling(policies, &policies.applying(self.repo, Place::Pull, None));
+            assessment.pull = assessment.ruling(policies, &pulling);
             let assessment = Arc::new(assessment);
-            // At the deepest level nobody looked at the indexes above.
+            // At the deepest level nobody looked at the indexes above. What is not stored is kept like anything else: it is
+            // about to come, with its signatures here already or for a tag, and whoever asks for names that he makes up fills
+            // no more than the few places of the cache that are for what was asked for once.
             if key.0 != NOWHERE && (depth < DEPTH_MAX || assessment.passes()) {
                 registry.gate.assessments.insert(key, Arc::clone(&assessment));
             }
@@ -192,29 +206,28 @@ impl Walk<'_> {
     /// By its own signatures, of which those are looked at first that counted the last time.
     async fn own(
         &self,
-        asked: &[(usize, &Policy)],
+        asked: &[&Policy],
         digest: &Digest,
         stored: Option<&VerdictRecord>,
         hint: Option<&Digest>,
     ) -> Result<Vec<Verdict>> {
         let known = stored.map_or(&[][..], |stored| &stored.evidence);
         let known: Vec<Digest> = hint.into_iter().chain(known).cloned().collect();
-        let policies: Vec<&Policy> = asked.iter().map(|(_, policy)| *policy).collect();
-        self.registry.judge(self.repo, self.standing.repository, digest, &policies, &known).await
+        self.registry.judge(self.repo, self.standing.repository, digest, asked, &known).await
     }
 
     /// Writes down what was found out, if it is news: its own signatures that counted, and whether those that enforce are
     /// satisfied, by them or by an index.
     async fn write_down(
         &self,
-        asked: &[(usize, &Policy)],
+        asked: &[&Policy],
         digest: &Digest,
         stored: Option<VerdictRecord>,
         verdicts: &[Verdict],
         evidence: Vec<Digest>,
     ) {
         let (registry, repository) = (self.registry, self.standing.repository);
-        let mut enforced = asked.iter().zip(verdicts).filter(|((_, policy), _)| policy.mode == Mode::Enforce);
+        let mut enforced = asked.iter().zip(verdicts).filter(|(policy, _)| policy.mode == Mode::Enforce);
         let refused = enforced.find(|(_, verdict)| verdict.outcome.refuses());
         let outcome = refused.map_or(Outcome::Pass, |(_, verdict)| verdict.outcome).as_str().to_owned();
         let passes = outcome == Outcome::Pass.as_str();
@@ -233,7 +246,7 @@ impl Walk<'_> {
     /// By the indexes that list it, for the policies that let them vouch for what they list.
     async fn inherit(
         &mut self,
-        asked: &[(usize, &Policy)],
+        asked: &[&Policy],
         digest: &Digest,
         verdicts: &mut [Verdict],
         depth: usize,
@@ -241,8 +254,7 @@ impl Walk<'_> {
         let open = |policy: &Policy, verdict: &Verdict| {
             policy.children == Children::Inherit && verdict.outcome.refuses() && !is_revoked(verdict)
         };
-        let any_open =
-            |verdicts: &[Verdict]| asked.iter().zip(verdicts).any(|((_, policy), verdict)| open(policy, verdict));
+        let any_open = |verdicts: &[Verdict]| asked.iter().zip(verdicts).any(|(policy, verdict)| open(policy, verdict));
         if depth == DEPTH_MAX || !any_open(verdicts) {
             return Ok(());
         }
@@ -258,7 +270,7 @@ impl Walk<'_> {
             }
             self.looks += 1;
             let above = self.assess(&parent, None, depth + 1).await?;
-            for ((_, policy), verdict) in asked.iter().zip(verdicts.iter_mut()) {
+            for (policy, verdict) in asked.iter().zip(verdicts.iter_mut()) {
                 let lent = above.of(policy).filter(|above| above.outcome == Outcome::Pass);
                 if let Some(lent) = lent.filter(|_| open(policy, verdict)) {
                     *verdict = lent.clone();
@@ -268,9 +280,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn give_up(&self, asked: &[(usize, &Policy)], verdicts: &mut [Verdict], open: &dyn Fn(&Policy, &Verdict) -> bool) {
+    fn give_up(&self, asked: &[&Policy], verdicts: &mut [Verdict], open: &dyn Fn(&Policy, &Verdict) -> bool) {
         let again = self.registry.clock.now().after(AGAIN);
-        for ((_, policy), verdict) in asked.iter().zip(verdicts) {
+        for (policy, verdict) in asked.iter().zip(verdicts) {
             if open(policy, verdict) {
                 let message = "it is listed by more indexes than are looked at".to_owned();
                 let reason = Reason { authority: None, artifact: None, code: ReasonCode::LimitExceeded, message };

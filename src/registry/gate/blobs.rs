@@ -1,16 +1,69 @@
 //! Blobs are read through a manifest that passes.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::ruling::Ruling;
-use super::{Guarded, Key};
-use crate::oci::digest::Digest;
+use super::{Gate, Guarded, Key};
+use crate::clock::Timestamp;
+use crate::metadata::model::trust::Standing;
+use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::name::RepoName;
 use crate::oci::reference::Reference;
 use crate::registry::{OpenBlob, Registry, RegistryError, Result};
-use crate::verify::policy::{Blobs, Gate as Place, Policy};
+use crate::verify::policy::{Blobs, Gate as Place, Policies, Policy};
 use crate::verify::verdict::{Outcome, Reason, ReasonCode, Verdict};
 
 /// Most manifests that are looked at for one blob.
 const NAMING_MAX: u32 = 128;
+/// Longest time that is spent on them. What was found out of each is kept, so that whoever asks again gets further.
+const NAMING_TIME: Duration = Duration::from_secs(1);
+
+/// What was found out about a blob.
+#[derive(Clone, Debug)]
+pub(super) struct KeptBlob {
+    generation: i64,
+    ruling: Ruling,
+    /// What named it, where that may make a difference: what refuses may change with any manifest that comes, what passes
+    /// only with signatures and deletions.
+    named_by: Option<Digest>,
+    until: Option<Timestamp>,
+}
+
+/// A blob that is asked for.
+struct Asked<'a> {
+    repo: &'a RepoName,
+    digest: &'a Digest,
+    standing: Standing,
+    policies: &'a Arc<Policies>,
+    applying: Vec<&'a Policy>,
+}
+
+impl Gate {
+    /// What was found out about a blob, if it still holds; `named_by`: what names it now, if somebody has looked.
+    fn kept_blob(&self, asked: &Asked<'_>, named_by: Option<&Digest>, now: Timestamp) -> Option<Ruling> {
+        let kept = self.blobs.get(&asked.key())?;
+        let holds = kept.generation == asked.standing.generation
+            && kept.ruling.revision() == Some(asked.policies.revision())
+            && kept.named_by.as_ref().is_none_or(|then| Some(then) == named_by)
+            && kept.until.is_none_or(|until| now < until);
+        holds.then_some(kept.ruling)
+    }
+}
+
+impl Asked<'_> {
+    fn key(&self) -> Key {
+        (self.standing.repository, self.digest.clone())
+    }
+
+    /// What the policies say of a blob that nothing makes readable.
+    fn refused(&self, code: ReasonCode, message: &str, now: Timestamp) -> Ruling {
+        let verdicts: Vec<_> = self.applying.iter().map(|policy| (*policy, refusal(policy, code, message))).collect();
+        Ruling::of(self.digest, verdicts.iter().map(|(policy, verdict)| (*policy, verdict)), self.policies, now)
+    }
+}
 
 impl Registry {
     /// A blob for GET, with what the gate says of it.
@@ -32,61 +85,86 @@ impl Registry {
         }
         let standing = self.metadata.trust_standing(repo).await?;
         let standing = standing.ok_or_else(|| RegistryError::BlobUnknown(digest.clone()))?;
-        let key: Key = (standing.repository, digest.clone());
-        let now = self.clock.now();
-        if let Some((_, ruling)) = self.gate.blobs.get(&key).filter(|(generation, ruling)| {
-            *generation == standing.generation
-                && ruling.revision() == Some(policies.revision())
-                && ruling.holds_until().is_none_or(|until| now < until)
-        }) {
+        let asked = Asked { repo, digest, standing, policies: &policies, applying };
+        if let Some(ruling) = self.gate.kept_blob(&asked, None, self.clock.now()) {
             return Ok(ruling);
         }
+        let naming = self.metadata.manifests_naming(standing.repository, digest, NAMING_MAX).await?;
+        let named_by = sign_of(&naming);
+        if let Some(ruling) = self.gate.kept_blob(&asked, Some(&named_by), self.clock.now()) {
+            return Ok(ruling);
+        }
+        let turn = self.gate.blob_turns.of(&asked.key());
+        let _turn = turn.lock().await;
+        if let Some(ruling) = self.gate.kept_blob(&asked, Some(&named_by), self.clock.now()) {
+            return Ok(ruling);
+        }
+        self.look_through(&asked, naming, named_by).await
+    }
+
+    /// Looks through the manifests that name a blob for one that makes it readable.
+    async fn look_through(&self, asked: &Asked<'_>, naming: Vec<(Digest, bool)>, named_by: Digest) -> Result<Ruling> {
+        let (began, now) = (Instant::now(), self.clock.now());
         let mut best: Option<Ruling> = None;
-        for (manifest, is_signature) in self.metadata.manifests_naming(standing.repository, digest, NAMING_MAX).await? {
-            let ruling = if is_signature {
-                Ruling::exempt(&manifest, &policies, now)
-            } else {
-                let mut applying = applying.clone();
-                if applying.iter().any(|policy| policy.scope.excludes_artifact_types()) {
-                    let record = self.metadata.manifest_find(repo, &Reference::Digest(manifest.clone())).await?;
-                    let Some(record) = record else { continue };
-                    self.leave_out_excluded(&mut applying, &record);
-                }
-                if applying.is_empty() {
-                    Ruling::exempt(&manifest, &policies, now)
-                } else {
-                    self.assess(repo, standing, &manifest, &policies, None).await?.ruling(&policies, &applying)
-                }
-            };
-            if ruling.is_clean() {
-                best = Some(ruling);
-                break;
+        let mut until = None;
+        for (manifest, is_signature) in naming {
+            if began.elapsed() > NAMING_TIME {
+                let message = "there was no time to look at every manifest that names this blob";
+                return Ok(asked.refused(ReasonCode::LimitExceeded, message, now));
             }
+            let Some(ruling) = self.rule_naming(asked, &manifest, is_signature).await? else { continue };
+            if ruling.is_clean() {
+                let kept = KeptBlob {
+                    generation: asked.standing.generation,
+                    until: ruling.holds_until(),
+                    ruling: ruling.clone(),
+                    named_by: None,
+                };
+                self.gate.blobs.insert(asked.key(), kept);
+                return Ok(ruling);
+            }
+            until = until.into_iter().chain(ruling.holds_until()).min();
             // One that only warns is better than one that refuses; else the first tells why.
             if best.as_ref().is_none_or(|best| best.refuses() && !ruling.refuses()) {
                 best = Some(ruling);
             }
         }
-        let ruling = best.unwrap_or_else(|| {
-            let verdicts: Vec<(&Policy, Verdict)> = applying.iter().map(|policy| (*policy, unnamed(policy))).collect();
-            Ruling::of(digest, verdicts.iter().map(|(policy, verdict)| (*policy, verdict)), &policies, now)
-        });
-        if ruling.is_clean() {
-            // What refuses may change with any manifest that comes, what passes only with signatures and deletions.
-            self.gate.blobs.insert(key, (standing.generation, ruling.clone()));
-        }
+        let unnamed =
+            || asked.refused(ReasonCode::NoTrustedSigner, "no manifest of the repository names this blob", now);
+        let ruling = best.unwrap_or_else(unnamed);
+        let generation = asked.standing.generation;
+        let kept = KeptBlob { generation, ruling: ruling.clone(), named_by: Some(named_by), until };
+        self.gate.blobs.insert(asked.key(), kept);
         Ok(ruling)
+    }
+
+    /// What the policies say of a manifest that names a blob. `None`: it has just gone.
+    async fn rule_naming(&self, asked: &Asked<'_>, manifest: &Digest, is_signature: bool) -> Result<Option<Ruling>> {
+        let Asked { repo, standing, policies, applying, .. } = asked;
+        let mut asking = if is_signature { Vec::new() } else { applying.clone() };
+        if asking.iter().any(|policy| policy.scope.excludes_artifact_types()) {
+            let record = self.metadata.manifest_find(repo, &Reference::Digest(manifest.clone())).await?;
+            let Some(record) = record else { return Ok(None) };
+            asking = self.asking(&record, applying);
+        }
+        self.rule_by(repo, *standing, manifest, policies, &asking).await.map(Some)
     }
 }
 
-/// What a policy says of a blob that no manifest names.
-fn unnamed(policy: &Policy) -> Verdict {
-    let message = "no manifest of the repository names this blob".to_owned();
-    let reason = Reason { authority: None, artifact: None, code: ReasonCode::NoTrustedSigner, message };
+/// One digest for everything that names a blob: with the same manifests in the same repository, nothing else comes of a look.
+fn sign_of(naming: &[(Digest, bool)]) -> Digest {
+    let lines: Vec<String> = naming.iter().map(|(digest, is_signature)| format!("{digest} {is_signature}")).collect();
+    Digest::of(Algorithm::Sha256, lines.join("\n").as_bytes())
+}
+
+/// What a policy says of a blob that nothing makes readable.
+fn refusal(policy: &Policy, code: ReasonCode, message: &str) -> Verdict {
+    let outcome = if code == ReasonCode::LimitExceeded { Outcome::Fail } else { Outcome::Unsigned };
+    let reason = Reason { authority: None, artifact: None, code, message: message.to_owned() };
     Verdict {
         policy: policy.name.clone(),
         revision: policy.revision.to_string(),
         reasons: vec![reason],
-        ..Verdict::without_policy(Outcome::Unsigned)
+        ..Verdict::without_policy(outcome)
     }
 }

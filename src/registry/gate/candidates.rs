@@ -27,7 +27,7 @@ impl Registry {
         policies: &[&Policy],
         known: &[Digest],
     ) -> Result<Vec<Verdict>> {
-        let _place = self.gate.places.acquire().await.map_err(|error| RegistryError::Internal(Box::new(error)))?;
+        let _reader = self.gate.readers.acquire().await.map_err(|error| RegistryError::Internal(Box::new(error)))?;
         let tags = signature_tags(digest);
         let budget = Budget::default();
         let limit = u32::try_from(budget.candidates_max).unwrap_or(u32::MAX).saturating_add(1);
@@ -81,7 +81,7 @@ impl Registry {
             }
             if let Some(bytes) = self.read_layer(repo, found.layer()).await? {
                 let candidate = found.with(bytes);
-                busy(|| judgement.offer(&candidate));
+                self.check(|| judgement.offer(&candidate)).await?;
             } else {
                 let message = format!("layer {} is not there, or not as long as it should be", found.as_ref().layer);
                 judgement.miss(&reason(&found.as_ref().artifact, ReasonCode::Malformed, message));
@@ -106,6 +106,13 @@ impl Registry {
             bytes.extend_from_slice(&piece);
         }
         Ok(Some(bytes.freeze()))
+    }
+
+    /// Checks a signature, when there is a processor for it. The place is held for that alone and not while anything is read:
+    /// a store that answers slowly keeps nobody else from being judged.
+    pub(super) async fn check<T>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let _place = self.gate.places.acquire().await.map_err(|error| RegistryError::Internal(Box::new(error)))?;
+        Ok(busy(work))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The policy document in the database, which holds on every node where no file is configured.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::Value;
 
 use crate::metadata::model::accounts::Actor;
@@ -89,6 +91,7 @@ impl Registry {
     /// Those of the store.
     pub async fn follow_policy_document(&self, has_accounts: bool) -> Result<PolicyFollowed> {
         let _turn = self.gate.following.lock().await;
+        self.gate.has_accounts.store(has_accounts, Ordering::Release);
         if self.options.policy_file || self.metadata.policy_number().await? == self.gate.seen() {
             return Ok(PolicyFollowed::Unchanged);
         }
@@ -96,17 +99,30 @@ impl Registry {
         let now = self.clock.now();
         let followed = match read(&record.document, has_accounts) {
             Ok(loaded) => {
+                let (revision, policies) = (loaded.policies.revision().to_owned(), loaded.policies.iter().count());
                 self.gate.policies().replace(loaded, now);
-                self.gate.set_document(record.id);
+                tracing::info!(revision, policies, "signature policies are in force");
                 PolicyFollowed::Replaced
             }
             Err(faults) => {
                 self.gate.policies().fail(faults, now);
+                tracing::error!(
+                    "the signature policies in the database cannot be used, and those before them stay in force"
+                );
                 PolicyFollowed::Faulty
             }
         };
         self.gate.see(record.id);
         Ok(followed)
+    }
+
+    /// The same for whoever has found out that there is a newer document than he judged by.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(in crate::registry) async fn follow_policies(&self) -> Result<()> {
+        let has_accounts = self.gate.has_accounts.load(Ordering::Acquire);
+        self.follow_policy_document(has_accounts).await.map(drop)
     }
 
     /// Where the policies come from and what they are, for whoever administers them.

@@ -18,11 +18,11 @@ mod document;
 mod ruling;
 mod signature;
 mod tags;
+mod turns;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
@@ -36,8 +36,10 @@ use crate::registry::{Registry, RegistryError, Result, StoredManifest};
 use crate::verify::policy::{Blobs, DOCUMENT_BYTES_MAX, Gate as Place, InForce, Mode, Policies, Readers};
 
 use assess::Assessment;
+use blobs::KeptBlob;
 pub use document::{PolicyFollowed, PolicyStored};
 pub use ruling::Ruling;
+use turns::Turns;
 
 /// Most bytes of a policy document.
 pub const POLICY_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
@@ -45,12 +47,13 @@ pub const POLICY_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 const NOWHERE: i64 = 0;
 /// Digests whose assessments are kept.
 const ASSESSMENTS_MAX: usize = 10_000;
-/// Blobs that are known to be readable.
+/// Blobs of which it is known whether they are readable.
 const BLOBS_MAX: usize = 10_000;
-/// Digests whose signatures are looked at at once: each takes a processor, and the memory of one signature.
+/// Digests whose signatures are read at once: each takes the memory of their manifests and of one signature, and waits for
+/// the store.
+const READERS: usize = 16;
+/// Signatures that are checked at once: each takes a processor.
 const PLACES: usize = 4;
-/// Entries of the list of those who assess something, beyond which it is cleared of those who are done.
-const TURNS_MAX: usize = 1_000;
 
 /// Whoever asks for something.
 #[async_trait]
@@ -69,16 +72,20 @@ type Key = (i64, Digest);
 /// The policies in force, and what was found out under them.
 pub struct Gate {
     policies: Arc<InForce>,
-    /// The number of the document in the database that they are from; 0: they are from elsewhere.
-    document: AtomicI64,
-    /// The number of the newest one that was looked at, whether it can be used or not.
+    /// The number of the newest document in the database that was looked at, whether it can be used or not; 0: none.
     seen: AtomicI64,
+    /// Whether anybody has to say who he is, as whoever looked for documents last has said.
+    has_accounts: AtomicBool,
     /// One who looks for another document at a time: of two, the one with the older document must not be the last.
     following: tokio::sync::Mutex<()>,
     assessments: Cache<Key, Arc<Assessment>>,
-    blobs: Cache<Key, (i64, Ruling)>,
-    turns: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
-    /// To look at the signatures of one digest.
+    blobs: Cache<Key, KeptBlob>,
+    /// To assess a digest, and to find who makes a blob readable.
+    turns: Turns,
+    blob_turns: Turns,
+    /// To read the signatures of a digest.
+    readers: Semaphore,
+    /// To check one.
     places: Semaphore,
 }
 
@@ -86,12 +93,14 @@ impl Default for Gate {
     fn default() -> Self {
         Self {
             policies: Arc::default(),
-            document: AtomicI64::new(0),
             seen: AtomicI64::new(0),
+            has_accounts: AtomicBool::new(false),
             following: tokio::sync::Mutex::default(),
             assessments: Cache::new(ASSESSMENTS_MAX),
             blobs: Cache::new(BLOBS_MAX),
-            turns: Mutex::default(),
+            turns: Turns::default(),
+            blob_turns: Turns::default(),
+            readers: Semaphore::new(READERS),
             places: Semaphore::new(PLACES),
         }
     }
@@ -109,25 +118,16 @@ impl Gate {
         &self.policies
     }
 
-    /// The number of the document in the database that the policies are from; 0: they are from elsewhere.
-    fn document(&self) -> i64 {
-        self.document.load(Ordering::Acquire)
-    }
-
-    /// The number of the newest document that was looked at.
+    /// The number of the newest document that was looked at. The policies are from it, or from the last one before it that
+    /// can be used: one that cannot be used stops nobody.
     fn seen(&self) -> i64 {
         self.seen.load(Ordering::Acquire)
     }
 
-    /// A document was looked at.
+    /// A document was looked at. Said after its policies were put in force: whoever sets a tag asks for the number first, and
+    /// so starts over when he judged in between.
     fn see(&self, number: i64) {
         self.seen.store(number, Ordering::Release);
-    }
-
-    /// The policies are from this document. Said after they were put in force: whoever sets a tag asks for the number first,
-    /// and so starts over when he judged in between.
-    fn set_document(&self, number: i64) {
-        self.document.store(number, Ordering::Release);
     }
 
     /// Whether there is any policy that guards blobs.
@@ -135,23 +135,18 @@ impl Gate {
         self.policies.current().iter().any(|policy| policy.mode == Mode::Enforce && policy.blobs == Blobs::Gate)
     }
 
-    /// An assessment of a digest, if it still holds.
-    fn kept(&self, key: &Key, generation: i64, policies: &Policies, now: Timestamp) -> Option<Arc<Assessment>> {
-        self.assessments.get(key).filter(|kept| kept.holds(generation, policies, now))
-    }
-
-    /// One at a time for each digest; the others find what the first one found out.
-    fn turn(&self, key: &Key) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = turns.get(key).and_then(Weak::upgrade) {
-            return turn;
-        }
-        if turns.len() >= TURNS_MAX {
-            turns.retain(|_, turn| turn.strong_count() > 0);
-        }
-        let turn = Arc::default();
-        turns.insert(key.clone(), Arc::downgrade(&turn));
-        turn
+    /// An assessment of a digest, if it still holds. `hint`: a manifest whose signatures the asker knows of; what was found
+    /// out without knowing where to look first is no answer to him, unless everything passes.
+    fn kept(
+        &self,
+        key: &Key,
+        generation: i64,
+        policies: &Policies,
+        now: Timestamp,
+        hint: Option<&Digest>,
+    ) -> Option<Arc<Assessment>> {
+        let kept = self.assessments.get(key).filter(|kept| kept.holds(generation, policies, now));
+        kept.filter(|kept| hint.is_none() || kept.passes())
     }
 }
 

@@ -1,11 +1,14 @@
 //! What the gate says of a digest, as answers tell it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::clock::Timestamp;
 use crate::oci::digest::Digest;
 use crate::verify::policy::{Combined, Mode, Policies, Policy, Readers, combine};
 use crate::verify::verdict::{Outcome, Verdict};
+
+/// Where no policy applies.
+static OFF: LazyLock<Verdict> = LazyLock::new(|| Verdict::without_policy(Outcome::Off));
 
 /// What the gate says of something that is asked for.
 #[derive(Clone, Debug)]
@@ -113,8 +116,8 @@ impl Ruling {
     }
 
     /// The verdict that answers are made of.
-    pub fn verdict(&self) -> Verdict {
-        self.0.as_ref().map_or_else(|| Verdict::without_policy(Outcome::Off), |ruled| ruled.combined.verdict.clone())
+    pub fn verdict(&self) -> &Verdict {
+        self.0.as_ref().map_or(&*OFF, |ruled| &ruled.combined.verdict)
     }
 
     /// Verdicts of policies that only warn.

@@ -3,11 +3,14 @@
 use crate::metadata::model::{BlobRole, NewManifest};
 use crate::oci::digest::Digest;
 use crate::oci::name::{RepoName, Tag};
-use crate::oci::reference::Reference;
-use crate::registry::{Registry, Result};
-use crate::verify::artifact::{Artifact, ArtifactKind, check_layer};
+use crate::registry::{Registry, RegistryError, Result};
+use crate::verify::artifact::{Artifact, ArtifactKind, Form, LayerRef, check_layer};
+use crate::verify::discovery::{is_signature_tag, signature_tags};
 use crate::verify::limits::CONFIG_BYTES_MAX;
 use crate::verify::policy::{Budget, Gate as Place};
+
+/// Most bytes of JSON that are parsed at once: they take less time than it takes to have somebody else do it.
+const SHORT_BYTES_MAX: usize = 64 << 10;
 
 /// A manifest that carries signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,33 +33,57 @@ impl Registry {
         tags: &[Tag],
         manifest: &NewManifest,
     ) -> Result<Option<Carried>> {
-        let payload = manifest.payload.as_ref();
-        let mut read = tags.iter().map(Some).chain([None]).filter_map(|tag| Artifact::parse(tag, payload));
-        let Some(artifact) = read.next() else { return Ok(None) };
-        let is_list = artifact.kind == ArtifactKind::Fallback;
+        let Some(artifact) = self.formed(tags, manifest).await? else { return Ok(None) };
         if !self.names_nothing_else(repo, manifest, &artifact).await? {
             return Ok(None);
         }
-        let mut bytes = payload.len() as u64;
+        let mut bytes = manifest.payload.len() as u64;
+        if artifact.kind == ArtifactKind::Fallback {
+            let all = self.lists_signatures(repo, &artifact).await?;
+            return Ok(all.then_some(Carried { subject: None, bytes }));
+        }
         let bytes_max = Budget::default().bytes_max;
         for layer in &artifact.layers {
-            bytes = bytes.saturating_add(if is_list { 0 } else { layer.size });
-            if bytes > bytes_max {
-                // More than is ever looked at.
-                return Ok(None);
-            }
-            let sound = if is_list {
-                let child = self.metadata.manifest_find(repo, &Reference::Digest(layer.digest.clone())).await?;
-                child.is_some_and(|child| child.is_signature)
-            } else {
-                let read = self.read_layer(repo, layer).await?;
-                read.is_some_and(|bytes| check_layer(artifact.kind, &bytes).is_ok())
-            };
-            if !sound {
+            bytes = bytes.saturating_add(layer.size);
+            // More than is ever looked at, or no signature.
+            if bytes > bytes_max || !self.is_signature_layer(repo, artifact.kind, layer).await? {
                 return Ok(None);
             }
         }
-        Ok(Some(Carried { subject: (!is_list).then_some(artifact.subject), bytes }))
+        Ok(Some(Carried { subject: Some(artifact.subject), bytes }))
+    }
+
+    /// What a manifest is by its form and by its tags. Most have neither a subject nor a tag of cosign's, and are not looked
+    /// into.
+    async fn formed(&self, tags: &[Tag], manifest: &NewManifest) -> Result<Option<Artifact>> {
+        let named: Vec<Option<&Tag>> = tags.iter().filter(|tag| is_signature_tag(tag)).map(Some).collect();
+        if named.is_empty() && manifest.subject.is_none() {
+            return Ok(None);
+        }
+        let payload = manifest.payload.as_ref();
+        let read =
+            || Form::parse(payload).and_then(|form| named.into_iter().chain([None]).find_map(|tag| form.under(tag)));
+        if payload.len() <= SHORT_BYTES_MAX { Ok(read()) } else { self.check(read).await }
+    }
+
+    /// Whether a layer is there and is what its type says.
+    async fn is_signature_layer(&self, repo: &RepoName, kind: ArtifactKind, layer: &LayerRef) -> Result<bool> {
+        let _reader = self.gate.readers.acquire().await.map_err(|error| RegistryError::Internal(Box::new(error)))?;
+        let Some(bytes) = self.read_layer(repo, layer).await? else { return Ok(false) };
+        let read = || check_layer(kind, &bytes).is_ok();
+        if bytes.len() <= SHORT_BYTES_MAX { Ok(read()) } else { self.check(read).await }
+    }
+
+    /// Whether everything in a list of referrers is here and carries signatures of what the list is about.
+    async fn lists_signatures(&self, repo: &RepoName, list: &Artifact) -> Result<bool> {
+        if list.layers.is_empty() {
+            return Ok(true);
+        }
+        let Some(standing) = self.metadata.trust_standing(repo).await? else { return Ok(false) };
+        let children: Vec<Digest> = list.layers.iter().map(|child| child.digest.clone()).collect();
+        let tags = signature_tags(&list.subject);
+        let known = self.metadata.signature_known(standing.repository, &list.subject, &tags, &children).await?;
+        Ok(known.len() == children.len())
     }
 
     /// Whether a manifest names its signatures and a small config, and no other blob: what carries signatures is given to

@@ -1,6 +1,6 @@
 //! Tags are set on what passes.
 
-use crate::metadata::model::trust::{Standing, TrustGuard};
+use crate::metadata::model::trust::{Standing, Stood, TrustGuard};
 use crate::oci::digest::Digest;
 use crate::oci::name::{RepoName, Tag};
 use crate::registry::{Registry, RegistryError, Result};
@@ -9,7 +9,8 @@ use crate::verify::policy::{Gate as Place, Policy};
 impl Registry {
     /// Judges a manifest that is to get tags; says what has to be still so when it gets them.
     ///
-    /// `None`: no policy speaks of these tags.
+    /// Where no policy speaks of these tags, that has to be still so as well: another node may have taken in a document that
+    /// this one has not seen. `None`: nothing can have changed.
     ///
     /// # Errors
     /// [`RegistryError::Unverified`] when a policy refuses.
@@ -19,7 +20,11 @@ impl Registry {
         tags: &[Tag],
         digest: &Digest,
     ) -> Result<Option<TrustGuard>> {
-        let document = self.gate.document();
+        if tags.is_empty() {
+            return Ok(None);
+        }
+        // Before the policies are taken, so that whoever judges by older ones is found out.
+        let policy = (!self.options.policy_file).then(|| self.gate.seen());
         let policies = self.gate.policies.current();
         let mut applying: Vec<&Policy> = Vec::new();
         for tag in tags {
@@ -30,7 +35,7 @@ impl Registry {
             }
         }
         if applying.is_empty() {
-            return Ok(None);
+            return Ok(policy.map(|number| TrustGuard { stood: Stood::Anywhere, policy: Some(number) }));
         }
         let standing = self.metadata.trust_standing(repo).await?;
         let assessment = self.assess(repo, standing.unwrap_or(Standing::default()), digest, &policies, None).await?;
@@ -38,6 +43,6 @@ impl Registry {
         if ruling.refuses() {
             return Err(RegistryError::Unverified(Box::new(ruling)));
         }
-        Ok(Some(TrustGuard { standing, policy: (!self.options.policy_file).then_some(document) }))
+        Ok(Some(TrustGuard { stood: standing.map_or(Stood::Nowhere, Stood::At), policy }))
     }
 }

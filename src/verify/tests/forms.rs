@@ -142,6 +142,10 @@ fn a_fallback_index_names_manifests_and_nothing_else() {
     assert_eq!(kind(Some(&tag("")), &with(index.clone(), "/manifests", json!([]))), Some(ArtifactKind::Fallback));
     assert_eq!(kind(Some(&tag(".sig")), &index), None);
     assert_eq!(kind(None, &index), None);
+    let child = descriptor("application/vnd.oci.image.manifest.v1+json", 800);
+    let often = with(index.clone(), "/manifests", Value::from(vec![child; 1000]));
+    let read = Artifact::parse(Some(&tag("")), often.to_string().as_bytes()).expect("a list");
+    assert_eq!(read.layers.len(), 1, "each is looked at once");
     for (pointer, value) in [
         ("/manifests/0", descriptor("application/vnd.oci.image.index.v1+json", 800)),
         ("/manifests", Value::Null),

@@ -11,6 +11,7 @@ use crate::fixtures::{ImageBuilder, sha256};
 on_both_places! {
     a_blob_is_read_through_a_manifest_that_passes
     a_mount_is_a_read_of_the_source
+    a_refusal_ends_with_whatever_lets_the_blob_be_read
 }
 
 async fn a_blob_is_read_through_a_manifest_that_passes(app: TestApp) {
@@ -61,4 +62,53 @@ async fn a_mount_is_a_read_of_the_source(app: TestApp) {
     signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
     expect(app.post(&from), StatusCode::CREATED).await;
     ok(app.get(&format!("/v2/open/app/blobs/{blob}"))).await;
+}
+
+/// A refusal is kept, and not a moment longer than it is true.
+async fn a_refusal_ends_with_whatever_lets_the_blob_be_read(app: TestApp) {
+    let signer = Signer::new();
+    let manifest = image(&app, "prod/app", "v1", 3).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let blob = |seed: u8| format!("/v2/prod/app/blobs/{}", sha256(&[seed; 5000]));
+    for _ in 0..2 {
+        refused(app.get(&blob(3))).await;
+    }
+    // A signature of what names it.
+    let referrer = signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    ok(app.get(&blob(3))).await;
+    expect(app.delete(&path("prod/app", &referrer)), StatusCode::ACCEPTED).await;
+    for _ in 0..2 {
+        refused(app.get(&blob(3))).await;
+    }
+    // Another image that names it, whose signature was there before: with it the signatures do not change.
+    let second = ImageBuilder::new().layer(&[3; 5000]).layer(b"more");
+    signer.bundle(&second.manifest()).push(&app, "prod/app", None, None).await;
+    refused(app.get(&blob(3))).await;
+    app.push_image("prod/app", "v2", &second).await;
+    ok(app.get(&blob(3))).await;
+    // A blob that nothing names, and then something does.
+    let third = ImageBuilder::new().layer(&[4; 5000]);
+    signer.bundle(&third.manifest()).push(&app, "prod/app", None, None).await;
+    app.push_blob("prod/app", &[4; 5000]).await;
+    refused(app.get(&blob(4))).await;
+    app.push_image("prod/app", "v3", &third).await;
+    ok(app.get(&blob(4))).await;
+}
+
+#[tokio::test]
+async fn a_refused_blob_is_looked_through_once() {
+    let app = TestApp::start().await;
+    let signer = Signer::new();
+    for seed in 0..3_u8 {
+        app.push_image("prod/app", "v1", &ImageBuilder::new().layer(b"common").layer(&[seed])).await;
+    }
+    let kinds = json!({"repositories": ["prod/**"], "excludeArtifactTypes": ["application/spdx+json"]});
+    enforce(&app, &[set(policy_of(&signer), "match", kinds)]);
+    let blob = format!("/v2/prod/app/blobs/{}", sha256(b"common"));
+    refused(app.get(&blob)).await;
+    let looks = || app.metadata_faults.calls().get("manifest_find").copied().unwrap_or(0);
+    let before = looks();
+    assert!(before >= 3, "each of them has a type");
+    refused(app.get(&blob)).await;
+    assert_eq!(looks(), before);
 }

@@ -1,10 +1,11 @@
 //! The policy document in the database: changed by administrators, on every node.
 
-use reqwest::{Method, StatusCode};
+use bonded::metadata::model::trust::PolicyPut;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::signer::Signer;
-use super::{image, ok, path, policy_of, refused, shown, with};
+use super::{image, ok, path, policy_of, refused, set, shown, with};
 use crate::access::Town;
 use crate::app::{TestApp, expect, json};
 
@@ -87,30 +88,83 @@ async fn a_document_holds_on_every_node() {
     ok(nodes[0].get(&path("prod/app", "v1"))).await;
 }
 
-#[tokio::test]
-async fn a_tag_waits_for_the_newest_document() {
-    let nodes = TestApp::builder().start_shared(2).await;
-    let signer = Signer::new();
-    let by = bonded::metadata::model::accounts::Actor::command_line();
-    let mut policy = policy_of(&signer);
-    policy["on"] = json!(["tag"]);
-    let tagging = document(std::slice::from_ref(&policy));
-    nodes[0].registry.put_policy_document(&tagging, None, true, &by).await.expect("stored");
-    nodes[1].registry.follow_policy_document(true).await.expect("a look");
-    let image = crate::fixtures::ImageBuilder::new().layer(b"x");
-    let manifest = image.manifest();
-    for blob in image.blobs() {
-        nodes[1].push_blob("prod/app", &blob).await;
+/// An image that waits for its tag on the second of two nodes.
+struct Tagging {
+    nodes: Vec<TestApp>,
+    signer: Signer,
+    manifest: Vec<u8>,
+}
+
+impl Tagging {
+    async fn start() -> Self {
+        let nodes = TestApp::builder().start_shared(2).await;
+        let image = crate::fixtures::ImageBuilder::new().layer(b"x");
+        for blob in image.blobs() {
+            nodes[1].push_blob("prod/app", &blob).await;
+        }
+        Self { nodes, signer: Signer::new(), manifest: image.manifest() }
     }
-    signer.bundle(&manifest).push(&nodes[1], "prod/app", None, None).await;
-    let put = |node: &TestApp| {
-        let request = node.put(&path("prod/app", "v1"));
-        request.header("content-type", crate::fixtures::IMAGE_MANIFEST).body(manifest.clone())
-    };
+
+    fn policy(&self) -> Value {
+        set(policy_of(&self.signer), "on", json!(["tag"]))
+    }
+
+    /// The first node takes a document in, and the second one does not look.
+    async fn store(&self, policies: &[Value]) {
+        let by = bonded::metadata::model::accounts::Actor::command_line();
+        self.nodes[0].registry.put_policy_document(&document(policies), None, true, &by).await.expect("stored");
+    }
+
+    fn put(&self, tag: &str) -> RequestBuilder {
+        let request = self.nodes[1].put(&path("prod/app", tag));
+        request.header("content-type", crate::fixtures::IMAGE_MANIFEST).body(self.manifest.clone())
+    }
+
+    async fn sign(&self) {
+        self.signer.bundle(&self.manifest).push(&self.nodes[1], "prod/app", None, None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tag_is_judged_by_the_newest_document() {
+    let tagging = Tagging::start().await;
+    tagging.store(&[tagging.policy()]).await;
+    tagging.nodes[1].registry.follow_policy_document(true).await.expect("a look");
+    tagging.sign().await;
     // The other node has not heard of the newest document yet, by which nobody is trusted.
-    policy["revoke"] = json!({"digests": [crate::fixtures::sha256(&manifest)]});
-    nodes[0].registry.put_policy_document(&document(&[policy]), None, true, &by).await.expect("stored");
-    expect(put(&nodes[1]), StatusCode::SERVICE_UNAVAILABLE).await;
-    nodes[1].registry.follow_policy_document(true).await.expect("a look");
-    refused(put(&nodes[1])).await;
+    let revoke = json!({"digests": [crate::fixtures::sha256(&tagging.manifest)]});
+    tagging.store(&[set(tagging.policy(), "revoke", revoke)]).await;
+    refused(tagging.put("v1")).await;
+}
+
+#[tokio::test]
+async fn a_node_that_knows_no_policy_sets_no_tag_past_one() {
+    let tagging = Tagging::start().await;
+    expect(tagging.put("before"), StatusCode::CREATED).await;
+    tagging.store(&[tagging.policy()]).await;
+    refused(tagging.put("v1")).await;
+    tagging.sign().await;
+    expect(tagging.put("v1"), StatusCode::CREATED).await;
+}
+
+/// Another release may know what this one cannot read. What was in force goes on to be, and nobody waits for ever.
+#[tokio::test]
+async fn a_document_that_cannot_be_used_stops_no_tags() {
+    let tagging = Tagging::start().await;
+    tagging.store(&[tagging.policy()]).await;
+    refused(tagging.put("v1")).await;
+    let put = PolicyPut {
+        document: "apiVersion: trust/v9".to_owned(),
+        replaces: None,
+        revision: "9".to_owned(),
+        now: tagging.nodes[0].registry.now(),
+        by: crate::fixtures::NOBODY.clone(),
+    };
+    let stores = tagging.nodes[0].place.open().await;
+    stores.metadata.policy_put(&put).await.expect("stored").expect("the newest");
+    refused(tagging.put("v1")).await;
+    tagging.sign().await;
+    expect(tagging.put("v1"), StatusCode::CREATED).await;
+    tagging.store(&[set(tagging.policy(), "mode", json!("off"))]).await;
+    expect(tagging.put("v2"), StatusCode::CREATED).await;
 }

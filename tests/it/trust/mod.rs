@@ -3,6 +3,7 @@
 mod blobs;
 mod documents;
 mod indexes;
+mod lists;
 mod pulls;
 mod readers;
 mod revoked;

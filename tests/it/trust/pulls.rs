@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bonded::storage::layers::{Fault, Moment, Operation};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -288,4 +290,31 @@ async fn what_cannot_be_read_is_an_error_and_no_refusal() {
     app.clock.advance(Duration::from_hours(1));
     let request = app.put(&path("prod/app", "v2")).header("content-type", IMAGE_MANIFEST).body(manifest);
     expect(request, StatusCode::CREATED).await;
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_for_some_keeps_nobody_else_waiting() {
+    let app = TestApp::start().await;
+    let signer = Signer::new();
+    for seed in 20..25 {
+        let manifest = image(&app, "prod/app", &format!("v{seed}"), seed).await;
+        let bundle = signer.bundle(&manifest).blobs[1].clone();
+        // Larger than what is kept in a row.
+        let padded = bundle_of(&manifest, [bundle, vec![b' '; 8000]].concat());
+        padded.push(&app, "prod/app", None, None).await;
+    }
+    enforce(&app, &[policy_of(&signer)]);
+    let mut waiting = FuturesUnordered::new();
+    for seed in 20..24 {
+        app.storage_faults.fail(Operation::Read, 1, Moment::Before, Fault::Hang);
+        waiting.push(app.get(&path("prod/app", &format!("v{seed}"))).send());
+        tokio::select! {
+            answer = waiting.next() => panic!("{answer:?}"),
+            () = app.storage_faults.hung() => {}
+        }
+    }
+    tokio::select! {
+        answer = waiting.next() => panic!("{answer:?}"),
+        passed = ok(app.get(&path("prod/app", "v24"))) => assert!(shown(&passed, "x-signature-verdict").starts_with("pass")),
+    }
 }

@@ -2,6 +2,7 @@
 
 use bonded::clock::Timestamp;
 use bonded::metadata::model::scrub::BlobDamage;
+use bonded::metadata::model::trust::{Stood, TrustGuard};
 use bonded::metadata::model::{
     BlobEdge, BlobId, BlobLocation, BlobRecord, BlobRole, ChildEdge, HeadLease, ManifestDelete, ManifestDeleted,
     ManifestPut, ManifestStored, NewBlob, NewManifest, NewUpload, Precondition, UploadEnd, UploadHold, UploadId,
@@ -103,6 +104,7 @@ pub(super) struct Image {
     immutable: ImmutableTags,
     precondition: Precondition,
     condition_on: Option<Reference>,
+    guard: Option<TrustGuard>,
 }
 
 impl Image {
@@ -119,6 +121,7 @@ impl Image {
             immutable: ImmutableTags::default(),
             precondition: Precondition::None,
             condition_on: None,
+            guard: None,
         }
     }
 
@@ -172,6 +175,11 @@ impl Image {
         self
     }
 
+    pub(super) fn guarded(mut self, stood: Stood, policy: Option<i64>) -> Self {
+        self.guard = Some(TrustGuard { stood, policy });
+        self
+    }
+
     fn manifest(&self) -> NewManifest {
         let role = |at: usize| if at == 0 { BlobRole::Config } else { BlobRole::Layer };
         let blobs = self.blobs.iter().enumerate().map(|(at, (text, required))| BlobEdge {
@@ -213,7 +221,7 @@ impl Image {
             immutable: &self.immutable,
             precondition: self.precondition.clone(),
             condition_on: self.condition_on.as_ref().or(first_tag.as_ref()).unwrap_or(&by_digest),
-            guard: None,
+            guard: self.guard,
             now: at(now),
             by: &NOBODY,
         };

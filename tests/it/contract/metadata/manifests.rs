@@ -1,6 +1,7 @@
 //! Manifests: what they need, what they hold, and who may delete them.
 
 use bonded::metadata::MetadataStore;
+use bonded::metadata::model::trust::{PolicyPut, Stood};
 use bonded::metadata::model::{BlobDeleted, ManifestDeleted, ManifestStored, Precondition};
 use bonded::oci::glob::ImmutableTags;
 use bonded::oci::reference::Reference;
@@ -193,4 +194,33 @@ pub(super) async fn deleting_ends_old_leases_only_when_asked(store: &dyn Metadat
         delete_with(store, name, "m", 210, Some(200), &none).await;
         assert_eq!(sweep(store, 211 + SHORT).await.iter().all(|gone| *gone != key(name)), kept, "{name}");
     }
+}
+
+pub(super) async fn a_tag_is_set_where_it_was_judged(store: &dyn MetadataStore) {
+    let image = || Image::new("m").tag("v1");
+    assert_eq!(image().guarded(Stood::Nowhere, None).put(store, "r", 1).await, STORED);
+    assert_eq!(image().guarded(Stood::Nowhere, None).put(store, "r", 2).await, ManifestStored::TrustMoved);
+    let standing = store.trust_standing(&repo("r")).await.expect("a look").expect("the repository");
+    assert_eq!(image().guarded(Stood::At(standing), None).put(store, "r", 3).await, STORED);
+    assert_eq!(image().guarded(Stood::At(standing), None).put(store, "other", 3).await, ManifestStored::TrustMoved);
+    // An index may lend its verdict to what it lists.
+    assert_eq!(Image::new("index").child("m").put(store, "r", 4).await, STORED);
+    assert_eq!(image().guarded(Stood::At(standing), None).put(store, "r", 5).await, ManifestStored::TrustMoved);
+    assert_eq!(image().guarded(Stood::Anywhere, None).put(store, "r", 6).await, STORED);
+}
+
+pub(super) async fn a_tag_is_set_under_the_policies_by_which_it_was_judged(store: &dyn MetadataStore) {
+    let image = || Image::new("m").tag("v1");
+    let before = store.policy_number().await.expect("a number");
+    assert_eq!(image().guarded(Stood::Anywhere, Some(before)).put(store, "r", 1).await, STORED);
+    let (document, revision) = (String::new(), "1".to_owned());
+    let put = PolicyPut { document, replaces: None, revision, now: at(2), by: NOBODY.clone() };
+    let number = store.policy_put(&put).await.expect("stored").expect("the newest");
+    for name in ["r", "new"] {
+        let late = image().guarded(Stood::Anywhere, Some(before)).put(store, name, 3).await;
+        assert_eq!(late, ManifestStored::TrustMoved);
+    }
+    assert!(!has(store, "new", "m").await, "nothing was stored");
+    assert_eq!(image().guarded(Stood::Anywhere, Some(number)).put(store, "r", 4).await, STORED);
+    assert_eq!(image().guarded(Stood::Nowhere, Some(number)).put(store, "new", 4).await, STORED);
 }

@@ -87,6 +87,8 @@ macro_rules! contract {
                 deleting_tells_which_blobs_it_named
                 deleting_an_unknown_manifest_says_so
                 deleting_ends_old_leases_only_when_asked
+                a_tag_is_set_where_it_was_judged
+                a_tag_is_set_under_the_policies_by_which_it_was_judged
             ],
             tags: [
                 tags_come_in_byte_order_and_pages

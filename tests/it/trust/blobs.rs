@@ -1,5 +1,7 @@
 //! Blobs: read through a manifest that passes.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -111,4 +113,26 @@ async fn a_refused_blob_is_looked_through_once() {
     assert!(before >= 3, "each of them has a type");
     refused(app.get(&blob)).await;
     assert_eq!(looks(), before);
+}
+
+/// Row 17: an address that is given away ends soon, whatever is usual.
+#[tokio::test]
+async fn an_address_in_the_store_ends_soon_where_a_policy_guards() {
+    let builder = TestApp::builder().options(|options| options.redirect_ttl = Duration::from_hours(1));
+    let app = builder.start_shared(1).await.pop().expect("a node");
+    let signer = Signer::new();
+    let image = ImageBuilder::new().layer(&crate::fixtures::bytes(100_000, 9));
+    app.push_image("prod/app", "v1", &image).await;
+    let blob = format!("/v2/prod/app/blobs/{}", sha256(&image.blobs()[1]));
+    let expires = async || {
+        let answer = expect(app.get(&blob), StatusCode::TEMPORARY_REDIRECT).await;
+        let address = shown(&answer, "location");
+        let after = address.split("X-Amz-Expires=").nth(1).expect("an end").to_owned();
+        after.split('&').next().and_then(|seconds| seconds.parse::<u64>().ok()).expect("seconds")
+    };
+    assert_eq!(expires().await, 3600);
+    enforce(&app, &[policy_of(&signer)]);
+    refused(app.get(&blob)).await;
+    signer.bundle(&image.manifest()).push(&app, "prod/app", None, None).await;
+    assert!(expires().await <= 60);
 }

@@ -1,5 +1,6 @@
 //! Signature policies, on the wire.
 
+mod attacks;
 mod blobs;
 mod documents;
 mod indexes;
@@ -7,6 +8,7 @@ mod lists;
 mod pulls;
 mod readers;
 mod revoked;
+mod samples;
 mod signer;
 mod tags;
 mod verify;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::signer::{Signer, bundle_of, sig_tag};
 use super::{digest_path, enforce, image, ok, path, policy_of, refused, set, shown};
 use crate::app::{TestApp, expect, on_both_places};
-use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
+use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, descriptor, sha256};
 
 on_both_places! {
     an_unsigned_image_is_refused_until_it_is_signed
@@ -317,4 +317,37 @@ async fn a_store_that_does_not_answer_for_some_keeps_nobody_else_waiting() {
         answer = waiting.next() => panic!("{answer:?}"),
         passed = ok(app.get(&path("prod/app", "v24"))) => assert!(shown(&passed, "x-signature-verdict").starts_with("pass")),
     }
+}
+
+/// Row 14: what a policy leaves out is known by its type, which its maker chooses, so nothing that runs is left out.
+#[tokio::test]
+async fn what_runs_is_never_left_out_by_its_type() {
+    const SBOM: &str = "application/spdx+json";
+    let app = TestApp::start().await;
+    let manifest = image(&app, "prod/app", "v1", 30).await;
+    let kinds = json!({"repositories": ["prod/**"], "excludeArtifactTypes": [SBOM]});
+    enforce(&app, &[set(policy_of(&Signer::new()), "match", kinds)]);
+    let layer = b"some bytes".to_vec();
+    let config = json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": sha256(b"{}"), "size": 2});
+    let mut sbom = json!({
+        "schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "artifactType": SBOM, "config": config,
+        "layers": [descriptor(SBOM, &layer)], "subject": descriptor(IMAGE_MANIFEST, &manifest),
+    });
+    app.push_blob("prod/app", b"{}").await;
+    app.push_blob("prod/app", &layer).await;
+    let push = async |manifest: &Value| {
+        let bytes = manifest.to_string().into_bytes();
+        app.push_manifest("prod/app", &sha256(&bytes), IMAGE_MANIFEST, &bytes).await;
+        digest_path("prod/app", &bytes)
+    };
+    let blob = format!("/v2/prod/app/blobs/{}", sha256(&layer));
+    sbom["config"]["mediaType"] = json!("application/vnd.oci.image.config.v1+json");
+    refused(app.get(&push(&sbom).await)).await;
+    refused(app.get(&blob)).await;
+    sbom["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json");
+    sbom["artifactType"] = json!("application/vnd.example+json");
+    refused(app.get(&push(&sbom).await)).await;
+    sbom["artifactType"] = json!(SBOM);
+    assert!(shown(&ok(app.get(&push(&sbom).await)).await, "x-signature-verdict").starts_with("exempt"));
+    ok(app.get(&blob)).await;
 }

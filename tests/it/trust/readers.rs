@@ -32,6 +32,8 @@ async fn who_may_push_may_read_what_he_is_to_sign() {
     }
     for target in [&by, &blob] {
         refused(with(town.app.get(target), Some(&reader))).await;
+        // Nobody is known by what he calls his program.
+        refused(with(town.app.get(target), Some(&reader)).header("user-agent", "cosign/v3.1.3")).await;
         expect(with(town.app.head(target), Some(&reader)), StatusCode::FORBIDDEN).await;
     }
     let anybody = town.exchange(None, &["repository:open/app:pull"]).await;
@@ -78,4 +80,21 @@ async fn refusals_and_exceptions_are_written_down() {
     };
     assert!(has("trust.bypass", "writer", "pull"), "{written}");
     assert!(has("refused", "reader", "pull unverified"), "{written}");
+}
+
+#[tokio::test]
+async fn an_exception_of_one_policy_is_none_of_another() {
+    let town = Town::build().await;
+    let policy = set(policy_of(&Signer::new()), "match", json!({"repositories": ["closed/**"]}));
+    let pushers = set(policy.clone(), "unverifiedReaders", json!("pushers"));
+    let writer = town.token("writer", &["**:pull,push"]).await;
+    let by = path("closed/app", "v1");
+    enforce(&town.app, std::slice::from_ref(&pushers));
+    ok(with(town.app.get(&by), Some(&writer))).await;
+    for both in
+        [[pushers.clone(), set(policy.clone(), "name", json!("other"))], [set(policy, "name", json!("other")), pushers]]
+    {
+        enforce(&town.app, &both);
+        refused(with(town.app.get(&by), Some(&writer))).await;
+    }
 }

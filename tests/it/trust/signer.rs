@@ -62,23 +62,26 @@ impl Signer {
 
     /// A bundle that refers to one manifest and is about the digest of perhaps another one.
     pub(super) fn statement(&self, subject: &[u8], predicate_type: &str, about: &str) -> Signed {
-        const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
         let hex = about.trim_start_matches("sha256:");
         let payload = json!({
             "_type": "https://in-toto.io/Statement/v1", "subject": [{"digest": {"sha256": hex}}],
             "predicateType": predicate_type, "predicate": {},
         });
-        let payload = payload.to_string();
+        bundle_of(subject, self.envelope(&payload.to_string()).to_string().into_bytes())
+    }
+
+    /// A bundle around whatever is to be signed.
+    pub(super) fn envelope(&self, payload: &str) -> Value {
+        const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
         let message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} {payload}", PAYLOAD_TYPE.len(), payload.len());
-        let bundle = json!({
+        json!({
             "mediaType": BUNDLE,
             "verificationMaterial": {"publicKey": {"hint": ""}},
             "dsseEnvelope": {
-                "payload": STANDARD.encode(&payload), "payloadType": PAYLOAD_TYPE,
+                "payload": STANDARD.encode(payload), "payloadType": PAYLOAD_TYPE,
                 "signatures": [{"sig": self.sign(message.as_bytes())}],
             },
-        });
-        bundle_of(subject, bundle.to_string().into_bytes())
+        })
     }
 
     /// `cosign sign --key` as version 2 does: what stands under the tag `sha256-<hex>.sig`.
@@ -90,15 +93,24 @@ impl Signer {
             },
             "optional": null,
         });
-        let payload = payload.to_string().into_bytes();
-        let mut layer = descriptor(SIMPLE_SIGNING, &payload);
-        layer["annotations"] = json!({"dev.cosignproject.cosign/signature": self.sign(&payload)});
+        self.simple_of(&[&payload.to_string()])
+    }
+
+    /// The same around whatever is to be signed, a layer each.
+    pub(super) fn simple_of(&self, payloads: &[&str]) -> Signed {
+        let layer = |payload: &&str| {
+            let mut layer = descriptor(SIMPLE_SIGNING, payload.as_bytes());
+            layer["annotations"] = json!({"dev.cosignproject.cosign/signature": self.sign(payload.as_bytes())});
+            layer
+        };
         let config = br#"{"architecture":"","os":"","config":{},"rootfs":{"type":"layers","diff_ids":[]}}"#.to_vec();
         let manifest = json!({
             "schemaVersion": 2, "mediaType": IMAGE_MANIFEST,
-            "config": descriptor("application/vnd.oci.image.config.v1+json", &config), "layers": [layer],
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
+            "layers": payloads.iter().map(layer).collect::<Vec<_>>(),
         });
-        Signed { manifest: manifest.to_string().into_bytes(), blobs: vec![config, payload] }
+        let payloads = payloads.iter().map(|payload| payload.as_bytes().to_vec());
+        Signed { manifest: manifest.to_string().into_bytes(), blobs: [config].into_iter().chain(payloads).collect() }
     }
 }
 

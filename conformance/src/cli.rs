@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Bench(Box<BenchArgs>),
     /// Measures what it costs the server to know who asks.
     Authorized(AuthorizedArgs),
+    /// Measures what signature policies cost: pulls of what is judged already, first judgements, and judgements among junk.
+    Gated(GatedArgs),
     /// Starts Postgres, an S3 server, nodes and a proxy before them, and keeps them until Ctrl-C.
     Topology(TopologyArgs),
 }
@@ -112,6 +114,26 @@ pub(crate) struct AuthorizedArgs {
     /// How much more processor time a request may take, in percent.
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     pub(crate) percent_max: f64,
+}
+
+/// Which server, how often.
+#[derive(Args, Clone)]
+pub(crate) struct GatedArgs {
+    /// The server binary [default: `bonded` beside this program].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) server: Option<PathBuf>,
+    /// Requests a round.
+    #[arg(long, value_name = "N", default_value_t = 40_000)]
+    pub(crate) requests: u32,
+    /// How many rounds; in each, both servers have their turn.
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub(crate) rounds: u32,
+    /// Connections at once.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) connections: u32,
+    /// Signatures that are nobody's, of each of two images.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) junk: u32,
 }
 
 /// What to start.

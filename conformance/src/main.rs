@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Some(Command::Chaos(args)) => runtime.block_on(faults::chaos::run(&args, &environment)),
         Some(Command::Bench(args)) => runtime.block_on(bench::run(&args, &environment)),
         Some(Command::Authorized(args)) => runtime.block_on(bench::authorized::run(&args, &environment)),
+        Some(Command::Gated(args)) => runtime.block_on(bench::gated::run(&args, &environment)),
         Some(Command::Topology(args)) => runtime.block_on(topology::run(&args, &environment)),
         Some(Command::Memory(args)) => runtime.block_on(faults::memory::measure(&args, &environment)),
     };

@@ -6,11 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
-use super::client::Connection;
+use super::processor;
 use super::stats::Ratio;
 use crate::cli::{AuthorizedArgs, Environment};
 use crate::content::Algorithm;
@@ -80,11 +79,7 @@ impl Subject {
             Some(secret) => format!("Authorization: Bearer {}\r\n", self.token(secret).await?),
         };
         let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\n");
-        self.ask(&request, args.connections, args.connections * 20).await?;
-        let before = processor_nanos(self.server.pid()?)?;
-        self.ask(&request, args.connections, args.requests).await?;
-        let nanos = processor_nanos(self.server.pid()?)?.saturating_sub(before);
-        Ok(Duration::from_nanos(nanos).as_secs_f64() * 1e6 / f64::from(args.requests))
+        processor::micros_each(&self.server, &request, args.connections, args.requests).await
     }
 
     /// A token of the token service, as clients get one.
@@ -93,25 +88,6 @@ impl Subject {
         let asked = wire.get(&format!("/v2/token?scope=repository:{REPO}:pull"));
         let answer = asked.header("authorization", format!("Bearer {secret}")).expect(200).await?.json()?;
         answer.get("token").and_then(Value::as_str).map(str::to_owned).context("an answer without a token")
-    }
-
-    async fn ask(&self, request: &str, connections: u32, requests: u32) -> Result<()> {
-        let authority = self.server.url().replacen("http://", "", 1);
-        let mut clients = JoinSet::new();
-        for _ in 0..connections {
-            let (request, mut connection) = (request.to_owned(), Connection::new(&authority));
-            clients.spawn(async move {
-                for _ in 0..requests / connections {
-                    let answer = connection.exchange(false, &[request.as_bytes()]).await?;
-                    ensure!(answer.status == 200, "the manifest came with {}", answer.status);
-                }
-                Ok(())
-            });
-        }
-        while let Some(ended) = clients.join_next().await {
-            ended??;
-        }
-        Ok(())
     }
 }
 
@@ -136,13 +112,3 @@ async fn push(wire: &Wire, secret: Option<&str>) -> Result<()> {
 }
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// Time that all threads of a process have spent on a processor (first field of `schedstat`).
-fn processor_nanos(pid: u32) -> Result<u64> {
-    let mut sum = 0;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        sum += text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).context("schedstat")?;
-    }
-    Ok(sum)
-}

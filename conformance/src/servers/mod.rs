@@ -23,6 +23,6 @@ pub use postgres::{PostgresCluster, PostgresOptions, Restart};
 pub use programs::{Programs, free_port};
 pub use redis::Redis;
 pub use round_robin::RoundRobinProxy;
-pub use signing::{Rekor2, SigningKey, SigningLab};
+pub use signing::{BUNDLE, Rekor2, SigningKey, SigningLab};
 pub use tcp_proxy::TcpProxy;
 pub use versitygw::Versitygw;

@@ -5,6 +5,7 @@
 //! token is believed, and no signature is looked at before it is written down.
 
 mod authority;
+mod bundle;
 mod der;
 mod key;
 mod rekor;
@@ -33,6 +34,7 @@ use self::authority::{Holder, SignerAuthority, TimeAuthority};
 use self::rekor::Log;
 use super::forward::{Body, Listening, full, serve_http};
 
+pub use bundle::BUNDLE;
 pub use key::SigningKey;
 pub use rekor2::Rekor2;
 
@@ -263,10 +265,18 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 fn from_pem(text: &str) -> Result<Vec<u8>> {
-    let inner = text.trim().strip_prefix("-----BEGIN PUBLIC KEY-----");
-    let inner = inner.and_then(|inner| inner.strip_suffix("-----END PUBLIC KEY-----")).context("not a public key")?;
-    let text: String = inner.split_whitespace().collect();
-    ensure!(!text.is_empty(), "an empty public key");
+    der_of(text, "PUBLIC KEY")
+}
+
+fn from_pem_certificate(text: &str) -> Result<Vec<u8>> {
+    der_of(text, "CERTIFICATE")
+}
+
+fn der_of(text: &str, label: &str) -> Result<Vec<u8>> {
+    let inner = text.trim().strip_prefix(&format!("-----BEGIN {label}-----"));
+    let inner = inner.and_then(|inner| inner.strip_suffix(&format!("-----END {label}-----")));
+    let text: String = inner.with_context(|| format!("not a {label}"))?.split_whitespace().collect();
+    ensure!(!text.is_empty(), "an empty {label}");
     from_base64(&text)
 }
 

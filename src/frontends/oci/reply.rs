@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::failure::Failure;
 use crate::clock::Timestamp;
@@ -39,6 +39,9 @@ pub(super) const JSON_MEDIA_TYPE: &str = "application/json";
 /// `Cache-Control` of what was asked for by digest: it cannot change, but not everybody may see it.
 pub(super) const CACHE_FOR_EVER: &str = "private, max-age=31536000, immutable";
 
+/// Headers of an answer with all that is told of signatures; a map that grows is filled anew each time.
+const HEADERS: usize = 16;
+
 /// The first second since 1970 that an HTTP date cannot say (year 10000).
 const HTTP_DATE_SECS_END: u64 = 253_402_300_800;
 
@@ -50,6 +53,7 @@ impl Reply {
     pub(super) fn new(status: StatusCode) -> Self {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
+        *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
         Self(response)
     }
 

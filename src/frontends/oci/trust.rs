@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, VARY, WARNING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
@@ -21,7 +22,6 @@ use crate::oci::reference::Reference;
 use crate::registry::gate::{Guarded, Reader, Ruling};
 use crate::registry::{RegistryError, Result};
 use crate::verify::policy::Readers;
-use crate::verify::verdict::Verdict;
 
 /// The verdict as a structured field (RFC 9651).
 const X_SIGNATURE_VERDICT: HeaderName = HeaderName::from_static("x-signature-verdict");
@@ -29,8 +29,6 @@ const X_SIGNATURE_VERDICT: HeaderName = HeaderName::from_static("x-signature-ver
 const X_SIGNATURE_REASON: HeaderName = HeaderName::from_static("x-signature-reason");
 /// When it was judged.
 const X_SIGNATURE_CHECKED: HeaderName = HeaderName::from_static("x-signature-checked");
-/// Most warnings of one answer.
-const WARNINGS_MAX: usize = 4;
 
 /// Whoever sends a request, as a reader of a repository.
 struct Sender<'a> {
@@ -132,23 +130,28 @@ pub(super) fn refusal(ruling: &Ruling, help: impl FnOnce(&Digest) -> Option<Stri
     if let Some(digest) = ruling.digest() {
         failure = failure.with_header(DOCKER_CONTENT_DIGEST, digest.to_string());
     }
-    for (name, value) in headers(ruling) {
-        failure = failure.with_header(name, value);
+    if let Some(told) = ruling.told() {
+        let verdict = String::from_utf8_lossy(&told.verdict);
+        let checked = String::from_utf8_lossy(&told.checked);
+        failure = failure.with_header(X_SIGNATURE_VERDICT, verdict).with_header(X_SIGNATURE_CHECKED, checked);
+        if let Some(reason) = told.reason {
+            failure = failure.with_header(X_SIGNATURE_REASON, reason);
+        }
     }
     failure.with_header(CACHE_CONTROL, "private, no-store").with_header(VARY, "Authorization")
 }
 
 /// Tells, beside what is given, what the gate said of it. Nothing where no policy applies.
 pub(super) fn tell(mut answer: Response, ruling: &Ruling) -> Response {
-    if !ruling.is_on() {
-        return answer;
-    }
+    let Some(told) = ruling.told() else { return answer };
     let to = answer.headers_mut();
-    for (name, value) in headers(ruling) {
-        add(to, name, &value);
+    add(to, X_SIGNATURE_VERDICT, &told.verdict);
+    add(to, X_SIGNATURE_CHECKED, &told.checked);
+    if let Some(reason) = told.reason {
+        to.append(X_SIGNATURE_REASON, HeaderValue::from_static(reason));
     }
-    for warning in ruling.warnings().iter().take(WARNINGS_MAX) {
-        add(to, WARNING, &warning.warning_header());
+    for warning in &told.warnings {
+        add(to, WARNING, warning);
     }
     if ruling.may_change() {
         to.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
@@ -157,17 +160,11 @@ pub(super) fn tell(mut answer: Response, ruling: &Ruling) -> Response {
     answer
 }
 
-fn add(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+/// What is written is visible ASCII, whatever names came from certificates.
+fn add(headers: &mut HeaderMap, name: HeaderName, value: &Bytes) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.clone()) {
         headers.append(name, value);
     }
-}
-
-fn headers(ruling: &Ruling) -> impl Iterator<Item = (HeaderName, String)> {
-    let verdict = ruling.verdict();
-    let reason = verdict.reason_header().map(|reason| (X_SIGNATURE_REASON, reason.to_owned()));
-    let checked = ruling.checked().map(|checked| (X_SIGNATURE_CHECKED, Verdict::checked_header(checked)));
-    [Some((X_SIGNATURE_VERDICT, verdict.verdict_header())), reason, checked].into_iter().flatten()
 }
 
 /// `GET /v2/<name>/_trust/verify/verdict?ref=<tag or digest>`: what a pull would be told, and why.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::NOWHERE;
+use super::{At, NOWHERE};
 use super::ruling::Ruling;
 use crate::clock::Timestamp;
 use crate::metadata::model::ManifestRecord;
@@ -74,12 +74,26 @@ impl Registry {
     /// What the gate says of a stored manifest.
     pub(super) async fn rule(&self, repo: &RepoName, record: &ManifestRecord) -> Result<Ruling> {
         let policies = self.gate.policies.current();
+        if let Some(ruling) = self.known(record, &policies) {
+            return Ok(ruling);
+        }
         let applying = policies.applying(repo, Place::Pull, None);
         if applying.is_empty() {
             return Ok(Ruling::off());
         }
         let asking = self.asking(record, &applying);
         self.rule_by(repo, record.standing, &record.digest, &policies, &asking).await
+    }
+
+    /// What is known of a manifest that every policy asks signatures of: most pulls end here, and are to cost no more than
+    /// those of a registry without policies.
+    fn known(&self, record: &ManifestRecord, policies: &Policies) -> Option<Ruling> {
+        if record.is_signature || policies.exclude_artifact_types() {
+            return None;
+        }
+        let Standing { repository, generation } = record.standing;
+        let kept = self.gate.kept(At(repository, &record.digest), generation, policies, self.clock.now(), None)?;
+        Some(kept.pull.clone())
     }
 
     /// What policies say together of a digest that they ask signatures of; all of them are asked when something is pulled.
@@ -137,7 +151,8 @@ impl Registry {
         hint: Option<&Digest>,
     ) -> Result<Arc<Assessment>> {
         let key = (standing.repository, digest.clone());
-        if let Some(kept) = self.gate.kept(&key, standing.generation, policies, self.clock.now(), hint) {
+        let at = At(standing.repository, digest);
+        if let Some(kept) = self.gate.kept(at, standing.generation, policies, self.clock.now(), hint) {
             return Ok(kept);
         }
         let turn = self.gate.turns.of(&key);
@@ -170,7 +185,8 @@ impl Walk<'_> {
             let (registry, policies) = (self.registry, self.policies);
             let key = (self.standing.repository, digest.clone());
             let now = registry.clock.now();
-            if let Some(kept) = registry.gate.kept(&key, self.standing.generation, policies, now, hint) {
+            let at = At(self.standing.repository, digest);
+            if let Some(kept) = registry.gate.kept(at, self.standing.generation, policies, now, hint) {
                 return Ok(kept);
             }
             let asked: Vec<&Policy> = policies.iter().filter(|policy| is_about(policy, self.repo)).collect();
@@ -191,7 +207,9 @@ impl Walk<'_> {
                 pull: Ruling::off(),
                 pull_policies: pulling.len(),
             };
-            assessment.pull = assessment.ruling(policies, &pulling);
+            if !pulling.is_empty() {
+                assessment.pull = assessment.ruling(policies, &pulling);
+            }
             let assessment = Arc::new(assessment);
             // At the deepest level nobody looked at the indexes above. What is not stored is kept like anything else: it is
             // about to come, with its signatures here already or for a tag, and whoever asks for names that he makes up fills

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
+use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
@@ -68,6 +69,16 @@ pub trait Reader: Sync {
 
 /// A digest in a repository.
 type Key = (i64, Digest);
+
+/// The same where nobody keeps it: what is asked for with every pull is looked up without a copy.
+#[derive(Clone, Copy, Hash)]
+struct At<'a>(i64, &'a Digest);
+
+impl Equivalent<Key> for At<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.0 == key.0 && *self.1 == key.1
+    }
+}
 
 /// The policies in force, and what was found out under them.
 pub struct Gate {
@@ -139,13 +150,13 @@ impl Gate {
     /// out without knowing where to look first is no answer to him, unless everything passes.
     fn kept(
         &self,
-        key: &Key,
+        key: At<'_>,
         generation: i64,
         policies: &Policies,
         now: Timestamp,
         hint: Option<&Digest>,
     ) -> Option<Arc<Assessment>> {
-        let kept = self.assessments.get(key).filter(|kept| kept.holds(generation, policies, now));
+        let kept = self.assessments.get(&key).filter(|kept| kept.holds(generation, policies, now));
         kept.filter(|kept| hint.is_none() || kept.passes())
     }
 }

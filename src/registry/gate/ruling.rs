@@ -1,11 +1,16 @@
 //! What the gate says of a digest, as answers tell it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::oci::digest::Digest;
 use crate::verify::policy::{Combined, Mode, Policies, Policy, Readers, combine};
 use crate::verify::verdict::{Outcome, Verdict};
+
+/// Most warnings of one answer.
+const WARNINGS_MAX: usize = 4;
 
 /// Where no policy applies.
 static OFF: LazyLock<Verdict> = LazyLock::new(|| Verdict::without_policy(Outcome::Off));
@@ -22,6 +27,20 @@ struct Ruled {
     exceptions: Vec<Readers>,
     policies: Arc<Policies>,
     checked: Timestamp,
+    told: OnceLock<Told>,
+}
+
+/// What every answer says of it, written once for all of them.
+#[derive(Debug)]
+pub struct Told {
+    /// Outcome, policy and signer ([`Verdict::verdict_header`]).
+    pub verdict: Bytes,
+    /// Why it is refused, as one word.
+    pub reason: Option<&'static str>,
+    /// When it was judged ([`Verdict::checked_header`]).
+    pub checked: Bytes,
+    /// Warnings of policies that only warn ([`Verdict::warning_header`]).
+    pub warnings: Vec<Bytes>,
 }
 
 impl Ruling {
@@ -59,17 +78,12 @@ impl Ruling {
         checked: Timestamp,
     ) -> Self {
         let (digest, policies) = (digest.clone(), Arc::clone(policies));
-        Self(Some(Arc::new(Ruled { digest, combined, exceptions, policies, checked })))
+        Self(Some(Arc::new(Ruled { digest, combined, exceptions, policies, checked, told: OnceLock::new() })))
     }
 
     /// Whether it is refused to everybody who is no exception.
     pub fn refuses(&self) -> bool {
         self.0.as_ref().is_some_and(|ruled| ruled.combined.refuses)
-    }
-
-    /// Whether a policy had a part in it.
-    pub fn is_on(&self) -> bool {
-        self.0.is_some()
     }
 
     /// Whether it is no signature artifact, and so may be judged otherwise tomorrow.
@@ -123,6 +137,21 @@ impl Ruling {
     /// Verdicts of policies that only warn.
     pub fn warnings(&self) -> &[Verdict] {
         self.0.as_ref().map_or(&[], |ruled| &ruled.combined.warnings)
+    }
+
+    /// What answers say of it beside what is given or refused; `None` where no policy has a part in it.
+    pub fn told(&self) -> Option<&Told> {
+        let ruled = self.0.as_ref()?;
+        Some(ruled.told.get_or_init(|| {
+            let Combined { verdict, warnings, .. } = &ruled.combined;
+            let warnings = warnings.iter().take(WARNINGS_MAX).map(|warning| warning.warning_header().into()).collect();
+            Told {
+                verdict: verdict.verdict_header().into(),
+                reason: verdict.reason_header(),
+                checked: Verdict::checked_header(ruled.checked).into(),
+                warnings,
+            }
+        }))
     }
 
     /// When it was judged.

@@ -142,6 +142,11 @@ impl Policies {
         self.policies.iter()
     }
 
+    /// Whether any of them leaves types of referrers out.
+    pub fn exclude_artifact_types(&self) -> bool {
+        self.iter().any(|policy| policy.scope.excludes_artifact_types())
+    }
+
     /// The one with a name.
     pub fn get(&self, name: &str) -> Option<&Policy> {
         self.iter().find(|policy| policy.name == name)

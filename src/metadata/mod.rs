@@ -41,7 +41,7 @@ pub use error::MetadataError;
 use model::accounts::Actor;
 use model::downloads::{Download, DownloadRecord};
 use model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
-use model::trust::{PolicyPut, PolicyRecord, SignatureRecord, Standing, VerdictRecord};
+use model::trust::{PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, VerdictRecord};
 use model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -241,6 +241,14 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// those that passed last time, then the newest, `limit` at most.
     async fn manifests_naming(&self, repository: i64, blob: &Digest, limit: u32) -> Result<Vec<(Digest, bool)>>;
 
+    /// Manifests of a repository (row id) behind `after` in digest order, `limit` at most, and whether a tag leads to each.
+    async fn manifest_reached(
+        &self,
+        repository: i64,
+        after: Option<&Digest>,
+        limit: u32,
+    ) -> Result<Vec<ReachedManifest>>;
+
     /// What was found out last about a digest in a repository (row id).
     async fn verdict_find(&self, repository: i64, digest: &Digest) -> Result<Option<VerdictRecord>>;
 
@@ -250,7 +258,13 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// The policy document that holds. `None`: there was never one.
     async fn policy_find(&self) -> Result<Option<PolicyRecord>>;
 
-    /// Its number; 0: there was never one.
+    /// The policy document with a number. `None`: there was none.
+    async fn policy_with(&self, number: i64) -> Result<Option<PolicyRecord>>;
+
+    /// Policy documents with a number below `before`, the newest first, `limit` at most.
+    async fn policy_list(&self, before: i64, limit: u32) -> Result<Vec<PolicyEntry>>;
+
+    /// The number of the one that holds; 0: there was never one.
     async fn policy_number(&self) -> Result<i64>;
 
     /// Puts a document in the place of another one; gives its number. `None`: another one holds than was said.

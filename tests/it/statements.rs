@@ -156,9 +156,10 @@ async fn statements_find_their_rows_by_index() {
             let scans = step.starts_with("SCAN") && !step.contains("VIRTUAL TABLE") && !step.contains("CONSTANT ROW");
             let ordered = scans && step.contains("USING") && sql.contains("LIMIT");
             // What a step before has found is no table.
-            let found = step.strip_prefix("SCAN ").map(|rows| format!("CO-ROUTINE {rows}"));
-            let ordered =
-                ordered || FOREIGN_KEYS.contains(&(name, step)) || found.is_some_and(|found| steps.contains(&found));
+            let found = step.strip_prefix("SCAN ").is_some_and(|rows| {
+                ["CO-ROUTINE", "MATERIALIZE"].iter().any(|how| steps.contains(&format!("{how} {rows}")))
+            });
+            let ordered = ordered || FOREIGN_KEYS.contains(&(name, step)) || found;
             assert!(!scans || ordered || name == "checks::PING", "{name}: {step}\n{steps:#?}\n{sql}");
             // A page may: it goes on where the last one ended, in the order of the index.
             let ends = sql.contains("LIMIT") || WHOLE_REPOSITORY.iter().any(|begin| name.starts_with(begin));

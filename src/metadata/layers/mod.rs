@@ -58,9 +58,12 @@ macro_rules! decorate {
             ) -> Vec<SignatureRecord>;
             manifest_parents(repository: i64, digest: &Digest, limit: u32) -> Vec<Digest>;
             manifests_naming(repository: i64, blob: &Digest, limit: u32) -> Vec<(Digest, bool)>;
+            manifest_reached(repository: i64, after: Option<&Digest>, limit: u32) -> Vec<ReachedManifest>;
             verdict_find(repository: i64, digest: &Digest) -> Option<VerdictRecord>;
             verdict_put(repository: i64, digest: &Digest, verdict: &VerdictRecord) -> ();
             policy_find() -> Option<PolicyRecord>;
+            policy_with(number: i64) -> Option<PolicyRecord>;
+            policy_list(before: i64, limit: u32) -> Vec<PolicyEntry>;
             policy_number() -> i64;
             policy_put(put: &PolicyPut) -> Option<i64>;
             manifest_facts(repo: &RepoName, after: Option<&Digest>, limit: u32) -> Vec<ManifestFacts>;
@@ -116,7 +119,7 @@ macro_rules! decorate {
                 BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake,
             };
             use $crate::metadata::model::trust::{
-                PolicyPut, PolicyRecord, SignatureRecord, Standing, VerdictRecord,
+                PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, VerdictRecord,
             };
             use $crate::metadata::model::*;
             use $crate::metadata::{MetadataStore, Result};

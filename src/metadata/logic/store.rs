@@ -14,7 +14,9 @@ use crate::metadata::logic::{
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::downloads::{Download, DownloadRecord};
 use crate::metadata::model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
-use crate::metadata::model::trust::{PolicyPut, PolicyRecord, SignatureRecord, Standing, VerdictRecord};
+use crate::metadata::model::trust::{
+    PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, VerdictRecord,
+};
 use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -244,6 +246,16 @@ impl<D: Database> MetadataStore for D {
         work!(self.read, [blob], |conn| trust::naming(conn, repository, &blob, limit))
     }
 
+    async fn manifest_reached(
+        &self,
+        repository: i64,
+        after: Option<&Digest>,
+        limit: u32,
+    ) -> Result<Vec<ReachedManifest>> {
+        let after = after.cloned();
+        work!(self.read, [after], |conn| trust::reached(conn, repository, after.as_ref(), limit))
+    }
+
     async fn verdict_find(&self, repository: i64, digest: &Digest) -> Result<Option<VerdictRecord>> {
         work!(self.read, [digest], |conn| trust::verdict(conn, repository, &digest))
     }
@@ -254,6 +266,14 @@ impl<D: Database> MetadataStore for D {
 
     async fn policy_find(&self) -> Result<Option<PolicyRecord>> {
         work!(self.read, [], |conn| trust::policy(conn))
+    }
+
+    async fn policy_with(&self, number: i64) -> Result<Option<PolicyRecord>> {
+        work!(self.read, [], |conn| trust::policy_with(conn, number))
+    }
+
+    async fn policy_list(&self, before: i64, limit: u32) -> Result<Vec<PolicyEntry>> {
+        work!(self.read, [], |conn| trust::policies(conn, before, limit))
     }
 
     async fn policy_number(&self) -> Result<i64> {

@@ -1,16 +1,19 @@
 //! Signatures, verdicts and the policy document.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::metadata::Result;
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Value, record, values};
 use crate::metadata::model::trust::{
-    PolicyPut, PolicyRecord, SignatureRecord, Standing, Stood, TrustGuard, VerdictRecord,
+    PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, Stood, TrustGuard, VerdictRecord,
 };
 use crate::metadata::rows::{inconsistent, json as list, parse, texts, unsigned};
+use crate::metadata::sql::retention::PAGE;
 use crate::metadata::sql::trust as sql;
+use crate::metadata::{MetadataError, Result};
 use crate::oci::digest::Digest;
 use crate::oci::name::{RepoName, Tag};
 
@@ -96,6 +99,39 @@ pub(super) async fn naming<C: Conn>(
         .collect()
 }
 
+record! {
+    struct ReachedRow {
+        id: i64,
+        digest: String,
+        is_signature: bool,
+        is_reached: bool,
+    }
+}
+
+/// Manifests of a repository in digest order; the first of their tags are read by another statement.
+pub(super) async fn reached<C: Conn>(
+    conn: &mut C,
+    repo_id: i64,
+    after: Option<&Digest>,
+    limit: u32,
+) -> Result<Vec<ReachedManifest>> {
+    let after = after.map(Digest::to_string).unwrap_or_default();
+    let ids: Vec<i64> = conn.column(&PAGE, values![repo_id, after.as_str(), limit]).await?;
+    let rows: Vec<ReachedRow> = conn.all(&sql::REACHED, values![repo_id, ids.as_slice()]).await?;
+    let most = u32::try_from(ReachedManifest::TAGS_MAX).unwrap_or(u32::MAX);
+    let named: Vec<(i64, String)> = conn.all(&sql::FIRST_TAGS, values![repo_id, ids.as_slice(), most]).await?;
+    let mut tags: HashMap<i64, Vec<Tag>> = HashMap::new();
+    for (manifest, name) in named {
+        tags.entry(manifest).or_default().push(parse("tags", "name", manifest, &name)?);
+    }
+    let record = |row: ReachedRow| {
+        let digest = parse("manifests", "digest", row.id, &row.digest)?;
+        let tags = tags.remove(&row.id).unwrap_or_default();
+        Ok(ReachedManifest { digest, is_signature: row.is_signature, is_reached: row.is_reached, tags })
+    };
+    rows.into_iter().map(record).collect()
+}
+
 pub(super) async fn verdict<C: Conn>(conn: &mut C, repo_id: i64, digest: &Digest) -> Result<Option<VerdictRecord>> {
     let row: Option<(String, String, i64)> = conn.first(&sql::VERDICT, &[repo_id.into(), Value::shown(digest)]).await?;
     let Some((outcome, evidence, checked_at)) = row else { return Ok(None) };
@@ -126,6 +162,7 @@ record! {
     struct PolicyRow {
         id: i64,
         document: String,
+        revision: Option<String>,
         actor: String,
         created_at: i64,
     }
@@ -133,8 +170,28 @@ record! {
 
 impl From<PolicyRow> for PolicyRecord {
     fn from(row: PolicyRow) -> Self {
-        let PolicyRow { id, document, actor, created_at } = row;
-        Self { id, document, actor, created_at: Timestamp::from_micros(created_at) }
+        let PolicyRow { id, document, revision, actor, created_at } = row;
+        Self { id, document, revision, actor, created_at: Timestamp::from_micros(created_at) }
+    }
+}
+
+record! {
+    struct PolicyEntryRow {
+        id: i64,
+        revision: Option<String>,
+        bytes: i64,
+        actor: String,
+        created_at: i64,
+    }
+}
+
+impl TryFrom<PolicyEntryRow> for PolicyEntry {
+    type Error = MetadataError;
+
+    fn try_from(row: PolicyEntryRow) -> Result<Self> {
+        let PolicyEntryRow { id, revision, bytes, actor, created_at } = row;
+        let bytes = unsigned("trust_policies", "document", id, bytes)?;
+        Ok(Self { id, revision, bytes, actor, created_at: Timestamp::from_micros(created_at) })
     }
 }
 
@@ -147,6 +204,16 @@ pub(super) async fn policy<C: Conn>(conn: &mut C) -> Result<Option<PolicyRecord>
     Ok(row.map(PolicyRecord::from))
 }
 
+pub(super) async fn policy_with<C: Conn>(conn: &mut C, id: i64) -> Result<Option<PolicyRecord>> {
+    let row: Option<PolicyRow> = conn.first(&sql::POLICY_WITH, values![id]).await?;
+    Ok(row.map(PolicyRecord::from))
+}
+
+pub(super) async fn policies<C: Conn>(conn: &mut C, before: i64, limit: u32) -> Result<Vec<PolicyEntry>> {
+    let rows: Vec<PolicyEntryRow> = conn.all(&sql::POLICIES, values![before, limit]).await?;
+    rows.into_iter().map(PolicyEntry::try_from).collect()
+}
+
 pub(super) async fn put_policy<C: Conn>(tx: &mut C, put: &PolicyPut) -> Result<Option<i64>> {
     tx.run(&sql::LOCK_POLICIES, &[]).await?;
     let current = policy_id(tx).await?;
@@ -154,7 +221,8 @@ pub(super) async fn put_policy<C: Conn>(tx: &mut C, put: &PolicyPut) -> Result<O
         return Ok(None);
     }
     let actor = put.by.name.as_deref().unwrap_or_default();
-    let id = tx.scalar(&sql::PUT_POLICY, values![put.document.as_str(), actor, put.now]).await?;
+    let values = values![put.document.as_str(), put.revision.as_str(), actor, put.now];
+    let id = tx.scalar(&sql::PUT_POLICY, values).await?;
     let detail = json!({"revision": put.revision, "number": id});
     let event = Event { kind: "trust.policy", subject: "", detail, now: put.now };
     write_down(tx, &put.by, event).await?;

@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::metadata::model::accounts::Actor;
 use crate::oci::digest::Digest;
+use crate::oci::name::Tag;
 
 /// Which state of a repository's signatures something was read in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,10 +41,45 @@ pub struct PolicyRecord {
     pub id: i64,
     /// Its text; empty: no policy.
     pub document: String,
+    /// Its revision; `None`: it was stored before that was written down.
+    pub revision: Option<String>,
     /// Who wrote it.
     pub actor: String,
     /// When.
     pub created_at: Timestamp,
+}
+
+/// A policy document without its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyEntry {
+    /// Its number; later ones are larger.
+    pub id: i64,
+    /// Its revision; `None`: it was stored before that was written down.
+    pub revision: Option<String>,
+    /// Bytes of its text.
+    pub bytes: u64,
+    /// Who wrote it.
+    pub actor: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A manifest, and whether a tag leads to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReachedManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether it carries signatures and nothing else.
+    pub is_signature: bool,
+    /// Whether a tag leads to it, by itself or through indexes that list it.
+    pub is_reached: bool,
+    /// The first of its own tags in byte order, [`TAGS_MAX`](Self::TAGS_MAX) at most.
+    pub tags: Vec<Tag>,
+}
+
+impl ReachedManifest {
+    /// Most tags that are told.
+    pub const TAGS_MAX: usize = 16;
 }
 
 /// A policy document that takes the place of another one.
@@ -53,7 +89,7 @@ pub struct PolicyPut {
     pub document: String,
     /// The number of the one whose place it takes; `None`: whichever it is.
     pub replaces: Option<i64>,
-    /// Its revision, for the record of what happened.
+    /// Its revision.
     pub revision: String,
     /// Now.
     pub now: Timestamp,

@@ -220,7 +220,7 @@ tables! {
         0 id: Integer, 1 user_id: Integer, 2 name: Text, 3 created_at: Integer,
     }
     trust_policies [id] by 10 {
-        0 id: Integer, 1 document: Text, 2 actor: Text, 3 created_at: Integer,
+        0 id: Integer, 1 document: Text, 2 actor: Text, 3 created_at: Integer, 4 revision: Text,
     }
     audit_events [id] by 1000 {
         0 id: Integer, 1 at: Integer, 2 kind: Text, 3 actor: Text, 4 address: Text, 5 request_id: Text, 6 subject: Text,

@@ -38,6 +38,22 @@ super::statements! { "trust":
         WHERE b.digest = $2 GROUP BY m.id, m.digest, m.signature_bytes, v.outcome \
         ORDER BY m.signature_bytes IS NULL, v.outcome IS NULL OR v.outcome <> 'pass', m.id DESC LIMIT $3";
 
+    /// Some manifests of a repository: whether each is a signature artifact, and whether a tag leads to it, by itself or
+    /// through indexes that list it.
+    REACHED = concat!("SELECT m.id, m.digest, m.signature_bytes IS NOT NULL AS is_signature, \
+            (EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id AND t.repo_id = $1) \
+            OR EXISTS (WITH RECURSIVE above (id) AS (SELECT c.parent_id FROM manifest_children c \
+                    WHERE c.child_id = m.id AND c.repo_id = $1 \
+                UNION SELECT c.parent_id FROM above JOIN manifest_children c ON c.child_id = above.id AND c.repo_id = $1) \
+                SELECT 1 FROM above JOIN tags t ON t.manifest_id = above.id AND t.repo_id = $1)) AS is_reached \
+        FROM manifests m WHERE m.repo_id = $1 AND m.id ", among!("$2"), " ORDER BY m.digest");
+
+    /// The first tags of each of some manifests.
+    FIRST_TAGS = concat!("SELECT t.manifest_id, t.name FROM (SELECT manifest_id, name, \
+            ROW_NUMBER() OVER (PARTITION BY manifest_id ORDER BY name) AS place \
+            FROM tags WHERE repo_id = $1 AND manifest_id ", among!("$2"), ") AS t \
+        WHERE t.place <= $3 ORDER BY t.manifest_id, t.name");
+
     /// What was found out last.
     VERDICT = "SELECT outcome, evidence, checked_at FROM verdicts WHERE repo_id = $1 AND digest = $2";
 
@@ -55,14 +71,21 @@ super::statements! { "trust":
     FORGET_VERDICTS = "DELETE FROM verdicts WHERE repo_id = $1";
 
     /// The document that holds.
-    POLICY = "SELECT id, document, actor, created_at FROM trust_policies \
+    POLICY = "SELECT id, document, revision, actor, created_at FROM trust_policies \
         WHERE id = (SELECT MAX(id) FROM trust_policies)";
+
+    /// The document with a number.
+    POLICY_WITH = "SELECT id, document, revision, actor, created_at FROM trust_policies WHERE id = $1";
+
+    /// Documents before a number, the newest first, without their texts.
+    POLICIES = "SELECT id, revision, CAST(OCTET_LENGTH(document) AS BIGINT) AS bytes, actor, created_at FROM trust_policies \
+        WHERE id < $1 ORDER BY id DESC LIMIT $2";
 
     /// Its number.
     POLICY_ID = "SELECT COALESCE(MAX(id), 0) FROM trust_policies";
 
     /// A new document.
-    PUT_POLICY = "INSERT INTO trust_policies (document, actor, created_at) VALUES ($1, $2, $3) RETURNING id";
+    PUT_POLICY = "INSERT INTO trust_policies (document, revision, actor, created_at) VALUES ($1, $2, $3, $4) RETURNING id";
 
     /// One writer of documents at a time.
     LOCK_POLICIES = locking!("SELECT one FROM access_state WHERE one = 1 FOR NO KEY UPDATE");

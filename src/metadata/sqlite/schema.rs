@@ -23,6 +23,11 @@ pub const MIGRATIONS: &[BuiltIn] = &[
     (20_261_122_003_000, "makers", include_str!("../../../migrations/sqlite/20261122003000_makers.sql")),
     (20_261_122_004_000, "scrub", include_str!("../../../migrations/sqlite/20261122004000_scrub.sql")),
     (20_261_122_005_000, "trust", include_str!("../../../migrations/sqlite/20261122005000_trust.sql")),
+    (
+        20_261_123_001_000,
+        "policy_revisions",
+        include_str!("../../../migrations/sqlite/20261123001000_policy_revisions.sql"),
+    ),
 ];
 
 /// Applies what is missing; with `apply` false that is an error instead.

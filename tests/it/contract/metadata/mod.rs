@@ -16,6 +16,7 @@ mod retention;
 mod scrub;
 mod sqlite;
 mod tags;
+mod trust;
 mod uploads;
 
 /// Runs the rules of the contract on the store that `$open` gives; a rule that is not listed is dead code and warned of.
@@ -161,6 +162,10 @@ macro_rules! contract {
                 a_pass_goes_on_where_it_was
                 one_node_at_a_time_reads
                 a_new_pass_begins_when_it_is_due
+            ],
+            trust: [
+                tags_lead_to_manifests_directly_and_through_indexes
+                documents_are_listed_newest_first
             ],
             races: [
                 double_last_delete

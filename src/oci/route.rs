@@ -4,6 +4,8 @@
 //! separator. It is read from the right, because a component of a repository name may itself be called `manifests`,
 //! `blobs`, `tags`, `uploads` or `referrers`. Handler, authorization and metrics label come from this one enum.
 
+mod policy;
+
 use std::borrow::Cow;
 
 use http::Method;
@@ -14,6 +16,8 @@ use crate::oci::error::Condition;
 use crate::oci::name::{NameError, RepoName, Tag};
 use crate::oci::page::{PageError, PageRequest};
 use crate::oci::reference::{Reference, ReferenceError};
+
+pub use policy::{DryRun, DryRunPlace, PolicyAction, target_revisions};
 
 /// Most `tag` parameters of one manifest PUT (the specification asks for 10).
 pub const TAG_PARAMS_MAX: usize = 100;
@@ -84,11 +88,8 @@ pub enum Route {
         /// Of what.
         reference: Reference,
     },
-    /// `/v2/_trust/policy/document`: the signature policies of the registry.
-    Policy {
-        /// PUT: other ones; else those that hold.
-        put: bool,
-    },
+    /// `/v2/_trust/policy/...`: the signature policies of the registry.
+    Policy(PolicyAction),
     /// `GET /v2/N/referrers/D`.
     Referrers {
         /// Where.
@@ -242,11 +243,7 @@ impl Route {
                 read_only(method)?;
                 Ok(Self::Tags { repo: repo_name(repo)?, page: query.page()? })
             }
-            ["_trust", "policy", "document"] => match *method {
-                Method::GET | Method::HEAD => Ok(Self::Policy { put: false }),
-                Method::PUT => Ok(Self::Policy { put: true }),
-                _ => Err(RouteError::MethodNotAllowed { allow: "GET, HEAD, PUT" }),
-            },
+            ["_trust", "policy", what] => PolicyAction::parse(method, what, &query),
             [repo @ .., "_trust", "verify", "verdict"] if !repo.is_empty() => {
                 read_only(method)?;
                 let reference = query.first("ref").filter(|text| !text.is_empty());
@@ -297,7 +294,7 @@ impl Route {
             },
             Self::Tags { .. } => "tags",
             Self::Verdict { .. } => "verdict",
-            Self::Policy { .. } => "policy",
+            Self::Policy(action) => action.name(),
             Self::Referrers { .. } => "referrers",
         }
     }
@@ -306,7 +303,7 @@ impl Route {
     #[must_use]
     pub fn leading_nowhere(mut self) -> Self {
         match &mut self {
-            Self::Base | Self::Catalog { .. } | Self::Policy { .. } => {}
+            Self::Base | Self::Catalog { .. } | Self::Policy(_) => {}
             Self::Blob { repo, .. }
             | Self::UploadStart { repo, .. }
             | Self::Upload { repo, .. }
@@ -321,7 +318,7 @@ impl Route {
     /// The repository it is about.
     pub fn repo(&self) -> Option<&RepoName> {
         match self {
-            Self::Base | Self::Catalog { .. } | Self::Policy { .. } => None,
+            Self::Base | Self::Catalog { .. } | Self::Policy(_) => None,
             Self::Blob { repo, .. }
             | Self::UploadStart { repo, .. }
             | Self::Upload { repo, .. }

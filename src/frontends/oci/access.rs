@@ -198,7 +198,7 @@ pub(super) fn need(route: &Route) -> Option<Need<'_>> {
     let action = match route {
         Route::Base => return None,
         Route::Catalog { .. } => return Some(Need::Catalog),
-        Route::Policy { .. } => return Some(Need::Policy),
+        Route::Policy(_) => return Some(Need::Policy),
         Route::Blob { action: BlobAction::Get | BlobAction::Head, .. }
         | Route::Manifest { action: ManifestAction::Get | ManifestAction::Head, .. }
         | Route::Tags { .. }

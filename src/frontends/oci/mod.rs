@@ -42,7 +42,7 @@ use crate::metadata::model::UploadId;
 use crate::metadata::model::accounts::Actor;
 use crate::oci::error::Condition;
 use crate::oci::name::RepoName;
-use crate::oci::route::{BlobAction, ManifestAction, Route, RouteError, UploadAction};
+use crate::oci::route::{BlobAction, ManifestAction, PolicyAction, Route, RouteError, UploadAction};
 use crate::registry::{Holder, Purge, Registry, RegistryError};
 
 /// Answers a request for any path below `/v2`.
@@ -192,8 +192,13 @@ async fn dispatch(exchange: &Exchange, route: Route) -> Answer {
                 manifests::delete(exchange, &repo, &reference, purge(purge_wait)).await
             }
         },
-        Route::Policy { put: false } => policy::get(exchange).await,
-        Route::Policy { put: true } => policy::put(exchange).await,
+        Route::Policy(action) => match action {
+            PolicyAction::Get { number: None } => policy::get(exchange).await,
+            PolicyAction::Get { number: Some(number) } => policy::get_old(exchange, number).await,
+            PolicyAction::Put => policy::put(exchange).await,
+            PolicyAction::Revisions { page } => policy::revisions(exchange, &page).await,
+            PolicyAction::DryRun(wanted) => policy::dry_run(exchange, wanted).await,
+        },
         Route::Verdict { repo, reference } => trust::verdict(exchange, &repo, &reference).await,
         Route::Tags { repo, page } => lists::tags(exchange, &repo, &page).await,
         Route::Referrers { repo, digest, artifact_type, page } => {

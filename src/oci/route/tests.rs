@@ -49,6 +49,10 @@ fn every_endpoint_has_its_route() {
         ("DELETE", "/v2/a/manifests/latest", "manifest_delete a"),
         ("GET", "/v2/a/tags/list", "tags a"),
         ("GET", "/v2/a/referrers/$D", "referrers a"),
+        ("GET", "/v2/_trust/policy/document?number=3", "policy -"),
+        ("PUT", "/v2/_trust/policy/document", "policy -"),
+        ("GET", "/v2/_trust/policy/revisions?n=3&last=7", "policy_revisions -"),
+        ("POST", "/v2/_trust/policy/dryrun?repository=a/*&all=true&last=a@$D", "policy_dryrun -"),
     ];
     for (method, path, expected) in cases {
         assert_eq!(summary(method, path).as_deref(), Ok(expected), "{method} {path}");
@@ -114,6 +118,10 @@ fn what_is_no_route_says_why() {
         ("DELETE", "/v2/a/manifests/b?purge=now", RouteError::Query("purge must be wait")),
         ("POST", "/v2/", not_allowed("GET, HEAD")),
         ("DELETE", "/v2/_catalog", not_allowed("GET, HEAD")),
+        ("GET", "/v2/_trust/policy/dryrun", not_allowed("POST")),
+        ("PUT", "/v2/_trust/policy/revisions", not_allowed("GET, HEAD")),
+        ("DELETE", "/v2/_trust/policy/document", not_allowed("GET, HEAD, PUT")),
+        ("GET", "/v2/_trust/policy/else", RouteError::NotFound),
         ("PUT", "/v2/a/tags/list", not_allowed("GET, HEAD")),
         ("GET", "/v2/a/blobs/uploads/", not_allowed("POST")),
         ("POST", "/v2/a/blobs/uploads/i", not_allowed("GET, HEAD, PATCH, PUT, DELETE")),
@@ -123,6 +131,25 @@ fn what_is_no_route_says_why() {
     for (method, target, expected) in cases {
         assert_eq!(parse(method, target), Err(expected), "{method} {target}");
     }
+}
+
+#[test]
+fn what_is_asked_of_policies_is_parsed() {
+    for (method, target) in [
+        ("GET", "document?number=0"),
+        ("GET", "document?number="),
+        ("GET", "document?number=9999999999999999999"),
+        ("POST", "dryrun?repository=%5B"),
+        ("POST", "dryrun?all=1"),
+        ("POST", "dryrun?last=A"),
+    ] {
+        let parsed = parse(method, &format!("/v2/_trust/policy/{target}"));
+        assert!(matches!(parsed, Err(RouteError::Query(_))), "{target}: {parsed:?}");
+    }
+    let bare = Route::Policy(PolicyAction::DryRun(DryRun::default()));
+    assert_eq!(parse("POST", "/v2/_trust/policy/dryrun?repository=&all=false&last="), Ok(bare));
+    let digest = parse("POST", "/v2/_trust/policy/dryrun?last=a@sha256:x");
+    assert_eq!(digest, Err(RouteError::Digest(DigestError::Value)));
 }
 
 #[test]
@@ -194,7 +221,15 @@ fn render(route: &Route) -> (&'static str, String) {
     let purge = |wait: bool| if wait { "?purge=wait" } else { "" };
     match route {
         Route::Base => ("GET", "/v2/".to_owned()),
-        Route::Policy { put } => (if *put { "PUT" } else { "GET" }, "/v2/_trust/policy/document".to_owned()),
+        Route::Policy(action) => match action {
+            PolicyAction::Get { number: None } => ("GET", "/v2/_trust/policy/document".to_owned()),
+            PolicyAction::Get { number: Some(number) } => {
+                ("GET", format!("/v2/_trust/policy/document?number={number}"))
+            }
+            PolicyAction::Put => ("PUT", "/v2/_trust/policy/document".to_owned()),
+            PolicyAction::Revisions { page } => ("GET", target_revisions(page)),
+            PolicyAction::DryRun(wanted) => ("POST", wanted.target()),
+        },
         Route::Verdict { repo, reference } => ("GET", format!("/v2/{repo}/_trust/verify/verdict?ref={reference}")),
         Route::Catalog { page } => ("GET", target_catalog(page)),
         Route::Blob { repo, digest, action } => match action {
@@ -315,10 +350,25 @@ fn any_blob_route() -> impl Strategy<Value = Route> {
     ]
 }
 
+fn any_policy_action() -> impl Strategy<Value = PolicyAction> {
+    let place =
+        (any_repo(), proptest::option::of(any_digest())).prop_map(|(repo, digest)| DryRunPlace { repo, digest });
+    let pattern =
+        prop_oneof![Just("**".to_owned()), Just("a+b/*".to_owned()), any_repo().prop_map(|repo| repo.to_string())];
+    let wanted = (proptest::option::of(pattern), any::<bool>(), any::<Option<u32>>(), proptest::option::of(place))
+        .prop_map(|(repositories, all, n, after)| DryRun { repositories, all, n, after });
+    prop_oneof![
+        proptest::option::of(1_i64..).prop_map(|number| PolicyAction::Get { number }),
+        Just(PolicyAction::Put),
+        any_page().prop_map(|page| PolicyAction::Revisions { page }),
+        wanted.prop_map(PolicyAction::DryRun),
+    ]
+}
+
 fn any_route() -> impl Strategy<Value = Route> {
     prop_oneof![
         Just(Route::Base),
-        any::<bool>().prop_map(|put| Route::Policy { put }),
+        any_policy_action().prop_map(Route::Policy),
         any_page().prop_map(|page| Route::Catalog { page }),
         any_manifest_route(),
         any_blob_route(),

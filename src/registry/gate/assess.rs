@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{At, NOWHERE};
 use super::ruling::Ruling;
+use super::trial::{Keeping, Trial};
 use crate::clock::Timestamp;
 use crate::metadata::model::ManifestRecord;
 use crate::metadata::model::trust::{Standing, VerdictRecord};
@@ -158,8 +159,23 @@ impl Registry {
         let turn = self.gate.turns.of(&key);
         let _turn = turn.lock().await;
         // The walk asks again for what is kept: the one before may have found it out.
-        let mut walk = Walk { registry: self, repo, standing, policies, began: Instant::now(), looks: 0 };
+        let (keeping, began) = (Keeping::Gate, Instant::now());
+        let mut walk = Walk { registry: self, repo, standing, policies, keeping, began, looks: 0 };
         walk.assess(digest, hint, 0).await
+    }
+
+    /// Judges a digest on trial: the gate keeps nothing of it, and nothing is written down.
+    pub(super) async fn assess_on_trial(
+        &self,
+        repo: &RepoName,
+        standing: Standing,
+        digest: &Digest,
+        policies: &Arc<Policies>,
+        trial: &Trial,
+    ) -> Result<Arc<Assessment>> {
+        let (keeping, began) = (Keeping::Trial(trial), Instant::now());
+        let mut walk = Walk { registry: self, repo, standing, policies, keeping, began, looks: 0 };
+        walk.assess(digest, None, 0).await
     }
 }
 
@@ -169,6 +185,7 @@ struct Walk<'a> {
     repo: &'a RepoName,
     standing: Standing,
     policies: &'a Arc<Policies>,
+    keeping: Keeping<'a>,
     began: Instant,
     /// Indexes that were looked at.
     looks: u32,
@@ -186,7 +203,8 @@ impl Walk<'_> {
             let key = (self.standing.repository, digest.clone());
             let now = registry.clock.now();
             let at = At(self.standing.repository, digest);
-            if let Some(kept) = registry.gate.kept(at, self.standing.generation, policies, now, hint) {
+            let kept = self.keeping.kept(&registry.gate, at, self.standing.generation, policies, now, hint);
+            if let Some(kept) = kept {
                 return Ok(kept);
             }
             let asked: Vec<&Policy> = policies.iter().filter(|policy| is_about(policy, self.repo)).collect();
@@ -194,7 +212,9 @@ impl Walk<'_> {
             let mut verdicts = self.own(&asked, digest, stored.as_ref(), hint).await?;
             let evidence = evidence_of(&verdicts);
             self.inherit(&asked, digest, &mut verdicts, depth).await?;
-            self.write_down(&asked, digest, stored, &verdicts, evidence).await;
+            if matches!(self.keeping, Keeping::Gate) {
+                self.write_down(&asked, digest, stored, &verdicts, evidence).await;
+            }
             let holds_until = verdicts.iter().filter_map(|verdict| verdict.holds_until).min();
             let pulling = policies.applying(self.repo, Place::Pull, None);
             let mut assessment = Assessment {
@@ -215,7 +235,7 @@ impl Walk<'_> {
             // about to come, with its signatures here already or for a tag, and whoever asks for names that he makes up fills
             // no more than the few places of the cache that are for what was asked for once.
             if key.0 != NOWHERE && (depth < DEPTH_MAX || assessment.passes()) {
-                registry.gate.assessments.insert(key, Arc::clone(&assessment));
+                self.keeping.keep(&registry.gate, key, &assessment);
             }
             Ok(assessment)
         })

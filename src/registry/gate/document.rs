@@ -5,9 +5,12 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 
 use crate::metadata::model::accounts::Actor;
-use crate::metadata::model::trust::{PolicyPut, PolicyRecord};
-use crate::registry::{Registry, Result};
+use crate::metadata::model::trust::{PolicyEntry, PolicyPut, PolicyRecord};
+use crate::registry::{Page, PageRequest, Registry, Result, cut_page, page_limit};
 use crate::verify::policy::{Faults, Finding, Loaded, Policies};
+
+/// Most documents of one page of a list.
+const DOCUMENTS_PAGE_MAX: u32 = 100;
 
 /// What became of a document that was to take the place of another one.
 #[derive(Debug)]
@@ -45,6 +48,39 @@ impl Registry {
     /// Those of the store.
     pub async fn policy_document(&self) -> Result<Option<PolicyRecord>> {
         Ok(self.metadata.policy_find().await?)
+    }
+
+    /// Reads a document that is to be tried out, as one that is to be stored.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read_policy_document(document: &str, has_accounts: bool) -> std::result::Result<Loaded, Faults> {
+        read(document, has_accounts)
+    }
+
+    /// The document with a number, whether it holds or not. `None`: there was none.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn policy_document_with(&self, number: i64) -> Result<Option<PolicyRecord>> {
+        let record = self.metadata.policy_with(number).await?;
+        Ok(record.map(|record| PolicyRecord { revision: Some(revision_of(&record)), ..record }))
+    }
+
+    /// All documents that there were, the newest first; each with its revision. `last` of the page is a number.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn policy_documents(&self, page: &PageRequest) -> Result<Page<PolicyEntry>> {
+        let limit = page_limit(page, DOCUMENTS_PAGE_MAX);
+        let before = page.last.as_deref().map_or(Some(i64::MAX), |last| last.parse().ok());
+        let (Some(before), 1..) = (before, limit) else { return Ok(Page { entries: Vec::new(), next: None }) };
+        let mut entries = self.metadata.policy_list(before, limit + 1).await?;
+        for entry in entries.iter_mut().filter(|entry| entry.revision.is_none()) {
+            let record = self.metadata.policy_with(entry.id).await?;
+            entry.revision = record.as_ref().map(revision_of);
+        }
+        Ok(cut_page(entries, limit, |entry| entry.id.to_string()))
     }
 
     /// Puts a document in the place of the one that holds, on this node at once. `replaces`: the revision of that one;
@@ -142,6 +178,12 @@ impl Registry {
         }
         Ok(status)
     }
+}
+
+/// The revision of a stored document; empty: it cannot be read any more, or has no policies.
+fn revision_of(record: &PolicyRecord) -> String {
+    let read = || read(&record.document, true).map(|read| read.policies.revision().to_owned());
+    record.revision.clone().unwrap_or_else(|| read().unwrap_or_default())
 }
 
 /// Reads a document that lies in no folder; an empty one has no policies.

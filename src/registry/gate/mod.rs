@@ -18,6 +18,7 @@ mod document;
 mod ruling;
 mod signature;
 mod tags;
+mod trial;
 mod turns;
 
 use std::fmt;
@@ -40,6 +41,7 @@ use assess::Assessment;
 use blobs::KeptBlob;
 pub use document::{PolicyFollowed, PolicyStored};
 pub use ruling::Ruling;
+pub use trial::{Compared, DRY_RUN_TIME_MAX, DryRunPage};
 use turns::Turns;
 
 /// Most bytes of a policy document.
@@ -55,6 +57,8 @@ const BLOBS_MAX: usize = 10_000;
 const READERS: usize = 16;
 /// Signatures that are checked at once: each takes a processor.
 const PLACES: usize = 4;
+/// Dry runs at once.
+const DRY_RUNS: usize = 2;
 
 /// Whoever asks for something.
 #[async_trait]
@@ -98,6 +102,8 @@ pub struct Gate {
     readers: Semaphore,
     /// To check one.
     places: Semaphore,
+    /// To find out what other policies would change.
+    dry_runs: Semaphore,
 }
 
 impl Default for Gate {
@@ -113,6 +119,7 @@ impl Default for Gate {
             blob_turns: Turns::default(),
             readers: Semaphore::new(READERS),
             places: Semaphore::new(PLACES),
+            dry_runs: Semaphore::new(DRY_RUNS),
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::transfer;
 use crate::verify::policy::{Faults, InForce};
 
 pub use folder::{DataFolder, FolderError};
-pub use policy::{PolicyFile, Reload, read_policies};
+pub use policy::{PolicyFile, Reload, read_policies, read_policies_inlined};
 pub use serve::{Bound, Ending};
 pub use stores::Stores;
 

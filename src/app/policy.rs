@@ -18,7 +18,7 @@ use crate::http::Metrics;
 use crate::jobs::Job;
 use crate::registry::gate::PolicyFollowed;
 use crate::registry::{Registry, RegistryError};
-use crate::verify::policy::{DOCUMENT_BYTES_MAX, Faults, Finding, InForce, Loaded, Policies, Severity};
+use crate::verify::policy::{DOCUMENT_BYTES_MAX, Faults, Finding, InForce, Inlined, Loaded, Policies, Severity};
 
 /// Most bytes of a file that a document names. A trusted root may have as many, a key fewer.
 const FILE_BYTES_MAX: usize = 1 << 20;
@@ -78,6 +78,21 @@ pub fn read_policies(path: &Path) -> Result<Result<Loaded, Faults>, String> {
     let bytes = read(path, DOCUMENT_BYTES_MAX)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     Ok(Policies::load(&bytes, &|name| read(&folder.join(name), FILE_BYTES_MAX)))
+}
+
+/// The same, and what the files hold written into the document.
+///
+/// # Errors
+/// Why the document itself cannot be read.
+pub fn read_policies_inlined(path: &Path) -> Result<Result<Inlined, Faults>, String> {
+    let bytes = read(path, DOCUMENT_BYTES_MAX)?;
+    if bytes.trim_ascii().is_empty() {
+        // As in the database, one that says nothing has no policies.
+        let loaded = Loaded { policies: Policies::default(), warnings: Vec::new() };
+        return Ok(Ok(Inlined { loaded, document: String::new() }));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(Policies::load_inlined(&bytes, &|name| read(&folder.join(name), FILE_BYTES_MAX)))
 }
 
 impl PolicyFile {

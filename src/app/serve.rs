@@ -85,6 +85,17 @@ impl App {
 }
 
 impl App {
+    /// Puts the policies in force that a server of this configuration has, for who judges by them without serving.
+    ///
+    /// # Errors
+    /// [`AppError::Policy`], [`AppError::PolicyDocument`].
+    pub async fn take_policies(&self) -> Result<(), AppError> {
+        match self.open_policies()? {
+            Some(_) => Ok(()),
+            None => self.open_policy_document().await,
+        }
+    }
+
     /// Puts the configured policies in force, before anything can be read.
     fn open_policies(&self) -> Result<Option<PolicyFile>, AppError> {
         let Some(path) = self.config.policy_file.clone() else { return Ok(None) };

@@ -1,4 +1,7 @@
-//! `bonded policy`: signature policies read from a file, without a server.
+//! `bonded policy`: signature policies read from a file: whether they can be used, and what they would change.
+
+mod dry_run;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +24,11 @@ pub(super) enum PolicyVerb {
     Check(CheckArgs),
     /// Says which policies apply to a repository, and what they ask for.
     Test(TestArgs),
+    /// Says what would change for those who pull if this document held, and changes nothing.
+    ///
+    /// Judges what is stored: manifests to which a tag leads, by itself or through an index. Ends with 0 when nothing that is
+    /// given today would be refused, 1 when something would be, 2 when the document cannot be used or nobody can be asked.
+    DryRun(dry_run::DryRunArgs),
     /// Prints the JSON Schema of a document.
     Schema,
 }
@@ -61,6 +69,7 @@ pub(super) fn run(verb: &PolicyVerb) -> Result<ExitCode, Failure> {
     match verb {
         PolicyVerb::Check(args) => check(args),
         PolicyVerb::Test(args) => test(args),
+        PolicyVerb::DryRun(args) => dry_run::run(args),
         PolicyVerb::Schema => {
             print(format_args!("{:#}\n", schema()));
             Ok(ExitCode::SUCCESS)

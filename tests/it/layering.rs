@@ -130,7 +130,16 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["src/auth/"]),
     ("sigstore_verify", &["src/verify/sigstore.rs", "src/verify/sigstore/"]),
     ("x509_parser", &["src/auth/", "src/verify/"]),
-    ("reqwest", &["src/cli/verify/", "src/http/fetch.rs", "src/hooks/sender.rs", "src/hooks/url.rs"]),
+    (
+        "reqwest",
+        &[
+            "src/cli/policy/server.rs",
+            "src/cli/verify/",
+            "src/http/fetch.rs",
+            "src/hooks/sender.rs",
+            "src/hooks/url.rs",
+        ],
+    ),
     ("pbkdf2", &["src/auth/"]),
     ("regex", &["src/verify/policy/"]),
     ("saphyr_parser", &["src/verify/policy/"]),

@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cli::{refusal, run, stdout, text};
+use crate::cli::{Served, bonded, refusal, run, stdout, text};
+use crate::fixtures::ImageBuilder;
 use crate::sources;
 
 /// A folder with what the documents of the how-to name.
@@ -112,6 +113,60 @@ async fn what_cannot_begin_is_one_sentence() {
     let output = run(&["policy", "test", text(&file), "--repository", "prod/app"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("policy.yaml` says why"));
+}
+
+#[tokio::test]
+async fn what_a_document_would_change_is_found_out_beside_a_server() {
+    let served = Served::start(&[]).await;
+    served.push("prod/app", &ImageBuilder::new().layer(b"layer")).await;
+    let (folder, data) = (folder(), served.data());
+    let file = folder.path().join("policy.yaml");
+    let command = [&["policy", "dry-run", text(&file), "--data", text(&data)][..]];
+    let tried = async |arguments: &[&str]| {
+        let output = run(&[command[0], arguments].concat()).await;
+        (output.status.code(), stdout(&output))
+    };
+    let strict = documents()[0].clone() + "  unverifiedReaders: nobody\n";
+    fs::write(&file, &strict).expect("written");
+    let (code, said) = tried(&[]).await;
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((code, lines.len()), (Some(1), 2), "{said}");
+    assert!(lines[0].starts_with("prod/app:v1@sha256:") && lines[0].ends_with(": off -> unsigned"), "{said}");
+    let summary = "looked at 1 manifest: 1 given today would be refused, 0 refused today would be given, 0 would change \
+        otherwise";
+    assert_eq!(lines[1], summary);
+    let (code, said) = tried(&["-o", "json", "--repository", "prod/*"]).await;
+    let told: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((code, &told[0]["then"]["refused"], &told[1]["wouldBeRefused"]), (Some(1), &true.into(), &1.into()));
+    assert_eq!(tried(&["--repository", "prod/other"]).await.0, Some(0));
+
+    // Where it holds already, nothing changes.
+    let mut same = bonded(&[command[0], &["--all"]].concat());
+    let output = same.env("BONDED_TRUST_POLICY", text(&file)).output().await.expect("it ends");
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains(": unsigned\nlooked at 1 manifest: 0 given"), "{said}");
+
+    fs::write(&file, strict.replace("enforce ", "warn ")).expect("written");
+    let (code, said) = tried(&[]).await;
+    assert!(code == Some(0) && said.contains(": off -> unsigned, with a warning\n"), "{said}");
+    fs::write(&file, "").expect("written");
+    assert_eq!(tried(&[]).await.0, Some(0), "no policies at all");
+
+    // What cannot be used here is not tried out.
+    fs::write(&file, &documents()[0]).expect("written");
+    let (code, said) = tried(&[]).await;
+    assert!(code == Some(2) && said.contains("without accounts everybody may push"), "{said}");
+    fs::write(&file, strict.replace("enforce", "strict")).expect("written");
+    let (code, said) = tried(&[]).await;
+    assert!(code == Some(2) && said.ends_with("policy.yaml cannot be used: 1 error\n"), "{said}");
+    fs::write(&file, &strict).expect("written");
+    let nowhere = run(&["policy", "dry-run", text(&file), "--data", "/nowhere/data"]).await;
+    assert!(refusal(&nowhere).contains("/nowhere/data"));
+    let astray = run(&[command[0], &["--username", "ann"]].concat()).await;
+    assert!(refusal(&astray).contains("give --server"));
+    let open = run(&["policy", "dry-run", text(&file), "--server", served.url()]).await;
+    assert!(refusal(&open).contains("without accounts everybody may push"));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use super::output::Format;
 use super::{Failure, eprint, print, runtime};
 use crate::oci::digest::Digest;
 use crate::verify::verdict::{Outcome, ReasonCode};
+pub(super) use remote::credentials;
 use remote::{Image, Remote, RemoteError};
 
 /// Whose signature is asked for, of what.
@@ -61,17 +62,17 @@ pub(super) struct VerifyArgs {
 
 /// How to come to the registry.
 #[derive(Debug, Args)]
-struct AccessArgs {
+pub(super) struct AccessArgs {
     /// Account; its password or token comes from standard input or the variable `BONDED_TOKEN`. Without it, that of
     /// docker's configuration.
     #[arg(long, value_name = "NAME")]
-    username: Option<String>,
+    pub(super) username: Option<String>,
     /// Reads the password or token from standard input.
     #[arg(long)]
-    password_stdin: bool,
+    pub(super) password_stdin: bool,
     /// Speaks HTTP; for this machine that is the default.
     #[arg(long)]
-    plain_http: bool,
+    pub(super) plain_http: bool,
 }
 
 /// What was found out.

@@ -212,7 +212,7 @@ fn parameters(text: &str) -> HashMap<String, String> {
 }
 
 /// Who asks: by the options, else by docker's configuration.
-fn credentials(host: &str, args: &AccessArgs) -> Result<Option<String>, Failure> {
+pub(in crate::cli) fn credentials(host: &str, args: &AccessArgs) -> Result<Option<String>, Failure> {
     let secret = if args.password_stdin {
         let mut text = String::new();
         let read = std::io::stdin().take(64 << 10).read_to_string(&mut text);

@@ -3,6 +3,7 @@
 mod attacks;
 mod blobs;
 mod documents;
+mod dryrun;
 mod indexes;
 mod lists;
 mod pulls;

@@ -1,4 +1,4 @@
-//! Media types (RFC 6838, section 4.2) and the ones that manifests have.
+//! Media types (RFC 6838, section 4.2) and the ones that manifests and their configs have.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +13,12 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 pub const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Docker image manifest, version 2, schema 1: `.v1+json` and `.v1+prettyjws`.
 pub const DOCKER_SCHEMA1_PREFIX: &str = "application/vnd.docker.distribution.manifest.v1+";
+/// Config of an OCI image.
+pub const OCI_IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Config of a Docker image.
+pub const DOCKER_IMAGE_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Config of what no client can run; its bytes are `{}` (image-spec, "Guidance for an Empty Descriptor").
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Longest media type in bytes (image-spec keeps to RFC 6838: twice 127 and a slash).
 pub const MEDIA_TYPE_BYTES_MAX: usize = 255;

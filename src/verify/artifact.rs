@@ -17,7 +17,9 @@ use super::limits::{
 };
 use super::statement::check_simple_signing;
 use crate::oci::digest::{Algorithm, Digest};
-use crate::oci::media_type::{DOCKER_MANIFEST, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST};
+use crate::oci::media_type::{
+    DOCKER_IMAGE_CONFIG, DOCKER_MANIFEST, OCI_EMPTY, OCI_IMAGE_CONFIG, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST,
+};
 use crate::oci::name::Tag;
 
 /// The layer of a `.sig` manifest.
@@ -32,10 +34,7 @@ pub const COSIGN_SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+j
 pub const COSIGN_ATTESTATION: &str = "application/vnd.dev.cosign.artifact.att.v1+json";
 
 /// The configs that cosign writes beside signatures under a tag.
-const TAG_CONFIGS: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-/// The config that cosign writes beside a bundle.
-const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
+const TAG_CONFIGS: [&str; 2] = [OCI_IMAGE_CONFIG, DOCKER_IMAGE_CONFIG];
 
 /// What kind of signature artifact a manifest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +178,7 @@ impl Document {
         let kind = match (self.artifact_type.as_deref(), config.media_type.as_str()) {
             (Some(COSIGN_SIGNATURE) | None, COSIGN_SIGNATURE) => ArtifactKind::Signatures,
             (Some(COSIGN_ATTESTATION) | None, COSIGN_ATTESTATION) => ArtifactKind::Attestations,
-            (Some(artifact_type), EMPTY_CONFIG) if artifact_type.starts_with(BUNDLE_PREFIX) => ArtifactKind::Bundle,
+            (Some(artifact_type), OCI_EMPTY) if artifact_type.starts_with(BUNDLE_PREFIX) => ArtifactKind::Bundle,
             _ => return None,
         };
         let layers_max = if kind == ArtifactKind::Bundle { 1 } else { LAYERS_MAX };

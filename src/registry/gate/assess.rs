@@ -14,7 +14,7 @@ use crate::metadata::model::ManifestRecord;
 use crate::metadata::model::trust::{Standing, VerdictRecord};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Descriptor, Manifest, ManifestKind};
-use crate::oci::media_type::OCI_IMAGE_MANIFEST;
+use crate::oci::media_type::{OCI_EMPTY, OCI_IMAGE_MANIFEST};
 use crate::oci::name::RepoName;
 use crate::registry::manifests::manifest_limits;
 use crate::registry::{Registry, Result};
@@ -27,8 +27,7 @@ const DEPTH_MAX: usize = 4;
 const PARENTS_MAX: u32 = 512;
 /// Longest time that is spent on indexes for one manifest.
 const PARENTS_TIME: Duration = Duration::from_secs(1);
-/// The config of what no client can run, and its bytes: `{}` (image-spec, "Guidance for an Empty Descriptor").
-const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
+/// The bytes of an empty config: `{}`.
 const EMPTY_CONFIG_BYTES: u64 = 2;
 /// When something is judged anew that there was no time for.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -134,7 +133,7 @@ impl Registry {
         let limits = manifest_limits(&self.options.limits);
         let Ok(manifest) = Manifest::parse(&record.payload, Some(&record.media_type), &limits) else { return };
         // Clients take many configs for those of images, so only the one counts that says nothing.
-        let is_empty = |config: &Descriptor| config.media_type == EMPTY_CONFIG && config.size == EMPTY_CONFIG_BYTES;
+        let is_empty = |config: &Descriptor| config.media_type == OCI_EMPTY && config.size == EMPTY_CONFIG_BYTES;
         let is_plain = manifest.kind == ManifestKind::Image && manifest.media_type == OCI_IMAGE_MANIFEST;
         let runs = !is_plain || !manifest.config.as_ref().is_some_and(is_empty);
         if let (Some(_), Some(kind), false) = (&manifest.subject, &manifest.artifact_type, runs) {

@@ -5,6 +5,7 @@
 
 mod clock;
 mod faults;
+pub(crate) mod files;
 mod first_admin;
 mod folder;
 mod greeting;

@@ -3,8 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::AppError;
+use super::files::read_at_most;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::http::Metrics;
@@ -75,9 +74,9 @@ struct Seen {
 /// # Errors
 /// Why the document itself cannot be read.
 pub fn read_policies(path: &Path) -> Result<Result<Loaded, Faults>, String> {
-    let bytes = read(path, DOCUMENT_BYTES_MAX)?;
+    let bytes = read_at_most(path, DOCUMENT_BYTES_MAX)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(Policies::load(&bytes, &|name| read(&folder.join(name), FILE_BYTES_MAX)))
+    Ok(Policies::load(&bytes, &|name| read_at_most(&folder.join(name), FILE_BYTES_MAX)))
 }
 
 /// The same, and what the files hold written into the document.
@@ -85,14 +84,14 @@ pub fn read_policies(path: &Path) -> Result<Result<Loaded, Faults>, String> {
 /// # Errors
 /// Why the document itself cannot be read.
 pub fn read_policies_inlined(path: &Path) -> Result<Result<Inlined, Faults>, String> {
-    let bytes = read(path, DOCUMENT_BYTES_MAX)?;
+    let bytes = read_at_most(path, DOCUMENT_BYTES_MAX)?;
     if bytes.trim_ascii().is_empty() {
         // As in the database, one that says nothing has no policies.
         let loaded = Loaded { policies: Policies::default(), warnings: Vec::new() };
         return Ok(Ok(Inlined { loaded, document: String::new() }));
     }
     let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(Policies::load_inlined(&bytes, &|name| read(&folder.join(name), FILE_BYTES_MAX)))
+    Ok(Policies::load_inlined(&bytes, &|name| read_at_most(&folder.join(name), FILE_BYTES_MAX)))
 }
 
 impl PolicyFile {
@@ -148,8 +147,8 @@ impl PolicyFile {
     fn is_still(&self, settled: &Snapshot, has_accounts: bool) -> bool {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         settled.has_accounts == has_accounts
-            && read(&self.path, DOCUMENT_BYTES_MAX) == settled.document
-            && settled.files.iter().all(|(name, bytes)| read(&folder.join(name), FILE_BYTES_MAX) == *bytes)
+            && read_at_most(&self.path, DOCUMENT_BYTES_MAX) == settled.document
+            && settled.files.iter().all(|(name, bytes)| read_at_most(&folder.join(name), FILE_BYTES_MAX) == *bytes)
     }
 
     fn tell(&self, warnings: usize) {
@@ -186,11 +185,11 @@ impl fmt::Debug for PolicyFile {
 
 /// Reads everything at once: what there is, and what it says.
 fn take(path: &Path, has_accounts: bool) -> (Snapshot, Result<Loaded, Faults>) {
-    let document = read(path, DOCUMENT_BYTES_MAX);
+    let document = read_at_most(path, DOCUMENT_BYTES_MAX);
     let files = RefCell::new(BTreeMap::new());
     let folder = path.parent().unwrap_or(Path::new(""));
     let named = |name: &str| {
-        let bytes = read(&folder.join(name), FILE_BYTES_MAX);
+        let bytes = read_at_most(&folder.join(name), FILE_BYTES_MAX);
         files.borrow_mut().insert(name.to_owned(), bytes.clone());
         bytes
     };
@@ -205,13 +204,6 @@ fn take(path: &Path, has_accounts: bool) -> (Snapshot, Result<Loaded, Faults>) {
 fn unreadable(why: &str) -> Faults {
     let message = format!("the document cannot be read: {why}");
     Faults(vec![Finding { severity: Severity::Error, place: String::new(), line: None, message }])
-}
-
-fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() > bytes_max { Err(format!("it is larger than {bytes_max} bytes")) } else { Ok(bytes) }
 }
 
 /// Looks at the document in the database every second.

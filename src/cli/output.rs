@@ -1,4 +1,4 @@
-//! How verbs print numbers: for people, or one JSON object a line for programs.
+//! How verbs print numbers and texts: for people, or one JSON object a line for programs.
 
 use std::fmt::Display;
 
@@ -24,6 +24,16 @@ impl Format {
             Self::Json => print(format_args!("{}\n", object())),
         }
     }
+}
+
+/// A text of others for a terminal: what would move the cursor, or turn the order of letters around, is a question mark.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || is_direction(c) { '?' } else { c }).collect()
+}
+
+/// What says in which direction to write (Unicode, UAX #9).
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A number of bytes with three digits, such as `1.25 GiB`.
@@ -54,6 +64,12 @@ pub(super) fn count(number: u64, noun: impl Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_others_move_nothing() {
+        assert_eq!(plain("a\tb\u{7f}\u{202e}c\u{2067}"), "a?b??c?");
+        assert_eq!(plain("Grüße, 世界"), "Grüße, 世界");
+    }
 
     #[test]
     fn bytes_are_written_with_three_digits() {

@@ -1,4 +1,4 @@
-//! How far a long verb is: a bar on a terminal, a line for each stage and each tenth elsewhere.
+//! How far a verb is: a bar or a line on a terminal, and of long ones a line for each stage and each tenth elsewhere.
 //!
 //! Progress goes to standard error and findings to standard output, one line each.
 
@@ -55,6 +55,30 @@ impl Drop for Bar {
         if let Some(bar) = lock(&self.bar).take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// What a verb is at that takes a moment: a line on a terminal, which is written over and gone in the end; nothing elsewhere.
+#[derive(Debug)]
+pub(super) struct Steps(ProgressBar);
+
+impl Steps {
+    /// At nothing yet.
+    pub(super) fn new() -> Self {
+        // It draws on standard error, and only if that is a terminal.
+        let line = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        Self(ProgressBar::new_spinner().with_style(line))
+    }
+
+    /// Says what comes next.
+    pub(super) fn next(&self, what: impl Into<String>) {
+        self.0.set_message(what.into());
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

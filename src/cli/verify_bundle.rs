@@ -3,6 +3,7 @@
 //! The arguments are those of the protocol for clients of sigstore-conformance
 //! (<https://github.com/sigstore/sigstore-conformance/blob/main/docs/cli_protocol.md>), so that its tests can be run.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::Failure;
-use super::output::Format;
+use super::output::{Format, plain};
+use crate::app::files::read_at_most;
 use crate::clock::Timestamp;
 use crate::oci::digest::{Algorithm, Digest};
 use crate::verify::blob::{Blob, BlobProof, check_blob};
@@ -76,7 +78,8 @@ pub(super) fn run(args: &VerifyBundleArgs) -> Result<ExitCode, Failure> {
     };
     let proof = check_blob(&bundle, blob, &trust(key.as_ref(), root.as_ref())?).map_err(|failure| {
         let (subject, bundle) = (&args.subject, args.bundle.display());
-        Failure::failed(format!("{bundle} does not prove who signed {subject}: {} ({failure})", failure.code))
+        let why = plain(&failure.to_string());
+        Failure::failed(format!("{bundle} does not prove who signed {subject}: {} ({why})", failure.code))
     })?;
     check_identity(args, &proof)?;
     args.output.line(|| text(&proof), || object(&proof));
@@ -102,7 +105,7 @@ fn check_identity(args: &VerifyBundleArgs, proof: &BlobProof) -> Result<(), Fail
     if is_wanted {
         return Ok(());
     }
-    let bundle = args.bundle.display();
+    let (bundle, subject, issuer) = (args.bundle.display(), plain(subject), plain(issuer));
     Err(Failure::failed(format!(
         "{bundle} was signed by `{subject}`, for whom `{issuer}` vouched, and not by whom it should be"
     )))
@@ -115,7 +118,7 @@ fn subject(text: &str) -> Result<Subject, Failure> {
         return Ok(Subject::Digest(digest));
     }
     let path = Path::new(text);
-    File::open(path).and_then(|file| hold(file, HELD_BYTES_MAX)).map_err(|error| unreadable(path, &error))
+    File::open(path).and_then(|file| hold(file, HELD_BYTES_MAX)).map_err(|error| unreadable(path, error))
 }
 
 /// Reads all there is, and keeps no more than `held_max` bytes of it.
@@ -145,30 +148,26 @@ fn key(path: &Path) -> Result<PublicKey, Failure> {
 }
 
 fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() > bytes_max {
-        return Err(unusable(path, format_args!("it is longer than {bytes_max} bytes")));
-    }
-    Ok(bytes)
+    read_at_most(path, bytes_max).map_err(|why| unreadable(path, why))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("{} cannot be read: {error}", path.display()))
+fn unreadable(path: &Path, why: impl Display) -> Failure {
+    Failure::failed(format!("{} cannot be read: {why}", path.display()))
 }
 
-fn unusable(path: &Path, why: impl std::fmt::Display) -> Failure {
+fn unusable(path: &Path, why: impl Display) -> Failure {
     Failure::failed(format!("{} cannot be used: {why}", path.display()))
 }
 
 fn text(proof: &BlobProof) -> String {
     let by = match &proof.signer {
         Signer::Key { fingerprint } => format!("by the key {fingerprint}"),
-        Signer::Identity { issuer, subject, .. } => format!("by {subject}, for whom {issuer} vouched"),
+        Signer::Identity { issuer, subject, .. } => {
+            format!("by {}, for whom {} vouched", plain(subject), plain(issuer))
+        }
     };
     let what = match predicate_type(proof) {
-        Some(kind) => format!("a statement of the type {kind}"),
+        Some(kind) => format!("a statement of the type {}", plain(kind)),
         None => "signed".to_owned(),
     };
     let when = match proof.signed_at {
@@ -196,5 +195,28 @@ fn predicate_type(proof: &BlobProof) -> Option<&str> {
     match proof.claim.as_ref()? {
         Claim::Attestation { predicate_type, .. } => Some(predicate_type),
         Claim::Signature { predicate_type, .. } => predicate_type.as_deref(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Certificates and statements are written by others, and what moves the cursor or the order of letters could make a
+    /// terminal show another signer.
+    #[test]
+    fn texts_of_others_do_nothing_to_a_terminal() {
+        let signer = Signer::Identity {
+            issuer: "https://issuer\u{1b}[2K".to_owned(),
+            subject: "mallory\ralice\u{202e}ecila".to_owned(),
+            claims: BTreeMap::new(),
+        };
+        let claim = Claim::Attestation { predicate_type: "type\n\u{9b}".to_owned(), predicate: json!({}) };
+        let proof = BlobProof { signer, claim: Some(claim), tlog: true, sct: true, timestamp: false, signed_at: None };
+        let expected =
+            "ok: a statement of the type type?? by mallory?alice?ecila, for whom https://issuer?[2K vouched, in a log";
+        assert_eq!(text(&proof), expected);
     }
 }

@@ -45,6 +45,12 @@ pub fn index_entries(payload: &[u8]) -> Vec<IndexEntry> {
     entries.collect()
 }
 
+/// Whether these bytes are an index: an object with a list of manifests.
+pub fn is_index(payload: &[u8]) -> bool {
+    json::parse(payload, DEPTH_MAX)
+        .is_ok_and(|document| document.get("manifests").is_some_and(serde_json::Value::is_array))
+}
+
 /// The answer of the referrers API: an index of these descriptors (JSON, with commas between them).
 pub fn referrers_index(descriptors: &str) -> String {
     format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_IMAGE_INDEX}","manifests":[{descriptors}]}}"#)
@@ -78,6 +84,14 @@ mod tests {
             IndexEntry { digest, artifact_type: None, json: second },
         ];
         assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn an_index_is_an_object_with_a_list() {
+        assert!(is_index(referrers_index("").as_bytes()) && is_index(br#"{"manifests":[7]}"#));
+        for other in ["", "[]", "7", "<html>", r#"{"manifests":{}}"#, r#"{"manifests":[]"#, "{}"] {
+            assert!(!is_index(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::server::{Server, Told};
 use crate::app::{App, AppBuilder, read_policies_inlined};
-use crate::cli::output::{Format, count};
+use crate::cli::output::{Format, count, plain};
 use crate::cli::verify::AccessArgs;
 use crate::cli::{DataArgs, Failure, failed, parsed, runtime};
 use crate::oci::glob::RepoGlob;
@@ -239,11 +239,6 @@ fn refuse(args: &DryRunArgs, sentences: &[String], findings: &[Value]) -> ExitCo
     let sentence = || format!("{} cannot be used: {}", args.file.display(), count(errors as u64, "error"));
     args.output.line(sentence, || json!({"ok": false, "errors": errors}));
     ExitCode::from(2)
-}
-
-/// A text of others for a terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

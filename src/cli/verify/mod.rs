@@ -1,6 +1,7 @@
 //! `bonded verify`: whether an artifact satisfies signature policies; what its registry says, or what its signatures prove
 //! here.
 
+mod listing;
 mod offline;
 mod remote;
 
@@ -10,7 +11,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::Format;
+use super::output::{Format, plain};
+use super::progress::Steps;
 use super::{Failure, eprint, print, runtime};
 use crate::oci::digest::Digest;
 use crate::verify::verdict::{Outcome, ReasonCode};
@@ -90,9 +92,12 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let image = Image::parse(&args.reference).map_err(Failure::usage)?;
     let remote = Remote::new(&image, &args.access)?;
     let here = !args.server && (args.policy.is_some() || args.key.is_some() || args.identity.is_some());
+    let steps = Steps::new();
     let found = runtime()?.block_on(async {
-        if here { offline::verify(&remote, &image, args).await } else { asked(&remote, &image).await }
+        if here { offline::verify(&remote, &image, args, &steps).await } else { asked(&remote, &image, &steps).await }
     });
+    // What it was at must be off the terminal before anything else is printed.
+    drop(steps);
     let finding = match found {
         Ok(finding) => finding,
         Err(RemoteError::Unknown(message)) => return Ok(refuse(args, 11, &message)),
@@ -105,7 +110,8 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
 }
 
 /// What the registry says.
-async fn asked(remote: &Remote, image: &Image) -> Result<Finding, RemoteError> {
+async fn asked(remote: &Remote, image: &Image, steps: &Steps) -> Result<Finding, RemoteError> {
+    steps.next(format!("asking {} for its verdict", image.host));
     let path = format!("/v2/{}/_trust/verify/verdict?ref={}", image.repository, image.reference);
     let answer = remote.get(&path, "application/json").await?;
     let body: Value = serde_json::from_slice(&answer.body)
@@ -175,10 +181,6 @@ fn text(reference: &str, finding: &Finding, code: u8) -> String {
 /// A text of others for a terminal.
 fn shown(value: &Value) -> String {
     plain(value.as_str().unwrap_or_default())
-}
-
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn refuse(args: &VerifyArgs, code: u8, message: &str) -> ExitCode {

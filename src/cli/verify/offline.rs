@@ -1,14 +1,15 @@
 //! Judging here: the signatures are fetched from the registry, which is believed in nothing.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::listing::signatures_of;
 use super::remote::{Image, Remote, RemoteError};
 use super::{Finding, VerifyArgs};
+use crate::app::files::read_at_most;
+use crate::cli::progress::Steps;
 use crate::cli::{Failure, policy};
 use crate::clock::SystemClock;
 use crate::oci::digest::Digest;
@@ -18,13 +19,16 @@ use crate::verify::discovery::{Found, signature_tags};
 use crate::verify::policy::{Budget, Gate, Judgement, Policies, combine, order};
 use crate::verify::verdict::{Reason, ReasonCode};
 
-/// Most signature artifacts that are fetched for one digest.
-const ARTIFACTS_MAX: usize = 64;
 /// Most bytes of a key or a trusted root.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// Judges the signatures of an artifact by the policy that the options give.
-pub(super) async fn verify(remote: &Remote, image: &Image, args: &VerifyArgs) -> Result<Finding, RemoteError> {
+pub(super) async fn verify(
+    remote: &Remote,
+    image: &Image,
+    args: &VerifyArgs,
+    steps: &Steps,
+) -> Result<Finding, RemoteError> {
     let policies = policies(args).map_err(RemoteError::Usage)?;
     let applying = policies.applying(&image.repository, Gate::Pull, None);
     if applying.is_empty() {
@@ -34,7 +38,8 @@ pub(super) async fn verify(remote: &Remote, image: &Image, args: &VerifyArgs) ->
     let digest = resolve(remote, image).await?;
     let clock = SystemClock;
     let mut judgement = Judgement::new(applying.iter().copied(), &image.repository, &digest, &clock, Budget::default());
-    let found = find(remote, image, &digest).await?;
+    let found = find(remote, image, &digest, steps).await?;
+    steps.next(format!("checking the signatures of {digest}"));
     for found in order(&[], found) {
         if judgement.is_decided() {
             break;
@@ -82,63 +87,27 @@ async fn resolve(remote: &Remote, image: &Image) -> Result<Digest, RemoteError> 
 }
 
 /// Signatures by tag and by reference.
-async fn find(remote: &Remote, image: &Image, digest: &Digest) -> Result<Vec<Found>, RemoteError> {
-    let mut references: Vec<String> = signature_tags(digest).iter().map(ToString::to_string).collect();
-    let path = format!("/v2/{}/referrers/{digest}", image.repository);
-    match remote.get(&path, OCI_IMAGE_INDEX).await {
-        Ok(answer) => references.extend(listed(&answer.body)),
-        Err(RemoteError::Unknown(_)) => {
-            // A registry without that list keeps it under a tag.
-            let tag = digest.to_string().replace(':', "-");
-            let path = format!("/v2/{}/manifests/{tag}", image.repository);
-            match remote.get(&path, OCI_IMAGE_INDEX).await {
-                Ok(answer) => references.extend(listed(&answer.body)),
-                Err(RemoteError::Unknown(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(error) => return Err(error),
-    }
+async fn find(remote: &Remote, image: &Image, digest: &Digest, steps: &Steps) -> Result<Vec<Found>, RemoteError> {
+    steps.next(format!("looking for signatures of {digest}"));
+    let mut references: Vec<Reference> = signature_tags(digest).into_iter().map(Reference::Tag).collect();
+    references.extend(signatures_of(remote, image, digest).await?.into_iter().map(Reference::Digest));
     let mut found = Vec::new();
-    for reference in references {
+    for (at, reference) in references.iter().enumerate() {
+        steps.next(format!("reading what may be signatures: {} of {}", at + 1, references.len()));
         let path = format!("/v2/{}/manifests/{reference}", image.repository);
-        match remote.get(&path, OCI_IMAGE_MANIFEST).await {
-            Ok(answer) => {
-                let artifact = match reference.parse::<Digest>() {
-                    Ok(digest) if Digest::of(digest.algorithm(), &answer.body) != digest => continue,
-                    Ok(digest) => digest,
-                    Err(_) => Digest::of(digest.algorithm(), &answer.body),
-                };
-                found.extend(Found::in_manifest(digest, &artifact, &answer.body));
-            }
-            Err(RemoteError::Unknown(_)) => {}
+        let body = match remote.get(&path, OCI_IMAGE_MANIFEST).await {
+            Ok(answer) => answer.body,
+            Err(RemoteError::Unknown(_)) => continue,
             Err(error) => return Err(error),
-        }
+        };
+        let artifact = match reference {
+            Reference::Digest(named) if Digest::of(named.algorithm(), &body) != *named => continue,
+            Reference::Digest(named) => named.clone(),
+            Reference::Tag(_) => Digest::of(digest.algorithm(), &body),
+        };
+        found.extend(Found::in_manifest(digest, &artifact, &body));
     }
     Ok(found)
-}
-
-/// Digests of referrers that may carry signatures.
-fn listed(index: &[u8]) -> Vec<String> {
-    let index: Value = serde_json::from_slice(index).unwrap_or_default();
-    let signs = |entry: &&Value| {
-        let kind = entry["artifactType"].as_str().unwrap_or_default();
-        kind.starts_with("application/vnd.dev.sigstore.") || kind.starts_with("application/vnd.dev.cosign.")
-    };
-    let digests = index["manifests"].as_array().into_iter().flatten().filter(signs);
-    let digests = digests.filter_map(|entry| entry["digest"].as_str()).filter(|text| text.parse::<Digest>().is_ok());
-    digests.take(ARTIFACTS_MAX).map(str::to_owned).collect()
-}
-
-/// A key or a trusted root, whole.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it is larger than {FILE_BYTES_MAX} bytes"));
-    }
-    Ok(bytes)
 }
 
 /// The document of a file, or one made of the other options.
@@ -147,7 +116,7 @@ fn policies(args: &VerifyArgs) -> Result<Policies, Failure> {
         policy::load(path)?
     } else {
         let document = document(args)?;
-        let file = |name: &str| read(Path::new(name));
+        let file = |name: &str| read_at_most(Path::new(name), FILE_BYTES_MAX);
         Policies::load(document.to_string().as_bytes(), &file)
     };
     let loaded = loaded.map_err(|faults| {
@@ -160,7 +129,8 @@ fn policies(args: &VerifyArgs) -> Result<Policies, Failure> {
 fn document(args: &VerifyArgs) -> Result<Value, Failure> {
     let (authority, roots) = match (&args.key, &args.trusted_root) {
         (Some(key), _) => {
-            let pem = read(key).map_err(|error| Failure::usage(format!("{}: {error}", key.display())))?;
+            let pem = read_at_most(key, FILE_BYTES_MAX)
+                .map_err(|error| Failure::usage(format!("{}: {error}", key.display())))?;
             let pem = String::from_utf8_lossy(&pem).into_owned();
             (json!({"name": "key", "key": {"pem": pem}, "tlog": "ignore", "timestamp": "ignore"}), json!({}))
         }

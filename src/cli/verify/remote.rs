@@ -120,6 +120,13 @@ impl Remote {
         }
     }
 
+    /// The path of a link in the answer to a GET of `path`. `None`: it leads elsewhere than to the registry.
+    pub(super) fn own_path(&self, path: &str, link: &str) -> Option<String> {
+        let url = Url::parse(&format!("{}{path}", self.base)).and_then(|url| url.join(link)).ok()?;
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        self.is_own(url.as_str()).then(|| format!("{}{query}", url.path()))
+    }
+
     async fn ask(&self, method: reqwest::Method, path: &str, accept: &str) -> Result<reqwest::Response, RemoteError> {
         let send = |authorization: Option<&String>| {
             let request = self.client.request(method.clone(), format!("{}{path}", self.base)).header(ACCEPT, accept);

@@ -8,6 +8,7 @@ mod indexes;
 mod lists;
 mod pulls;
 mod readers;
+mod registries;
 mod revoked;
 mod samples;
 mod signer;

@@ -61,24 +61,40 @@ pub(super) async fn migrate(conn: &mut PgConnection, apply: bool, lock_wait: Dur
     let set = sqlx::query("SELECT set_config('lock_timeout', $1, FALSE)").bind(lock_wait.as_millis().to_string());
     set.execute(&mut *conn).await?;
     check_server(conn).await?;
-    let mut tries = 1;
+    let mut tries = Tries::default();
     loop {
         let error = match try_migrate(conn, apply).await? {
             Err(error) if is_locked(&error) => error,
             outcome => return outcome.map_err(|error| schema::told(MIGRATIONS, error)),
         };
-        let is_turn = matches!(error, MigrateError::Execute(_));
-        if tries >= if is_turn { TURNS_MAX } else { TRIES_MAX } {
+        let (made, max) = tries.count(&error);
+        if made >= max {
             return Err(MetadataError::Unavailable(format!(
-                "the schema has to be changed, and others still hold locks that this needs after {tries} tries; look in \
+                "the schema has to be changed, and others still hold locks that this needs after {made} tries; look in \
                  pg_stat_activity for long transactions and other nodes that start, let them end, and start again"
             )));
         }
-        if tries == 1 {
+        if made == 1 {
             tracing::warn!("the schema has to be changed, but others hold a lock that this needs; it is tried again");
         }
-        tries += 1;
         tokio::time::sleep(lock_wait).await;
+    }
+}
+
+/// How often each of two things was waited for in vain: a node that waited for its turn has not yet waited for a table.
+#[derive(Debug, Default)]
+struct Tries {
+    turns: u32,
+    tables: u32,
+}
+
+impl Tries {
+    /// Counts one more; says how many there were of its kind, and how many there may be.
+    fn count(&mut self, error: &MigrateError) -> (u32, u32) {
+        let is_turn = matches!(error, MigrateError::Execute(_));
+        let (made, max) = if is_turn { (&mut self.turns, TURNS_MAX) } else { (&mut self.tables, TRIES_MAX) };
+        *made += 1;
+        (*made, max)
     }
 }
 
@@ -119,4 +135,23 @@ async fn newest_applied(conn: &mut PgConnection) -> sqlx::Result<Option<i64>> {
         return Ok(None);
     }
     sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(conn).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_wait_for_the_turn_takes_nothing_from_that_for_a_table() {
+        let mut tries = Tries::default();
+        let (turn, table) = (
+            MigrateError::Execute(sqlx::Error::PoolTimedOut),
+            MigrateError::ExecuteMigration(sqlx::Error::PoolTimedOut, 1),
+        );
+        for made in 1..TURNS_MAX {
+            assert_eq!(tries.count(&turn), (made, TURNS_MAX));
+        }
+        assert_eq!(tries.count(&table), (1, TRIES_MAX));
+        assert_eq!(tries.count(&turn), (TURNS_MAX, TURNS_MAX));
+    }
 }

@@ -110,6 +110,8 @@ pub mod metric {
     pub const SCRUB_OBJECTS: &str = "bonded_scrub_objects";
     /// Their bytes.
     pub const SCRUB_BYTES: &str = "bonded_scrub_bytes";
+    /// Blobs that could not be read again, and were stepped over.
+    pub const SCRUB_UNREAD: &str = "bonded_scrub_unread";
     /// Blobs and manifests that were found damaged, by whatever found them.
     pub const DAMAGE_FOUND: &str = "bonded_damage_found";
     /// Blobs that are damaged.

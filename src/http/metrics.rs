@@ -68,6 +68,7 @@ pub struct Metrics {
     storage: Family<OperationLabels, Histogram, fn() -> Histogram>,
     scrub_objects: Counter,
     scrub_bytes: Counter,
+    scrub_unread: Counter,
     damage_found: Counter,
     damaged_blobs: Gauge,
     damaged_manifests: Gauge,
@@ -107,6 +108,7 @@ impl Default for Metrics {
             storage: Family::new_with_constructor(time_histogram),
             scrub_objects: Counter::default(),
             scrub_bytes: Counter::default(),
+            scrub_unread: Counter::default(),
             damage_found: Counter::default(),
             damaged_blobs: Gauge::default(),
             damaged_manifests: Gauge::default(),
@@ -142,6 +144,7 @@ impl Metrics {
         registry.register(metric::STORAGE_DURATION, "Time of storage operations", self.storage.clone());
         registry.register(metric::SCRUB_OBJECTS, "Blobs and manifests read again", self.scrub_objects.clone());
         registry.register(metric::SCRUB_BYTES, "Bytes read again", self.scrub_bytes.clone());
+        registry.register(metric::SCRUB_UNREAD, "Blobs that could not be read again", self.scrub_unread.clone());
         registry.register(metric::DAMAGE_FOUND, "Blobs and manifests found damaged", self.damage_found.clone());
         registry.register(metric::BLOBS_DAMAGED, "Blobs that are damaged", self.damaged_blobs.clone());
         registry.register(metric::MANIFESTS_DAMAGED, "Manifests that are damaged", self.damaged_manifests.clone());
@@ -194,6 +197,7 @@ impl Metrics {
         gauge(&self.damaged_manifests, counts.damaged_manifests);
         raise(&self.scrub_objects, scrubbed.objects);
         raise(&self.scrub_bytes, scrubbed.bytes);
+        raise(&self.scrub_unread, scrubbed.unread);
         raise(&self.damage_found, scrubbed.found);
         for (rule, manifests) in &collected.retired {
             raise(&self.retired.get_or_create(&RuleLabels { rule: label(*rule) }), *manifests);

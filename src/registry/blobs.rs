@@ -7,7 +7,9 @@ use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::{BlobDeleted, BlobLocation, BlobMount, BlobRecord, HeadLease};
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
+use crate::registry::error::RETRY_AFTER;
 use crate::registry::gate::Ruling;
+use crate::registry::presence::Others;
 use crate::registry::{OpenBlob, Purge, Registry, RegistryError, Result};
 use crate::storage::{BlobRead, Key, ReadSource, StorageError};
 
@@ -48,7 +50,8 @@ impl Registry {
     /// Bytes of an opened blob: `range` (end exclusive, within the blob), or all of it.
     ///
     /// # Errors
-    /// [`RegistryError::BlobDamaged`] when the object is missing or short, which marks the blob;
+    /// [`RegistryError::BlobDamaged`] when the object is missing or short, which marks the blob; [`RegistryError::Busy`]
+    /// when everything else is missing too, which marks nothing;
     /// [`RegistryError::BlobUnknown`] when the blob was collected since it was opened.
     pub async fn read_blob(&self, repo: &RepoName, blob: &OpenBlob, range: Option<Range<u64>>) -> Result<BlobRead> {
         let record = &blob.record;
@@ -58,13 +61,32 @@ impl Registry {
         }
         // Either the blob went, or was healed under another key, while it was opened; or its bytes are gone.
         let again = self.open_blob(repo, &record.digest).await?;
-        match self.read_location(&again.record, range).await {
+        let mut read = self.read_location(&again.record, range.clone()).await;
+        if matches!(read, Err(StorageError::NotFound { .. })) {
+            self.require_store(&again.record).await?;
+            // It may have come back since it did not have them.
+            read = self.read_location(&again.record, range).await;
+        }
+        match read {
             Err(StorageError::NotFound { .. } | StorageError::Corrupt { .. }) => {
                 self.damage_blob(&again.record, "a pull found its object missing or short", &Actor::default()).await?;
                 Err(RegistryError::BlobDamaged(record.digest.clone()))
             }
             other => Ok(other?),
         }
+    }
+
+    /// Refuses to believe that a blob is lost when everything is.
+    async fn require_store(&self, lost: &BlobRecord) -> Result<()> {
+        if self.others_there(lost).await? != Others::Away {
+            return Ok(());
+        }
+        let digest = &lost.digest;
+        tracing::error!(
+            blob.digest = %digest,
+            "a blob has no object, nor has any other that was looked for: is the store mounted, and the right one?"
+        );
+        Err(RegistryError::Busy { retry_after: RETRY_AFTER })
     }
 
     /// An address from which the client may fetch an opened blob itself; `None`: its bytes come from here.

@@ -12,6 +12,7 @@ mod head;
 mod intake;
 mod manifests;
 mod names;
+mod presence;
 mod pulls;
 pub mod referrers;
 mod repositories;
@@ -44,6 +45,7 @@ use collect::Collector;
 use downloads::Downloads;
 use gate::Gate;
 use names::SessionNames;
+use presence::Presence;
 use pulls::Pulls;
 use retention::Retention;
 use scrub::Scrubber;
@@ -281,6 +283,7 @@ pub struct Registry {
     downloads: Downloads,
     gate: Gate,
     scrubber: Scrubber,
+    presence: Presence,
     /// Made when the first one is needed, from a key that the database has.
     session_names: OnceLock<SessionNames>,
     /// Until when there is room without asking again, in microseconds since 1970.
@@ -318,6 +321,7 @@ impl Registry {
             downloads: Downloads::default(),
             gate: Gate::default(),
             scrubber: Scrubber::default(),
+            presence: Presence::default(),
             session_names,
             room_until,
             hash_batches,

@@ -6,9 +6,12 @@
 //!   waits.
 //! - Whatever is found wrong with an object is looked at twice, the second time from a row that was read anew, and is marked
 //!   only where the blob still has its bytes there. A store that does not answer, or has nothing that is known, is no damage.
+//! - An object that cannot be read while others can does not hold a pass up for ever. After some tries, minutes apart in the
+//!   end, what the medium does not give is damage; what fails otherwise is stepped over, and said.
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,9 +24,11 @@ use crate::metadata::model::scrub::{ManifestBytes, ScrubPass, ScrubStage, ScrubT
 use crate::metadata::model::{BlobId, BlobLocation, BlobRecord};
 use crate::oci::digest::{Digest, Hasher};
 use crate::registry::damage::{inline_fault, manifest_fault};
+use crate::registry::presence::Others;
 use crate::registry::{Registry, RegistryError, Result};
 use crate::storage::read::READ_CHUNK_BYTES;
 use crate::storage::{Key, StorageError};
+use crate::telemetry::chain;
 
 /// For how long a node that reads keeps others from it; longer than any call takes.
 const LEASE: Duration = Duration::from_secs(30);
@@ -41,8 +46,8 @@ const STEPS: usize = 1_000;
 const PAGE_BLOBS: u32 = 100;
 const PAGE_MANIFESTS: u32 = 8;
 
-/// Blobs behind one that is missing, and as many of the first ones, of which at least one must be in the store.
-const OTHERS: u32 = 100;
+/// How often an object is tried that cannot be read. The pause between two tries doubles with each.
+const TRIES: u32 = 8;
 
 /// How fast and how often everything is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,8 @@ pub struct ScrubStats {
     pub bytes: u64,
     /// Blobs and manifests that were found damaged, by whatever found them.
     pub found: u64,
+    /// Blobs that could not be read, and were stepped over.
+    pub unread: u64,
 }
 
 /// What a process knows of its passes.
@@ -77,6 +84,9 @@ pub(super) struct Scrubber {
     objects: AtomicU64,
     bytes: AtomicU64,
     found: AtomicU64,
+    unread: AtomicU64,
+    /// The object that could not be read the last time, and how often; it outlives a turn.
+    stumbled: std::sync::Mutex<Option<(BlobId, u32)>>,
 }
 
 #[derive(Debug, Default)]
@@ -99,8 +109,6 @@ struct Turn {
     ahead: VecDeque<Row>,
     /// The object of the first of them, as far as it is read.
     open: Option<Open>,
-    /// Until when the store need not be asked again whether it is ours.
-    proven_until: Timestamp,
 }
 
 #[derive(Clone, Debug)]
@@ -138,19 +146,24 @@ impl Scrubber {
     pub(super) fn count_found(&self) {
         self.found.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// Counts a try that failed; says how many there were in a row.
+    fn stumble(&self, id: BlobId) -> u32 {
+        let mut stumbled = self.stumbled.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = stumbled.filter(|(other, _)| *other == id).map_or(0, |(_, tries)| tries);
+        let tries = before.saturating_add(1);
+        *stumbled = Some((id, tries));
+        tries
+    }
+
+    fn goes_on(&self) {
+        *self.stumbled.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Turn {
     fn new(pass: ScrubPass, now: Timestamp) -> Self {
-        Self {
-            pass,
-            held_until: now.after(LEASE),
-            budget: 0,
-            filled_at: now,
-            ahead: VecDeque::new(),
-            open: None,
-            proven_until: now,
-        }
+        Self { pass, held_until: now.after(LEASE), budget: 0, filled_at: now, ahead: VecDeque::new(), open: None }
     }
 
     /// What the time since the last call allows is added to what may be read.
@@ -231,8 +244,8 @@ impl Registry {
     /// What was read again since this process began.
     pub fn scrub_stats(&self) -> ScrubStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Scrubber { objects, bytes, found, .. } = &self.scrubber;
-        ScrubStats { objects: load(objects), bytes: load(bytes), found: load(found) }
+        let Scrubber { objects, bytes, found, unread, .. } = &self.scrubber;
+        ScrubStats { objects: load(objects), bytes: load(bytes), found: load(found), unread: load(unread) }
     }
 
     /// Takes the pass that is under way, or due, if no other node is at it.
@@ -342,6 +355,7 @@ impl Registry {
         let (hasher, size) = (open.hasher.clone(), open.blob.size);
         match self.hash_piece(&open.key, size, range.clone(), hasher).await {
             Ok(hasher) => {
+                self.scrubber.goes_on();
                 self.spend(turn, range.end - range.start);
                 (open.hasher, open.offset) = (hasher, range.end);
             }
@@ -349,10 +363,7 @@ impl Registry {
             Err(StorageError::Corrupt { reason, .. }) => {
                 return self.look_again(turn, open, Fault::Wrong(format!("cannot be read whole: {reason}"))).await;
             }
-            Err(error) => {
-                turn.open = Some(open);
-                return Err(error.into());
-            }
+            Err(error) => return self.stumble(turn, open, error).await,
         }
         if open.offset < size {
             turn.open = Some(open);
@@ -382,7 +393,7 @@ impl Registry {
         }
         let reason = match fault {
             Fault::Missing => {
-                self.prove_store(turn, &row).await?;
+                self.prove_store(&row).await?;
                 format!("has no object {}", open.key)
             }
             Fault::Wrong(what) => format!("{what} in {}", open.key),
@@ -394,25 +405,40 @@ impl Registry {
 
     /// Refuses to believe that a blob is lost when everything is: it is more likely the wrong bucket, or a folder that is
     /// not mounted.
-    async fn prove_store(&self, turn: &mut Turn, lost: &BlobRecord) -> Result<()> {
-        let now = self.clock.now();
-        if now < turn.proven_until {
+    async fn prove_store(&self, lost: &BlobRecord) -> Result<()> {
+        match self.others_there(lost).await? {
+            Others::There | Others::Unknown => Ok(()),
+            Others::Away => Err(RegistryError::Internal(Box::new(StrangeStore(lost.digest.clone())))),
+        }
+    }
+
+    /// An object cannot be read. If that is so again and again, and only of this one, the pass goes on without it.
+    async fn stumble(&self, turn: &mut Turn, open: Open, error: StorageError) -> Result<()> {
+        let blob = open.blob.clone();
+        // What was read of it and hashed is still true.
+        turn.open = Some(open);
+        if self.scrubber.stumble(blob.id) < TRIES {
+            return Err(error.into());
+        }
+        let is_medium = matches!(error, StorageError::Unreadable(_));
+        match self.others_read(&blob).await? {
+            Others::There => {}
+            Others::Unknown if is_medium => {}
+            Others::Away | Others::Unknown => return Err(error.into()),
+        }
+        self.scrubber.goes_on();
+        if is_medium {
+            let marked = self.damage_blob(&blob, &format!("cannot be read: {}", chain(&error)), &by()).await?;
+            self.count(turn, 0, marked);
             return Ok(());
         }
-        for after in [lost.id, BlobId(i64::MIN)] {
-            for blob in self.metadata.blob_scan(after, OTHERS).await? {
-                let BlobLocation::Object(key) = &blob.location else { continue };
-                match self.storage.stat(key).await {
-                    Err(StorageError::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                    Ok(_) => {
-                        turn.proven_until = now.after(LOOK);
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        Err(RegistryError::Internal(Box::new(StrangeStore(lost.digest.clone()))))
+        tracing::error!(
+            blob.digest = %blob.digest, error = chain(&error), tries = TRIES,
+            "a blob cannot be read again, and others can; it is left to the next pass"
+        );
+        self.scrubber.unread.fetch_add(1, Ordering::Relaxed);
+        turn.step_over();
+        Ok(())
     }
 
     /// Goes on with a hash over a piece of an object that should be `size` bytes long.

@@ -1,5 +1,9 @@
 //! What can go wrong with bytes, named by what the caller can do about it.
 
+use std::io;
+
+use rustix::io::Errno;
+
 /// A storage failure.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -34,9 +38,24 @@ pub enum StorageError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The medium does not give the object's bytes, such as a disk with a bad sector; others may be fine.
+    #[error("the medium does not give the bytes: {0}")]
+    Unreadable(#[source] BoxError),
     /// Anything else.
     #[error("the store failed: {0}")]
     Other(#[source] BoxError),
+}
+
+impl StorageError {
+    /// What an I/O error means that came while bytes were read.
+    pub(super) fn reading(error: io::Error) -> Self {
+        // The last two are what file systems say of a checksum or a structure that is wrong.
+        let medium = [Errno::IO, Errno::BADMSG, Errno::UCLEAN].map(Errno::raw_os_error);
+        match error.raw_os_error() {
+            Some(code) if medium.contains(&code) => Self::Unreadable(error.into()),
+            _ => Self::Other(error.into()),
+        }
+    }
 }
 
 /// A driver's own error, kept as the source.

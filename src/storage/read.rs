@@ -109,7 +109,7 @@ fn read_error(error: io::Error) -> StorageError {
         // A file that is open has no name any more.
         return StorageError::Corrupt { key: "(being read)".to_owned(), reason };
     }
-    StorageError::Other(error.into())
+    StorageError::reading(error)
 }
 
 #[cfg(test)]

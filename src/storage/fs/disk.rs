@@ -9,7 +9,10 @@ use tokio::task::JoinError;
 
 use crate::storage::{Key, StorageError};
 
-/// The folders under `blobs/`; each has 256 shards, so that no folder grows too large to read or sync.
+/// The folder of everything that was not adopted.
+const FOLDER: &str = "blobs";
+
+/// The folders under it; each has 256 shards, so that no folder grows too large to read or sync.
 const GROUPS: [&str; 3] = ["_", "sha256", "sha512"];
 
 /// Runs blocking work on a thread of its own.
@@ -27,7 +30,7 @@ pub(super) fn joined<T>(result: Result<Result<T, StorageError>, JoinError>) -> R
 /// Makes every shard folder that is not there yet, durably when `sync` says so. Blocks.
 pub(super) fn make_shards(root: &Path, sync: bool) -> io::Result<()> {
     fs::create_dir_all(root)?;
-    let blobs = root.join("blobs");
+    let blobs = root.join(FOLDER);
     let mut made = make_folder(&blobs)?;
     for group in GROUPS {
         let group = blobs.join(group);
@@ -118,6 +121,22 @@ pub(super) fn io_error(key: &Key, error: io::Error) -> StorageError {
     }
 }
 
+/// What an I/O error on an object that is looked for means. A folder that is not mounted has nothing, not even what was made
+/// when the store was opened; that is no reason to believe that an object is lost.
+pub(super) fn read_error(root: &Path, key: &Key, error: io::Error) -> StorageError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if !root.join(FOLDER).is_dir() => {
+            let why = format!("{}: the folders of the store are not there; is it mounted?", root.display());
+            StorageError::Unavailable(why.into())
+        }
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem => io_error(key, error),
+        _ => StorageError::reading(error),
+    }
+}
+
 /// An upload that cannot be continued.
 pub(super) fn lost(key: &Key, reason: &str) -> StorageError {
     StorageError::UploadLost { key: key.to_string(), reason: reason.to_owned() }
@@ -150,5 +169,22 @@ mod tests {
         ] {
             assert_eq!(kind(errno), expected, "{errno}");
         }
+    }
+    #[test]
+    fn an_object_that_is_looked_for_in_a_folder_that_is_away_is_not_missing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kind = |errno: Errno| match read_error(folder.path(), &Key::opaque("00"), errno.into()) {
+            StorageError::NotFound { .. } => "not found",
+            StorageError::Unavailable(_) => "away",
+            StorageError::Denied(_) => "denied",
+            StorageError::Unreadable(_) => "unreadable",
+            StorageError::Other(_) => "other",
+            _ => "unexpected",
+        };
+        let all = [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS, Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::MFILE];
+        let expected = ["away", "away", "denied", "unreadable", "unreadable", "unreadable", "other"];
+        assert_eq!(all.map(kind), expected);
+        std::fs::create_dir(folder.path().join(FOLDER)).expect("made");
+        assert_eq!([Errno::NOENT, Errno::NOTDIR].map(kind), ["not found", "not found"]);
     }
 }

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-use crate::storage::fs::disk::{blocking, create, io_error, lost, make_shards, remove_all, sync_parent};
+use crate::storage::fs::disk::{blocking, create, io_error, lost, make_shards, read_error, remove_all, sync_parent};
 use crate::storage::fs::turns::Turns;
 use crate::storage::fs::write::{BATCH_BYTES_MAX, BatchWriter, UploadFile};
 use crate::storage::pace::Pace;
@@ -134,19 +134,20 @@ impl BlobStore for FsStore {
         if let Some(file) = open_if_known(&path) {
             return opened(&key, file, range);
         }
+        let root = self.root.clone();
         blocking(move || {
-            let file = File::open(path).map_err(|error| io_error(&key, error))?;
+            let file = File::open(path).map_err(|error| read_error(&root, &key, error))?;
             opened(&key, file, range)
         })
         .await
     }
 
     async fn stat(&self, key: &Key) -> Result<u64, StorageError> {
-        let (path, key) = (self.path(key), key.clone());
+        let (root, path, key) = (self.root.clone(), self.path(key), key.clone());
         blocking(move || match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
             Ok(_) => Err(StorageError::NotFound { key: key.to_string() }),
-            Err(error) => Err(io_error(&key, error)),
+            Err(error) => Err(read_error(&root, &key, error)),
         })
         .await
     }

@@ -35,6 +35,8 @@ pub enum Fault {
     Unavailable,
     /// [`StorageError::Corrupt`]
     Corrupt,
+    /// [`StorageError::Unreadable`]
+    Unreadable,
     /// [`StorageError::Other`]
     Other,
     /// It never answers.
@@ -58,6 +60,7 @@ struct Plan {
     calls: HashMap<Operation, u64>,
     planned: Vec<Planned>,
     random: Option<Random>,
+    unreadable: HashMap<Key, Fault>,
     free_bytes: Option<u64>,
 }
 
@@ -99,6 +102,15 @@ impl Faulty {
     /// Which calls fail follows from `seed` and the order of calls.
     pub fn fail_randomly(&self, seed: u64, rate: u8) {
         self.plan().random = (rate > 0).then(|| Random { entropy: SeededEntropy::new(seed), rate });
+    }
+
+    /// Makes every read of an object fail; `None` ends it.
+    pub fn fail_object(&self, key: &Key, fault: Option<Fault>) {
+        let mut plan = self.plan();
+        match fault {
+            Some(fault) => plan.unreadable.insert(key.clone(), fault),
+            None => plan.unreadable.remove(key),
+        };
     }
 
     /// Says from now on that so many bytes are free; `None`: what the store says.
@@ -173,6 +185,7 @@ impl Fault {
             Self::Full => StorageError::Full(reason.into()),
             Self::Unavailable | Self::Hang | Self::Cut => StorageError::Unavailable(reason.into()),
             Self::Corrupt | Self::Short => StorageError::Corrupt { key, reason: text },
+            Self::Unreadable => StorageError::Unreadable(reason.into()),
             Self::Other => StorageError::Other(reason.into()),
         }
     }
@@ -230,7 +243,11 @@ impl AppendSource for FirstPiece<'_> {
 #[async_trait]
 impl BlobStore for Faulty {
     async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<BlobRead, StorageError> {
-        let fault = self.plan().next(Operation::Read);
+        let fault = {
+            let mut plan = self.plan();
+            let lasting = plan.unreadable.get(key).map(|fault| (Moment::Before, *fault));
+            plan.next(Operation::Read).or(lasting)
+        };
         match fault {
             Some((_, fault @ (Fault::Cut | Fault::Short))) => Ok(halve(self.inner.read(key, range).await?, fault)),
             None => self.inner.read(key, range).await,

@@ -75,7 +75,7 @@ impl Outcome {
             StorageError::Full(_) => Self::Full,
             StorageError::Unavailable(_) => Self::Unavailable,
             StorageError::Corrupt { .. } => Self::Corrupt,
-            StorageError::Other(_) => Self::Other,
+            StorageError::Unreadable(_) | StorageError::Other(_) => Self::Other,
         }
     }
 }

@@ -152,7 +152,7 @@ mod tests {
             StorageError::Full(_) => "full",
             StorageError::Unavailable(_) => "unavailable",
             StorageError::Corrupt { .. } => "corrupt",
-            StorageError::Other(_) => "other",
+            StorageError::Unreadable(_) | StorageError::Other(_) => "other",
         }
     }
 

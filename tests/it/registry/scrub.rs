@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bonded::metadata::model::StoreCounts;
+use bonded::oci::digest::Digest;
 use bonded::registry::{Purge, Registry, RegistryError, ScrubOptions, ScrubStats};
-use bonded::storage::BlobStore;
 use bonded::storage::layers::{Fault, Faulty, Moment, Operation};
 use bonded::storage::memory::MemoryStore;
+use bonded::storage::{BlobStore, Key};
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 
 use super::{Fixture, bytes, repo};
 use crate::fixtures::NOBODY;
@@ -18,6 +21,17 @@ const MONTH: Duration = Duration::from_hours(30 * 24);
 async fn fixture(store: Arc<dyn BlobStore>, rate: u64) -> Fixture {
     let scrub = ScrubOptions { rate, every: MONTH };
     Fixture::with(store, |options| options.scrub = scrub).await
+}
+
+/// A store with two objects, of which the one that a pass reads first gives no byte any more.
+async fn one_is_unreadable(fault: Fault) -> (Arc<Faulty>, Fixture, Digest, Key) {
+    let store = Arc::new(Faulty::new(Arc::new(MemoryStore::new())));
+    let app = fixture(store.clone(), 1 << 20).await;
+    let digest = app.push(&repo("a"), &bytes(20, 100_000)).await;
+    let key = app.objects().await.remove(0).key;
+    store.fail_object(&key, Some(fault));
+    app.push(&repo("a"), &bytes(21, 50_000)).await;
+    (store, app, digest, key)
 }
 
 /// What a second allows.
@@ -41,7 +55,7 @@ async fn counts(app: &Fixture) -> StoreCounts {
 }
 
 fn read(objects: u64, bytes: u64) -> ScrubStats {
-    ScrubStats { objects, bytes, found: 0 }
+    ScrubStats { objects, bytes, ..ScrubStats::default() }
 }
 
 #[tokio::test]
@@ -138,6 +152,122 @@ async fn a_store_that_does_not_answer_is_no_damage() {
         assert_eq!(app.registry.scrub_stats(), read(1, 100_000), "{fault:?}: no byte was read twice");
         assert_eq!(counts(&app).await.damaged_blobs, 0, "{fault:?}");
     }
+}
+
+/// A bad sector, and an object that this server may not read.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_does_not_hold_a_pass_up() {
+    for (fault, damaged, unread) in [(Fault::Unreadable, 1, 0), (Fault::Denied, 0, 1), (Fault::Other, 0, 1)] {
+        let (store, app, digest, key) = one_is_unreadable(fault).await;
+        app.advance(MONTH);
+        app.registry.scrub().await.expect("begun");
+        for attempt in 1..8 {
+            let failed = second(&app, &app.registry).await;
+            assert!(failed.is_err(), "{fault:?}: try {attempt}");
+            assert_eq!(counts(&app).await.damaged_blobs, 0, "{fault:?}: try {attempt}");
+        }
+        for _ in 0..2 {
+            second(&app, &app.registry).await.expect("it goes on");
+        }
+        let objects = 1 + damaged;
+        let expected = ScrubStats { objects, bytes: 50_000, found: damaged, unread };
+        assert_eq!(app.registry.scrub_stats(), expected, "{fault:?}");
+        assert_eq!(counts(&app).await.damaged_blobs, damaged, "{fault:?}");
+        let pull = app.registry.open_blob(&repo("a"), &digest).await;
+        assert_eq!(matches!(pull, Err(RegistryError::BlobDamaged(_))), damaged == 1, "{fault:?}: {pull:?}");
+        // The next pass tries it again.
+        store.fail_object(&key, None);
+        let objects = objects + 1 + unread;
+        assert_eq!(pass(&app).await.objects, objects, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn tries_count_for_a_node_that_lost_its_turn_meanwhile() {
+    let (_store, app, ..) = one_is_unreadable(Fault::Unreadable).await;
+    let other = app.another_node("other").await;
+    app.advance(MONTH);
+    let mut failures = 0;
+    for _ in 0..8 {
+        for registry in [&app.registry, &other] {
+            // Longer than a lease: who comes next takes the pass, and the other one has lost his turn when he comes again.
+            app.advance(Duration::from_mins(2));
+            for _ in 0..3 {
+                failures += u32::from(second(&app, registry).await.is_err());
+            }
+        }
+    }
+    assert!((8..16).contains(&failures), "{failures}");
+    assert_eq!(counts(&app).await.damaged_blobs, 1);
+}
+
+#[tokio::test]
+async fn a_store_that_gives_no_byte_at_all_is_waited_for() {
+    for fault in [Fault::Unreadable, Fault::Other, Fault::Unavailable] {
+        let (store, app, ..) = one_is_unreadable(fault).await;
+        let objects = app.objects().await;
+        objects.iter().for_each(|object| store.fail_object(&object.key, Some(fault)));
+        app.advance(MONTH);
+        app.registry.scrub().await.expect("begun");
+        for attempt in 1..20 {
+            let failed = second(&app, &app.registry).await;
+            assert!(failed.is_err(), "{fault:?}: try {attempt}");
+        }
+        objects.iter().for_each(|object| store.fail_object(&object.key, None));
+        second(&app, &app.registry).await.expect("it is back");
+        let whole = ScrubStats { objects: 2, bytes: 150_000, ..ScrubStats::default() };
+        assert_eq!(app.registry.scrub_stats(), whole, "{fault:?}");
+        assert_eq!(counts(&app).await.damaged_blobs, 0, "{fault:?}");
+    }
+}
+
+/// A folder that is not mounted, or another bucket: whatever is asked for is missing.
+#[tokio::test]
+async fn a_pull_from_a_store_that_has_nothing_marks_nothing() {
+    let app = fixture(Arc::new(MemoryStore::new()), 1 << 20).await;
+    let repo = repo("a");
+    let data: Vec<_> = (0..3).map(|seed| bytes(30 + seed, 50_000)).collect();
+    let mut digests = Vec::new();
+    for data in &data {
+        digests.push(app.push(&repo, data).await);
+    }
+    let pull = async |at: usize| {
+        let blob = app.registry.open_blob(&repo, &digests[at]).await?;
+        app.registry.read_blob(&repo, &blob, None).await
+    };
+    let keys: Vec<_> = app.objects().await.into_iter().map(|object| object.key).collect();
+    let mut kept = Vec::new();
+    for key in &keys {
+        let read = app.store.read(key, None).await.expect("there");
+        let pieces: Vec<Bytes> = read.into_stream(1 << 20).try_collect().await.expect("read");
+        kept.push(Bytes::from(pieces.concat()));
+    }
+    app.store.delete_many(&keys).await;
+    for at in [0, 1, 2, 0] {
+        let refused = pull(at).await.expect_err("nothing is there");
+        assert!(matches!(refused, RegistryError::Busy { .. }), "{refused:?}");
+    }
+    assert_eq!(counts(&app).await.damaged_blobs, 0);
+    // It comes back, without one of them.
+    for (key, bytes) in keys.iter().zip(kept).skip(1) {
+        app.store.put(key, bytes).await.expect("put");
+    }
+    app.advance(SECOND);
+    let (mut lost, mut there) = (0, 0);
+    for at in 0..3 {
+        match pull(at).await {
+            Ok(_) => there += 1,
+            Err(RegistryError::BlobDamaged(_)) => lost += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((lost, there, counts(&app).await.damaged_blobs), (1, 2, 1));
+    // That another one was there a moment ago says nothing when all of them are gone.
+    app.store.delete_many(&keys).await;
+    for at in 0..3 {
+        pull(at).await.expect_err("nothing is there");
+    }
+    assert_eq!(counts(&app).await.damaged_blobs, 1);
 }
 
 #[tokio::test]

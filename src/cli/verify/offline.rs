@@ -116,7 +116,9 @@ fn policies(args: &VerifyArgs) -> Result<Policies, Failure> {
         policy::load(path)?
     } else {
         let document = document(args)?;
-        let file = |name: &str| read_at_most(Path::new(name), FILE_BYTES_MAX);
+        // A document names files of its own folder alone; this one has no folder, and one file.
+        let root = args.trusted_root.as_deref().unwrap_or(Path::new(""));
+        let file = |_: &str| read_at_most(root, FILE_BYTES_MAX).map_err(|why| format!("{}: {why}", root.display()));
         Policies::load(document.to_string().as_bytes(), &file)
     };
     let loaded = loaded.map_err(|faults| {
@@ -134,10 +136,10 @@ fn document(args: &VerifyArgs) -> Result<Value, Failure> {
             let pem = String::from_utf8_lossy(&pem).into_owned();
             (json!({"name": "key", "key": {"pem": pem}, "tlog": "ignore", "timestamp": "ignore"}), json!({}))
         }
-        (None, Some(root)) => {
+        (None, Some(_)) => {
             let identity = json!({"issuer": args.issuer, "subject": args.identity});
             let keyless = json!({"trustRoot": "given", "identities": [identity]});
-            (json!({"name": "identity", "keyless": keyless}), json!({"given": {"file": root}}))
+            (json!({"name": "identity", "keyless": keyless}), json!({"given": {"file": "trusted_root.json"}}))
         }
         (None, None) => return Err(Failure::usage("--identity needs --trusted-root")),
     };

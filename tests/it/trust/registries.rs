@@ -13,10 +13,11 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use super::image;
-use super::signer::{Signed, Signer};
+use super::signer::{Signed, Signer, bundle_of};
 use crate::app::TestApp;
-use crate::cli::{run, stdout, text};
+use crate::cli::{bonded, run, stdout, text};
 use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, ImageBuilder, descriptor, sha256};
+use crate::sources;
 
 /// What stands under a path: a status, the target of a link to what comes next, and a body.
 type Page = (StatusCode, Option<String>, Vec<u8>);
@@ -120,6 +121,39 @@ fn key_of(signer: &Signer) -> (tempfile::TempDir, String) {
     std::fs::write(&path, signer.pem()).expect("written");
     let key = text(&path).to_owned();
     (folder, key)
+}
+
+fn sample(path: &str) -> String {
+    let path = sources::root().join("tests/data/signing").join(path);
+    text(&path).to_owned()
+}
+
+#[tokio::test]
+async fn an_identity_is_looked_for_with_a_trusted_root() {
+    let other = Other::start().await;
+    let read = |name: &str| std::fs::read(sample(&format!("keyless-new/{name}"))).expect("a sample");
+    let manifest = read("subject.manifest.json");
+    let signed = bundle_of(&manifest, read("bundle-0.sigstore.json"));
+    other.keep(&signed);
+    other.ok(&format!("/v2/app/referrers/{}", sha256(&manifest)), index(&[entry(&signed)]));
+    let reference = format!("{}/app@{}", other.address, sha256(&manifest));
+    // Wherever the root lies, and named from wherever.
+    let root = sample("trusted_root.lab.json");
+    let (folder, name) = root.rsplit_once('/').expect("a folder");
+    for (root, identity, code) in [
+        (root.as_str(), "alice@lab.example", 0),
+        (name, "alice@lab.example", 0),
+        (&root, "mallory@lab.example", 12),
+        ("/nowhere/root.json", "alice@lab.example", 2),
+        (&sample("keyless-new/subject.digest"), "alice@lab.example", 2),
+    ] {
+        let issuer = "https://issuer.lab.example";
+        let options = ["--identity", identity, "--issuer", issuer, "--trusted-root", root];
+        let output =
+            bonded(&[&["verify", reference.as_str()], &options[..]].concat()).current_dir(folder).output().await;
+        let output = output.expect("it ends");
+        assert_eq!(output.status.code(), Some(code), "{root}: {output:?}");
+    }
 }
 
 #[tokio::test]

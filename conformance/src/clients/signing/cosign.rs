@@ -90,6 +90,17 @@ impl<'a> Cosign<'a> {
         Ok(std::fs::read_to_string(self.tool.path(STRANGER_KEY))?)
     }
 
+    /// How `bonded verify` is told to look for the signer by itself, or for somebody who never signs.
+    pub(super) fn options_of(&self, signer: Signer, is_stranger: bool) -> Vec<String> {
+        let (key, identity) = if is_stranger { (STRANGER_KEY, STRANGER) } else { (PUBLIC_KEY, IDENTITY) };
+        let (key, root) = (self.tool.path(key), self.tool.path(ROOT));
+        let options = match signer {
+            Signer::Key => vec!["--key", &key],
+            Signer::Keyless => vec!["--identity", identity, "--issuer", ISSUER, "--trusted-root", &root],
+        };
+        options.into_iter().map(str::to_owned).collect()
+    }
+
     /// Writes a file into the home of the program.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
         Ok(std::fs::write(self.tool.path(name), text)?)

@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use conformance::servers::{Rekor2, SigningLab};
 use serde_json::{Value, json};
 
+use super::bonded::{BY_OTHERS, OTHERWISE, PASSES, UNSIGNED};
 use super::cosign::{Cosign, IDENTITY, ISSUER, Release, STRANGER};
-use super::registry::Registry;
+use super::registry::{Image, Registry};
 use crate::runner::Context;
 
 /// Where a signature is put, and in which form.
@@ -139,38 +140,42 @@ pub(super) async fn run(context: &Context, releases: &[Release], witnesses: &[Wi
 async fn check(
     context: &Context,
     cosign: &Cosign<'_>,
-    registry: &Registry,
+    registry: &Registry<'_>,
     case: Case,
     expected: Expected,
 ) -> Result<()> {
     let namespace = Case::namespace(case.signer, case.witness);
     let image = registry.push(context, &format!("{namespace}/signed/{}", context.random.word())).await?;
     let signed = cosign.sign(case, &image.reference).await;
+    // Whoever names a key alone asks for no witness; whoever names an identity asks for a log, which only a policy waives.
+    let lacks_log = case.signer == Signer::Keyless && !case.is_logged();
+    let by_options = async |image: &Image, is_stranger: bool, code: i32| {
+        let options = cosign.options_of(case.signer, is_stranger);
+        let code = if lacks_log && code != UNSIGNED { OTHERWISE } else { code };
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        registry.verifier.ends_with(&image.reference, &options, code).await
+    };
     if let Expected::Impossible(message) = expected {
         let Err(error) = signed else { bail!("cosign signs after all") };
         ensure!(
             format!("{error:#}").contains(message),
             "cosign does not sign, as expected, but for another reason: {error:#}"
         );
-        return registry.expect(&image, "unsigned", None).await;
+        registry.expect(&image, "unsigned", None).await?;
+        return by_options(&image, false, UNSIGNED).await;
     }
     signed.context("cosign does not sign")?;
-    let verified = cosign.verify(case, &image.reference).await;
+    cosign.verify(case, &image.reference).await.context("cosign does not verify")?;
     match expected {
-        Expected::Good => {
-            verified.context("cosign does not verify")?;
-            registry.expect(&image, "pass", None).await?;
-        }
-        Expected::OnlyCosignTakes(reason) => {
-            verified.context("cosign does not verify")?;
-            registry.expect(&image, "fail", Some(reason)).await?;
-        }
-        Expected::Impossible(_) => {}
+        Expected::OnlyCosignTakes(reason) => registry.expect(&image, "fail", Some(reason)).await?,
+        _ => registry.expect(&image, "pass", None).await?,
     }
+    by_options(&image, false, PASSES).await?;
     let image = registry.push(context, &format!("{namespace}/by-others/{}", context.random.word())).await?;
     cosign.sign(case, &image.reference).await?;
     ensure!(cosign.verify_stranger(case, &image.reference).await.is_err(), "cosign takes it for somebody else's");
-    registry.expect(&image, "fail", None).await.context("by somebody else")
+    registry.expect(&image, "fail", None).await.context("by somebody else")?;
+    by_options(&image, true, BY_OTHERS).await.context("by somebody else")
 }
 
 /// For each signer and witness a policy that asks for both, and one that asks for somebody who never signs.

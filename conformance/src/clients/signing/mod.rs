@@ -1,9 +1,12 @@
 //! Real cosign, of its two releases that people use, signs in a registry that has a policy: what the registry then says of
-//! the image is what `cosign verify` says, but where cosign takes what nobody should.
+//! the image is what `cosign verify` says, but where cosign takes what nobody should; and what `bonded verify` says, which
+//! asks the registry or judges by itself.
 
+mod bonded;
 mod cosign;
 mod gate;
 mod matrix;
+mod page;
 mod registry;
 mod stricter;
 
@@ -20,6 +23,7 @@ pub(super) fn all() -> Vec<Scenario> {
             matrix::run(context, &[Release::V3], &Witness::WITHOUT_REKOR2).await
         }),
         scenario("signature gate", "cosign", gate::run),
+        scenario("signature pages", "cosign", page::run),
         scenario("signatures that only cosign takes", "cosign", stricter::run),
     ]
 }

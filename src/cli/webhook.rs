@@ -30,7 +30,7 @@ pub(super) enum WebhookVerb {
         namespace: String,
         /// Where to send to.
         url: String,
-        /// push, tag, delete or denial; may be repeated. Without any, all of them.
+        /// push, tag, delete, denial or trust; may be repeated. Without any, all of them.
         #[arg(long = "event", value_name = "EVENT")]
         events: Vec<String>,
         /// Reads the secret that signs deliveries from standard input: `whsec_` and 24 to 64 bytes in base64.

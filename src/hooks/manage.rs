@@ -25,7 +25,7 @@ pub enum HookError {
     #[error("webhooks cannot be made: {0}")]
     Seal(#[from] SealError),
     /// What to tell it of.
-    #[error("name at least one event: push, tag, delete or denial")]
+    #[error("name at least one event: push, tag, delete, denial or trust")]
     NoEvents,
     /// No such namespace.
     #[error("there is no namespace `{0}`")]

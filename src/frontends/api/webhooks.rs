@@ -19,7 +19,7 @@ use crate::metadata::model::webhooks::{DeliveryRecord, DeliveryState, HookEvent,
 pub(super) struct Webhook {
     id: String,
     url: String,
-    /// push, tag, delete, denial.
+    /// push, tag, delete, denial, trust.
     events: Vec<&'static str>,
     /// Whether anything is sent.
     active: bool,
@@ -38,7 +38,7 @@ pub(super) struct Webhooks {
 #[serde(deny_unknown_fields)]
 pub(super) struct NewWebhook {
     url: String,
-    /// push, tag, delete, denial; all of them when it is left out.
+    /// push, tag, delete, denial, trust; all of them when it is left out.
     events: Option<Vec<String>>,
     /// What signs deliveries: `whsec_` and 24 to 64 bytes in base64; one is made when it is left out.
     #[schema(value_type = Option<String>)]

@@ -27,6 +27,8 @@ pub enum HookEvent {
     Delete,
     /// Somebody was refused.
     Denial,
+    /// Something that satisfied the signature policies does not any more, or does so again.
+    Trust,
 }
 
 /// Some of them.
@@ -35,12 +37,12 @@ pub struct HookEvents(i64);
 
 /// A text that names none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an event is one of push, tag, delete and denial")]
+#[error("an event is one of push, tag, delete, denial and trust")]
 pub struct UnknownEvent;
 
 impl HookEvent {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Push, Self::Tag, Self::Delete, Self::Denial];
+    pub const ALL: [Self; 5] = [Self::Push, Self::Tag, Self::Delete, Self::Denial, Self::Trust];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -49,6 +51,7 @@ impl HookEvent {
             Self::Tag => "tag",
             Self::Delete => "delete",
             Self::Denial => "denial",
+            Self::Trust => "trust",
         }
     }
 
@@ -59,6 +62,7 @@ impl HookEvent {
             "tag.move" => Some(Self::Tag),
             "manifest.delete" | "tag.delete" | "blob.delete" | "repository.delete" => Some(Self::Delete),
             "denial" => Some(Self::Denial),
+            "trust.failed" | "trust.passed" => Some(Self::Trust),
             _ => None,
         }
     }
@@ -70,6 +74,7 @@ impl HookEvent {
             Self::Tag => 2,
             Self::Delete => 4,
             Self::Denial => 8,
+            Self::Trust => 16,
         }
     }
 }
@@ -84,7 +89,7 @@ impl FromStr for HookEvent {
 
 impl HookEvents {
     /// Every event.
-    pub const ALL: Self = Self(15);
+    pub const ALL: Self = Self(31);
 
     /// These.
     pub fn of(events: impl IntoIterator<Item = HookEvent>) -> Self {
@@ -317,7 +322,7 @@ mod tests {
             assert_eq!(HookEvents::of([event]).names(), [event.as_str()]);
         }
         assert_eq!(HookEvents::of(HookEvent::ALL), HookEvents::ALL);
-        assert_eq!((HookEvents::of_bits(16), HookEvents::of_bits(-1)), (None, None));
+        assert_eq!((HookEvents::of_bits(32), HookEvents::of_bits(-1)), (None, None));
         assert_eq!("Push".parse::<HookEvent>(), Err(UnknownEvent));
         assert_eq!(HookEvent::of_kind("user.add"), None);
     }

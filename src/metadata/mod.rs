@@ -41,7 +41,10 @@ pub use error::MetadataError;
 use model::accounts::Actor;
 use model::downloads::{Download, DownloadRecord};
 use model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
-use model::trust::{PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, VerdictRecord};
+use model::trust::{PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing};
+use model::verdicts::{
+    VerdictEntry, VerdictPut, VerdictRecord, VerdictSweep, VerdictSweepKeep, VerdictSweepTake, VerdictTurn,
+};
 use model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
     GarbageCursor, GarbageKind, HeadLease, ManifestDelete, ManifestDeleted, ManifestFacts, ManifestPut, ManifestRecord,
@@ -252,8 +255,24 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// What was found out last about a digest in a repository (row id).
     async fn verdict_find(&self, repository: i64, digest: &Digest) -> Result<Option<VerdictRecord>>;
 
-    /// Writes down what was found out.
-    async fn verdict_put(&self, repository: i64, digest: &Digest, verdict: &VerdictRecord) -> Result<()>;
+    /// Writes down what was found out, and tells in the same transaction when something that passed does not any more: an
+    /// event of the record, for webhooks too. Says whether that was so, or the reverse.
+    ///
+    /// What was found out by older policies or signatures than there are now ends no pass, and no failure. A refusal that
+    /// is not certain leaves a pass as it is.
+    async fn verdict_put(&self, verdict: &VerdictPut) -> Result<Option<VerdictTurn>>;
+
+    /// What was found out last, in the order of repository (row id) and digest, after a place, `limit` at most.
+    async fn verdict_scan(&self, after: Option<&(i64, Digest)>, limit: u32) -> Result<Vec<VerdictEntry>>;
+
+    /// The walk over what passed that is under way, or the last one.
+    async fn verdict_sweep(&self) -> Result<VerdictSweep>;
+
+    /// Begins a walk, unless another node is at one or has begun one meanwhile.
+    async fn verdict_sweep_take(&self, take: &VerdictSweepTake) -> Result<bool>;
+
+    /// Keeps others from a walk until a moment, or ends it. `false`: another one has begun.
+    async fn verdict_sweep_keep(&self, keep: &VerdictSweepKeep) -> Result<bool>;
 
     /// The policy document that holds. `None`: there was never one.
     async fn policy_find(&self) -> Result<Option<PolicyRecord>>;

@@ -43,7 +43,7 @@ use crate::storage::share::Share;
 
 use collect::Collector;
 use downloads::Downloads;
-use gate::Gate;
+use gate::{Gate, SweepOptions};
 use names::SessionNames;
 use presence::Presence;
 use pulls::Pulls;
@@ -147,6 +147,8 @@ pub struct RegistryOptions {
     pub downloads: DownloadOptions,
     /// How fast and how often everything is read again.
     pub scrub: ScrubOptions,
+    /// How fast and how often what satisfied the signature policies is judged again.
+    pub verdict_sweep: SweepOptions,
     /// Whether the signature policies come from a file of this node, and not from the database.
     pub policy_file: bool,
     /// Name of this node, as `uploads.owner`.
@@ -167,6 +169,7 @@ impl Default for RegistryOptions {
             retention: Retention::default(),
             downloads: DownloadOptions::default(),
             scrub: ScrubOptions::default(),
+            verdict_sweep: SweepOptions::default(),
             policy_file: false,
             node: "local".to_owned(),
         }

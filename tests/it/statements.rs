@@ -187,6 +187,7 @@ async fn facts_are_listed_with_all_their_columns() {
         "downloads",
         "publisher_uses",
         "verdicts",
+        "verdict_sweep",
         "scrub",
         "_sqlx_migrations",
     ];

@@ -60,7 +60,11 @@ macro_rules! decorate {
             manifests_naming(repository: i64, blob: &Digest, limit: u32) -> Vec<(Digest, bool)>;
             manifest_reached(repository: i64, after: Option<&Digest>, limit: u32) -> Vec<ReachedManifest>;
             verdict_find(repository: i64, digest: &Digest) -> Option<VerdictRecord>;
-            verdict_put(repository: i64, digest: &Digest, verdict: &VerdictRecord) -> ();
+            verdict_put(verdict: &VerdictPut) -> Option<VerdictTurn>;
+            verdict_scan(after: Option<&(i64, Digest)>, limit: u32) -> Vec<VerdictEntry>;
+            verdict_sweep() -> VerdictSweep;
+            verdict_sweep_take(take: &VerdictSweepTake) -> bool;
+            verdict_sweep_keep(keep: &VerdictSweepKeep) -> bool;
             policy_find() -> Option<PolicyRecord>;
             policy_with(number: i64) -> Option<PolicyRecord>;
             policy_list(before: i64, limit: u32) -> Vec<PolicyEntry>;
@@ -119,7 +123,11 @@ macro_rules! decorate {
                 BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake,
             };
             use $crate::metadata::model::trust::{
-                PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, VerdictRecord,
+                PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing,
+            };
+            use $crate::metadata::model::verdicts::{
+                VerdictEntry, VerdictPut, VerdictRecord, VerdictSweep, VerdictSweepKeep, VerdictSweepTake,
+                VerdictTurn,
             };
             use $crate::metadata::model::*;
             use $crate::metadata::{MetadataStore, Result};

@@ -34,6 +34,7 @@ mod store;
 mod tags;
 mod trust;
 mod uploads;
+mod verdicts;
 mod webhook_store;
 mod webhooks;
 

@@ -9,13 +9,16 @@ use crate::clock::Timestamp;
 use crate::metadata::dump::{Instance, LoadOptions, Rows};
 use crate::metadata::logic::{
     Database, blobs, checks, collect, downloads, dump, garbage, manifests, repositories, retention, scrub, tags, trust,
-    uploads, work,
+    uploads, verdicts, work,
 };
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::downloads::{Download, DownloadRecord};
 use crate::metadata::model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
 use crate::metadata::model::trust::{
-    PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, VerdictRecord,
+    PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing,
+};
+use crate::metadata::model::verdicts::{
+    VerdictEntry, VerdictPut, VerdictRecord, VerdictSweep, VerdictSweepKeep, VerdictSweepTake, VerdictTurn,
 };
 use crate::metadata::model::{
     BlobAdopt, BlobDeleted, BlobId, BlobMount, BlobRecord, Checkpoint, Collected, Deletion, Finding, Garbage,
@@ -257,11 +260,28 @@ impl<D: Database> MetadataStore for D {
     }
 
     async fn verdict_find(&self, repository: i64, digest: &Digest) -> Result<Option<VerdictRecord>> {
-        work!(self.read, [digest], |conn| trust::verdict(conn, repository, &digest))
+        work!(self.read, [digest], |conn| verdicts::find(conn, repository, &digest))
     }
 
-    async fn verdict_put(&self, repository: i64, digest: &Digest, verdict: &VerdictRecord) -> Result<()> {
-        work!(self.write, [digest, verdict], |tx| trust::put_verdict(tx, repository, &digest, &verdict))
+    async fn verdict_put(&self, verdict: &VerdictPut) -> Result<Option<VerdictTurn>> {
+        work!(self.write, [verdict], |tx| verdicts::put(tx, &verdict))
+    }
+
+    async fn verdict_scan(&self, after: Option<&(i64, Digest)>, limit: u32) -> Result<Vec<VerdictEntry>> {
+        let after = after.cloned();
+        work!(self.read, [after], |conn| verdicts::scan(conn, after.as_ref(), limit))
+    }
+
+    async fn verdict_sweep(&self) -> Result<VerdictSweep> {
+        work!(self.read, [], |conn| verdicts::sweep(conn))
+    }
+
+    async fn verdict_sweep_take(&self, take: &VerdictSweepTake) -> Result<bool> {
+        work!(self.write, [take], |tx| verdicts::take(tx, &take))
+    }
+
+    async fn verdict_sweep_keep(&self, keep: &VerdictSweepKeep) -> Result<bool> {
+        work!(self.write, [keep], |tx| verdicts::keep(tx, &keep))
     }
 
     async fn policy_find(&self) -> Result<Option<PolicyRecord>> {

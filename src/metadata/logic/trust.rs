@@ -8,9 +8,9 @@ use crate::clock::Timestamp;
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Value, record, values};
 use crate::metadata::model::trust::{
-    PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, Stood, TrustGuard, VerdictRecord,
+    PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, Stood, TrustGuard,
 };
-use crate::metadata::rows::{inconsistent, json as list, parse, texts, unsigned};
+use crate::metadata::rows::{parse, texts, unsigned};
 use crate::metadata::sql::retention::PAGE;
 use crate::metadata::sql::trust as sql;
 use crate::metadata::{MetadataError, Result};
@@ -130,32 +130,6 @@ pub(super) async fn reached<C: Conn>(
         Ok(ReachedManifest { digest, is_signature: row.is_signature, is_reached: row.is_reached, tags })
     };
     rows.into_iter().map(record).collect()
-}
-
-pub(super) async fn verdict<C: Conn>(conn: &mut C, repo_id: i64, digest: &Digest) -> Result<Option<VerdictRecord>> {
-    let row: Option<(String, String, i64)> = conn.first(&sql::VERDICT, &[repo_id.into(), Value::shown(digest)]).await?;
-    let Some((outcome, evidence, checked_at)) = row else { return Ok(None) };
-    let evidence: Vec<String> =
-        serde_json::from_str(&evidence).map_err(|error| inconsistent("verdicts", "evidence", digest, error))?;
-    let evidence = evidence.iter().map(|text| parse("verdicts", "evidence", digest, text)).collect::<Result<_>>()?;
-    Ok(Some(VerdictRecord { outcome, evidence, checked_at: Timestamp::from_micros(checked_at) }))
-}
-
-pub(super) async fn put_verdict<C: Conn>(
-    tx: &mut C,
-    repo_id: i64,
-    digest: &Digest,
-    verdict: &VerdictRecord,
-) -> Result<()> {
-    let evidence = list(&texts(&verdict.evidence));
-    let values = &[
-        repo_id.into(),
-        Value::shown(digest),
-        verdict.outcome.as_str().into(),
-        evidence.as_str().into(),
-        verdict.checked_at.into(),
-    ];
-    tx.run(&sql::PUT_VERDICT, values).await.map(drop)
 }
 
 record! {

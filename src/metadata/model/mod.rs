@@ -9,6 +9,7 @@ pub mod limits;
 pub mod publishers;
 pub mod scrub;
 pub mod trust;
+pub mod verdicts;
 pub mod webhooks;
 
 use accounts::Actor;

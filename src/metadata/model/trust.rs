@@ -23,17 +23,6 @@ pub struct SignatureRecord {
     pub bytes: u64,
 }
 
-/// What was found out about a digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerdictRecord {
-    /// The outcome as one word.
-    pub outcome: String,
-    /// Manifests whose signatures counted, to be looked at first.
-    pub evidence: Vec<Digest>,
-    /// When it was judged.
-    pub checked_at: Timestamp,
-}
-
 /// A policy document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyRecord {

@@ -37,6 +37,11 @@ pub const MIGRATIONS: &[BuiltIn] = &[
         "policy_revisions",
         include_str!("../../../migrations/postgres/20261123001000_policy_revisions.sql"),
     ),
+    (
+        20_261_123_003_000,
+        "verdict_sweep",
+        include_str!("../../../migrations/postgres/20261123003000_verdict_sweep.sql"),
+    ),
 ];
 
 /// The oldest server whose statements these are, as `server_version_num`.

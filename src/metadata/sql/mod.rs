@@ -26,6 +26,7 @@ pub mod retention;
 pub mod tags;
 pub mod trust;
 pub mod uploads;
+pub mod verdicts;
 pub mod webhooks;
 
 /// One statement in both dialects.
@@ -80,6 +81,7 @@ pub const STATEMENTS: &[&[Statement]] = &[
     certificates::ALL,
     downloads::ALL,
     trust::ALL,
+    verdicts::ALL,
     dump::ALL,
     facts::ALL,
 ];

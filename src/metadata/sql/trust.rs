@@ -54,16 +54,6 @@ super::statements! { "trust":
             FROM tags WHERE repo_id = $1 AND manifest_id ", among!("$2"), ") AS t \
         WHERE t.place <= $3 ORDER BY t.manifest_id, t.name");
 
-    /// What was found out last.
-    VERDICT = "SELECT outcome, evidence, checked_at FROM verdicts WHERE repo_id = $1 AND digest = $2";
-
-    /// Writes down what was found out, for a repository that lives.
-    PUT_VERDICT = "INSERT INTO verdicts (repo_id, digest, outcome, evidence, checked_at) \
-        SELECT CAST($1 AS BIGINT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT) \
-        WHERE EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND deleted_at IS NULL) \
-        ON CONFLICT (repo_id, digest) DO UPDATE \
-        SET outcome = excluded.outcome, evidence = excluded.evidence, checked_at = excluded.checked_at";
-
     /// Forgets what was found out about a manifest that is gone.
     FORGET_VERDICT = "DELETE FROM verdicts WHERE repo_id = $1 AND digest = $2";
 

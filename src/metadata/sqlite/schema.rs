@@ -28,6 +28,7 @@ pub const MIGRATIONS: &[BuiltIn] = &[
         "policy_revisions",
         include_str!("../../../migrations/sqlite/20261123001000_policy_revisions.sql"),
     ),
+    (20_261_123_003_000, "verdict_sweep", include_str!("../../../migrations/sqlite/20261123003000_verdict_sweep.sql")),
 ];
 
 /// Applies what is missing; with `apply` false that is an error instead.

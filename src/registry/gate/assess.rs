@@ -11,7 +11,8 @@ use super::ruling::Ruling;
 use super::trial::{Keeping, Trial};
 use crate::clock::Timestamp;
 use crate::metadata::model::ManifestRecord;
-use crate::metadata::model::trust::{Standing, VerdictRecord};
+use crate::metadata::model::trust::Standing;
+use crate::metadata::model::verdicts::VerdictRecord;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Descriptor, Manifest, ManifestKind};
 use crate::oci::media_type::{OCI_EMPTY, OCI_IMAGE_MANIFEST};
@@ -32,15 +33,31 @@ const EMPTY_CONFIG_BYTES: u64 = 2;
 /// When something is judged anew that there was no time for.
 const AGAIN: Duration = Duration::from_mins(1);
 
+/// Whoever wants to know.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    /// How many levels above what was asked for.
+    pub(super) depth: usize,
+    /// A manifest whose signatures he knows of.
+    pub(super) hint: Option<&'a Digest>,
+}
+
+impl Asker<'_> {
+    /// Somebody who pulls.
+    pub(super) const TOP: Self = Self { depth: 0, hint: None };
+}
+
 /// What every policy of a repository says of a digest.
 #[derive(Debug)]
 pub(super) struct Assessment {
-    digest: Digest,
+    pub(super) digest: Digest,
     generation: i64,
-    policies: Arc<Policies>,
+    pub(super) policies: Arc<Policies>,
     verdicts: Vec<Verdict>,
     checked: Timestamp,
     holds_until: Option<Timestamp>,
+    /// How many levels below what was asked for; fewer indexes were looked at above it.
+    pub(super) depth: usize,
     /// What comes of it for who pulls, and of how many policies.
     pull: Ruling,
     pull_policies: usize,
@@ -52,6 +69,17 @@ impl Assessment {
         self.generation == generation
             && self.policies.revision() == policies.revision()
             && self.holds_until.is_none_or(|until| now < until)
+    }
+
+    /// Whether it answers somebody at a depth. What was found out without knowing where to look first is no answer to
+    /// somebody who knows, nor is what was refused further below an answer above.
+    pub(super) fn answers(&self, asker: Asker<'_>) -> bool {
+        self.passes() || (asker.hint.is_none() && self.depth <= asker.depth)
+    }
+
+    /// What each policy says.
+    pub(super) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
+        self.verdicts.iter()
     }
 
     /// Whether every policy is satisfied.
@@ -92,7 +120,7 @@ impl Registry {
             return None;
         }
         let Standing { repository, generation } = record.standing;
-        let kept = self.gate.kept(At(repository, &record.digest), generation, policies, self.clock.now(), None)?;
+        let kept = self.gate.kept(At(repository, &record.digest), generation, policies, self.clock.now(), Asker::TOP)?;
         Some(kept.pull.clone())
     }
 
@@ -151,8 +179,8 @@ impl Registry {
         hint: Option<&Digest>,
     ) -> Result<Arc<Assessment>> {
         let key = (standing.repository, digest.clone());
-        let at = At(standing.repository, digest);
-        if let Some(kept) = self.gate.kept(at, standing.generation, policies, self.clock.now(), hint) {
+        let (at, asker) = (At(standing.repository, digest), Asker { depth: 0, hint });
+        if let Some(kept) = self.gate.kept(at, standing.generation, policies, self.clock.now(), asker) {
             return Ok(kept);
         }
         let turn = self.gate.turns.of(&key);
@@ -201,8 +229,8 @@ impl Walk<'_> {
             let (registry, policies) = (self.registry, self.policies);
             let key = (self.standing.repository, digest.clone());
             let now = registry.clock.now();
-            let at = At(self.standing.repository, digest);
-            let kept = self.keeping.kept(&registry.gate, at, self.standing.generation, policies, now, hint);
+            let (at, asker) = (At(self.standing.repository, digest), Asker { depth, hint });
+            let kept = self.keeping.kept(&registry.gate, at, self.standing.generation, policies, now, asker);
             if let Some(kept) = kept {
                 return Ok(kept);
             }
@@ -211,9 +239,6 @@ impl Walk<'_> {
             let mut verdicts = self.own(&asked, digest, stored.as_ref(), hint).await?;
             let evidence = evidence_of(&verdicts);
             self.inherit(&asked, digest, &mut verdicts, depth).await?;
-            if matches!(self.keeping, Keeping::Gate) {
-                self.write_down(&asked, digest, stored, &verdicts, evidence).await;
-            }
             let holds_until = verdicts.iter().filter_map(|verdict| verdict.holds_until).min();
             let pulling = policies.applying(self.repo, Place::Pull, None);
             let mut assessment = Assessment {
@@ -223,6 +248,7 @@ impl Walk<'_> {
                 verdicts,
                 checked: now,
                 holds_until,
+                depth,
                 pull: Ruling::off(),
                 pull_policies: pulling.len(),
             };
@@ -230,6 +256,9 @@ impl Walk<'_> {
                 assessment.pull = assessment.ruling(policies, &pulling);
             }
             let assessment = Arc::new(assessment);
+            if matches!(self.keeping, Keeping::Gate) {
+                registry.note_down(self.repo, self.standing, &assessment, stored.as_ref(), evidence).await;
+            }
             // At the deepest level nobody looked at the indexes above. What is not stored is kept like anything else: it is
             // about to come, with its signatures here already or for a tag, and whoever asks for names that he makes up fills
             // no more than the few places of the cache that are for what was asked for once.
@@ -251,33 +280,6 @@ impl Walk<'_> {
         let known = stored.map_or(&[][..], |stored| &stored.evidence);
         let known: Vec<Digest> = hint.into_iter().chain(known).cloned().collect();
         self.registry.judge(self.repo, self.standing.repository, digest, asked, &known).await
-    }
-
-    /// Writes down what was found out, if it is news: its own signatures that counted, and whether those that enforce are
-    /// satisfied, by them or by an index.
-    async fn write_down(
-        &self,
-        asked: &[&Policy],
-        digest: &Digest,
-        stored: Option<VerdictRecord>,
-        verdicts: &[Verdict],
-        evidence: Vec<Digest>,
-    ) {
-        let (registry, repository) = (self.registry, self.standing.repository);
-        let mut enforced = asked.iter().zip(verdicts).filter(|(policy, _)| policy.mode == Mode::Enforce);
-        let refused = enforced.find(|(_, verdict)| verdict.outcome.refuses());
-        let outcome = refused.map_or(Outcome::Pass, |(_, verdict)| verdict.outcome).as_str().to_owned();
-        let passes = outcome == Outcome::Pass.as_str();
-        let is_news = stored
-            .map_or(passes || !evidence.is_empty(), |stored| stored.evidence != evidence || stored.outcome != outcome);
-        if !is_news || repository == NOWHERE {
-            return;
-        }
-        let record = VerdictRecord { outcome, evidence, checked_at: registry.clock.now() };
-        if let Err(error) = registry.metadata.verdict_put(repository, digest, &record).await {
-            // It is found out again where it is not known.
-            tracing::warn!(error = &error as &dyn std::error::Error, "a verdict could not be written down");
-        }
     }
 
     /// By the indexes that list it, for the policies that let them vouch for what they list.
@@ -342,7 +344,7 @@ fn evidence_of(verdicts: &[Verdict]) -> Vec<Digest> {
 }
 
 /// Whether a policy is asked anywhere in a repository.
-fn is_about(policy: &Policy, repo: &RepoName) -> bool {
+pub(super) fn is_about(policy: &Policy, repo: &RepoName) -> bool {
     policy.mode != Mode::Off && policy.scope.covers(repo)
 }
 

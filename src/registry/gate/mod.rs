@@ -15,8 +15,10 @@ mod assess;
 mod blobs;
 mod candidates;
 mod document;
+mod record;
 mod ruling;
 mod signature;
+mod sweep;
 mod tags;
 mod trial;
 mod turns;
@@ -37,10 +39,12 @@ use crate::oci::reference::Reference;
 use crate::registry::{Registry, RegistryError, Result, StoredManifest};
 use crate::verify::policy::{Blobs, DOCUMENT_BYTES_MAX, Gate as Place, InForce, Mode, Policies, Readers};
 
-use assess::Assessment;
+use assess::{Asker, Assessment};
 use blobs::KeptBlob;
 pub use document::{PolicyFollowed, PolicyStored};
 pub use ruling::Ruling;
+use sweep::Sweeper;
+pub use sweep::{SweepOptions, SweepStats};
 pub use trial::{Compared, DRY_RUN_TIME_MAX, DryRunPage};
 use turns::Turns;
 
@@ -104,6 +108,7 @@ pub struct Gate {
     places: Semaphore,
     /// To find out what other policies would change.
     dry_runs: Semaphore,
+    sweeper: Sweeper,
 }
 
 impl Default for Gate {
@@ -120,6 +125,7 @@ impl Default for Gate {
             readers: Semaphore::new(READERS),
             places: Semaphore::new(PLACES),
             dry_runs: Semaphore::new(DRY_RUNS),
+            sweeper: Sweeper::default(),
         }
     }
 }
@@ -153,18 +159,17 @@ impl Gate {
         self.policies.current().iter().any(|policy| policy.mode == Mode::Enforce && policy.blobs == Blobs::Gate)
     }
 
-    /// An assessment of a digest, if it still holds. `hint`: a manifest whose signatures the asker knows of; what was found
-    /// out without knowing where to look first is no answer to him, unless everything passes.
+    /// An assessment of a digest, if it still holds and answers whoever asks.
     fn kept(
         &self,
         key: At<'_>,
         generation: i64,
         policies: &Policies,
         now: Timestamp,
-        hint: Option<&Digest>,
+        asker: Asker<'_>,
     ) -> Option<Arc<Assessment>> {
         let kept = self.assessments.get(&key).filter(|kept| kept.holds(generation, policies, now));
-        kept.filter(|kept| hint.is_none() || kept.passes())
+        kept.filter(|kept| kept.answers(asker))
     }
 }
 

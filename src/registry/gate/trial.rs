@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::assess::Assessment;
+use super::assess::{Asker, Assessment};
 use super::ruling::Ruling;
 use super::{At, Gate, Key};
 use crate::clock::Timestamp;
@@ -68,13 +68,14 @@ impl Keeping<'_> {
         generation: i64,
         policies: &Policies,
         now: Timestamp,
-        hint: Option<&Digest>,
+        asker: Asker<'_>,
     ) -> Option<Arc<Assessment>> {
-        let kept = gate.kept(at, generation, policies, now, hint);
+        let kept = gate.kept(at, generation, policies, now, asker);
         match self {
             Self::Gate => kept,
             Self::Trial(trial) => {
-                kept.or_else(|| trial.0.get(&at).filter(|kept| kept.holds(generation, policies, now)))
+                let holds = |kept: &Arc<Assessment>| kept.holds(generation, policies, now) && kept.answers(asker);
+                kept.or_else(|| trial.0.get(&at).filter(holds))
             }
         }
     }

@@ -18,6 +18,7 @@ mod sqlite;
 mod tags;
 mod trust;
 mod uploads;
+mod verdicts;
 
 /// Runs the rules of the contract on the store that `$open` gives; a rule that is not listed is dead code and warned of.
 macro_rules! contract {
@@ -166,6 +167,16 @@ macro_rules! contract {
             trust: [
                 tags_lead_to_manifests_directly_and_through_indexes
                 documents_are_listed_newest_first
+            ],
+            verdicts: [
+                the_end_of_a_pass_is_told_once
+                of_many_who_find_it_out_one_tells
+                what_never_passed_does_not_fail
+                a_doubtful_refusal_ends_no_pass
+                what_is_found_out_late_turns_nothing
+                nothing_is_told_of_what_is_not_there
+                a_walk_goes_over_all_in_order
+                one_node_at_a_time_walks
             ],
             races: [
                 double_last_delete

@@ -1,0 +1,17 @@
+-- Telling what ceases to pass: what was told, and the walk that looks for more.
+
+-- Since when a digest that had passed does not any more, as far as that was told; NULL: nothing was, or it passes again.
+ALTER TABLE verdicts ADD COLUMN failed_at BIGINT;
+
+-- The walk over what passed that is under way, or the last one. One node at a time walks for all.
+CREATE TABLE verdict_sweep (
+    one         BIGINT PRIMARY KEY CHECK (one = 1),
+    holder      TEXT COLLATE "C" NOT NULL,
+    held_until  BIGINT NOT NULL,
+    began_at    BIGINT NOT NULL,
+    -- NULL: it is under way, or whoever was at it is gone.
+    finished_at BIGINT,
+    -- Of the policies that it judges by.
+    revision    TEXT COLLATE "C" NOT NULL
+);
+INSERT INTO verdict_sweep VALUES (1, '', 0, 0, 0, '');

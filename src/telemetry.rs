@@ -122,6 +122,10 @@ pub mod metric {
     pub const POLICIES: &str = "bonded_policies";
     /// 1 while the newest document of policies cannot be used.
     pub const POLICY_DOCUMENT_FAULTY: &str = "bonded_policy_document_faulty";
+    /// Images that satisfied the signature policies and do not any more.
+    pub const VERDICTS_FAILED: &str = "bonded_verdicts_failed";
+    /// Images that were judged again though nobody asked.
+    pub const VERDICTS_SWEPT: &str = "bonded_verdicts_swept";
     /// Version of the program.
     pub const BUILD: &str = "bonded_build";
 }

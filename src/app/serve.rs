@@ -29,7 +29,7 @@ use crate::http::pages::PageGuard;
 use crate::http::server::{Server, ServerOptions};
 use crate::http::tls::{TlsFiles, TlsReloader};
 use crate::http::{ClockDoubt, Draining, Services};
-use crate::jobs::{self, Deliver, ReloadTls, Scrub, SealAudit, ShareLimits, Sweep, WatchAccess};
+use crate::jobs::{self, Deliver, ReloadTls, Scrub, SealAudit, ShareLimits, Sweep, SweepVerdicts, WatchAccess};
 use crate::telemetry;
 use crate::verify::policy::InForce;
 
@@ -315,6 +315,7 @@ fn start_jobs(
 ) {
     jobs::start(workers, ended.clone(), Sweep::new(Arc::clone(&app.registry)));
     jobs::start(workers, ended.clone(), Scrub::new(Arc::clone(&app.registry)));
+    jobs::start(workers, ended.clone(), SweepVerdicts::new(Arc::clone(&app.registry)));
     jobs::start(workers, ended.clone(), WatchAccess::new(Arc::clone(&app.auth)));
     jobs::start(workers, ended.clone(), ShareLimits::new(Arc::clone(&app.auth)));
     jobs::start(workers, ended.clone(), SealAudit::new(Arc::clone(app.auth.audit())));

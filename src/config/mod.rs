@@ -255,6 +255,7 @@ impl Settings {
             retention: self.retention.validate()?,
             downloads: self.download_options()?,
             scrub: self.scrub_options()?,
+            verdict_sweep: self.verdict_sweep()?,
             ..RegistryOptions::default()
         })
     }

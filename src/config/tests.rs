@@ -265,6 +265,7 @@ fn wrong_origins_of_pages_and_wrong_times_of_downloads_are_refused() {
         ("[downloads]\nclients = \"all\"", "/bonded.toml:2: `downloads.clients`: unknown variant `all`"),
         ("[downloads]\nkeep = \"0s\"", "/bonded.toml:2: `downloads.keep`: it must be longer than zero"),
         ("[scrub]\nevery = \"0s\"", "/bonded.toml:2: `scrub.every`: it must be longer than zero"),
+        ("[trust]\nsweep_every = \"0s\"", "/bonded.toml:2: `trust.sweep_every`: it must be longer than zero"),
         (
             "[api]\nallowed_origins = [\"*\"]",
             "/bonded.toml:2: `api.allowed_origins`: `*` stands for more than one web page; name each origin that may call",

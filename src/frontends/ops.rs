@@ -64,8 +64,9 @@ async fn ready(State(services): State<Services>) -> Response {
 async fn metrics(State(services): State<Services>) -> Response {
     match services.registry.store_counts().await {
         Ok(counts) => {
-            let text =
-                services.metrics.render(counts, &services.registry.collector_stats(), &services.registry.scrub_stats());
+            let registry = &services.registry;
+            let (collected, scrubbed) = (registry.collector_stats(), registry.scrub_stats());
+            let text = services.metrics.render(counts, &collected, &scrubbed, &registry.verdict_sweep_stats());
             answer(StatusCode::OK, OPENMETRICS, text)
         }
         Err(error) => failure(&error),

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry as MetricRegistry;
 
 use crate::metadata::model::StoreCounts;
+use crate::registry::gate::SweepStats;
 use crate::registry::retention::label;
 use crate::registry::{CollectorStats, ScrubStats};
 use crate::telemetry::metric;
@@ -74,6 +75,8 @@ pub struct Metrics {
     damaged_manifests: Gauge,
     policies: Gauge,
     policy_document_faulty: Gauge,
+    verdicts_failed: Counter,
+    verdicts_swept: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -114,6 +117,8 @@ impl Default for Metrics {
             damaged_manifests: Gauge::default(),
             policies: Gauge::default(),
             policy_document_faulty: Gauge::default(),
+            verdicts_failed: Counter::default(),
+            verdicts_swept: Counter::default(),
         };
         metrics.register();
         metrics
@@ -151,6 +156,13 @@ impl Metrics {
         registry.register(metric::POLICIES, "Signature policies in force", self.policies.clone());
         let faulty = "1 while the newest document of signature policies cannot be used and an older one is in force";
         registry.register(metric::POLICY_DOCUMENT_FAULTY, faulty, self.policy_document_faulty.clone());
+        let failed = "Images that satisfied the signature policies and do not any more";
+        registry.register(metric::VERDICTS_FAILED, failed, self.verdicts_failed.clone());
+        registry.register(
+            metric::VERDICTS_SWEPT,
+            "Images judged again though nobody asked",
+            self.verdicts_swept.clone(),
+        );
     }
 
     /// A request begins; it is counted as under way until the guard is dropped.
@@ -186,7 +198,13 @@ impl Metrics {
     }
 
     /// Everything as `OpenMetrics` text, with what the stores say now.
-    pub fn render(&self, counts: StoreCounts, collected: &CollectorStats, scrubbed: &ScrubStats) -> String {
+    pub fn render(
+        &self,
+        counts: StoreCounts,
+        collected: &CollectorStats,
+        scrubbed: &ScrubStats,
+        swept: &SweepStats,
+    ) -> String {
         let gauge = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         gauge(&self.uploads_open, counts.uploads);
         gauge(&self.deletions, counts.deletions);
@@ -199,6 +217,8 @@ impl Metrics {
         raise(&self.scrub_bytes, scrubbed.bytes);
         raise(&self.scrub_unread, scrubbed.unread);
         raise(&self.damage_found, scrubbed.found);
+        raise(&self.verdicts_failed, swept.failed);
+        raise(&self.verdicts_swept, swept.judged);
         for (rule, manifests) in &collected.retired {
             raise(&self.retired.get_or_create(&RuleLabels { rule: label(*rule) }), *manifests);
         }

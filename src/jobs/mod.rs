@@ -7,6 +7,7 @@ mod limits;
 mod scrub;
 mod sweep;
 mod tls;
+mod verdicts;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -24,6 +25,7 @@ pub use limits::ShareLimits;
 pub use scrub::Scrub;
 pub use sweep::Sweep;
 pub use tls::ReloadTls;
+pub use verdicts::SweepVerdicts;
 
 /// Something to do again and again. Running it twice is running it once.
 #[async_trait]

@@ -4,7 +4,7 @@ mod api;
 mod beside;
 mod cli;
 mod events;
-mod receiver;
+pub(crate) mod receiver;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 /// What a receiver answers.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// With this status.
     Status(u16),
     /// With a redirect to another path of its own.
@@ -30,23 +30,23 @@ pub(super) enum Reply {
 
 /// A request that came.
 #[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) path: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+pub(crate) struct Received {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Received {
-    pub(super) fn event(&self) -> Value {
+    pub(crate) fn event(&self) -> Value {
         serde_json::from_str(&self.body).expect("a JSON body")
     }
 
-    pub(super) fn kind(&self) -> String {
+    pub(crate) fn kind(&self) -> String {
         self.event()["type"].as_str().expect("a type").to_owned()
     }
 
     /// Whether it is signed as Standard Webhooks says, by a secret in its text's form.
-    pub(super) fn is_signed(&self, secret: &str) -> bool {
+    pub(crate) fn is_signed(&self, secret: &str) -> bool {
         let key = STANDARD.decode(secret.trim_start_matches("whsec_")).expect("base64");
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("a key");
         mac.update(
@@ -56,7 +56,7 @@ impl Received {
         mac.verify_slice(&STANDARD.decode(signature).expect("base64")).is_ok()
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().expect("visible characters")
     }
 }
@@ -70,15 +70,15 @@ struct State {
 }
 
 /// The receiver; it ends when dropped.
-pub(super) struct Receiver {
-    pub(super) address: SocketAddr,
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
     server: JoinHandle<()>,
 }
 
 impl Receiver {
     #[expect(clippy::disallowed_methods, reason = "the handle is kept and ended by the test")]
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let state = State { reply: Reply::Status(204), received: Vec::new(), under_way: 0, most_under_way: 0 };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
@@ -91,22 +91,22 @@ impl Receiver {
         Self { address, state, server }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/in?key=k", self.address)
     }
 
     /// What it answers from now on.
-    pub(super) fn reply(&self, reply: Reply) {
+    pub(crate) fn reply(&self, reply: Reply) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).reply = reply;
     }
 
     /// What came since this was asked last.
-    pub(super) fn take(&self) -> Vec<Received> {
+    pub(crate) fn take(&self) -> Vec<Received> {
         std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).received)
     }
 
     /// How many requests there were at once, at most.
-    pub(super) fn most_under_way(&self) -> usize {
+    pub(crate) fn most_under_way(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).most_under_way
     }
 }

@@ -15,6 +15,7 @@ use bonded::http::middleware::{Envelope, HostGuard, envelope};
 use bonded::http::pages::PageGuard;
 use bonded::http::server::{Server, ServerOptions};
 use bonded::http::tls::{TlsFiles, TlsReloader};
+use bonded::registry::gate::SweepStats;
 use bonded::registry::{CollectorStats, ScrubStats};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +35,7 @@ struct Running {
 impl Running {
     fn metrics_text(&self) -> String {
         let counts = bonded::metadata::model::StoreCounts::default();
-        self.metrics.render(counts, &CollectorStats::default(), &ScrubStats::default())
+        self.metrics.render(counts, &CollectorStats::default(), &ScrubStats::default(), &SweepStats::default())
     }
 }
 

@@ -12,6 +12,7 @@ mod registries;
 mod revoked;
 mod samples;
 mod signer;
+mod sweep;
 mod tags;
 mod verify;
 

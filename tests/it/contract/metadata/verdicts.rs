@@ -57,7 +57,9 @@ pub(super) async fn the_end_of_a_pass_is_told_once(store: &dyn MetadataStore) {
 pub(super) async fn of_many_who_find_it_out_one_tells(store: &dyn MetadataStore) {
     push(store, "m").await;
     put(store, &found(store, Found::Pass, 2).await).await;
-    for (outcome, turn) in [(refusal(true), VerdictTurn::Failed), (Found::Pass, VerdictTurn::Passed)] {
+    let both = [(refusal(true), VerdictTurn::Failed), (Found::Pass, VerdictTurn::Passed)];
+    // The first ones wait for connections, each after the other.
+    for (outcome, turn) in both.iter().cycle().take(10).cloned() {
         let puts: Vec<VerdictPut> = join_all((0..8).map(|_| found(store, outcome.clone(), 3))).await;
         let turns = join_all(puts.iter().map(|one| put(store, one))).await;
         assert_eq!(turns.into_iter().flatten().collect::<Vec<_>>(), [turn]);

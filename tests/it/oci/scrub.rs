@@ -18,6 +18,7 @@ on_both_places! {
     a_removed_object_is_found_and_healed_by_the_next_push
     changed_rows_are_found_and_healed_by_the_next_push
     a_mark_that_fails_is_made_by_the_next_call_and_once
+    pulls_while_everything_is_away_mark_nothing
 }
 
 /// A month later everything is read again.
@@ -171,5 +172,40 @@ async fn a_mark_that_fails_is_made_by_the_next_call_and_once(app: TestApp) {
         expect(app.get(&format!("/v2/a/blobs/{digest}")), StatusCode::SERVICE_UNAVAILABLE).await;
         let marks = events(&app).await.into_iter().filter(|(_, subject)| *subject == digest).count();
         assert_eq!(marks, 1, "{moment:?}");
+    }
+}
+
+/// A volume that is not mounted, and a bucket that was emptied by mistake and comes back from its versions.
+async fn pulls_while_everything_is_away_mark_nothing(app: TestApp) {
+    let data = [bytes(300_000, 41), bytes(200_000, 42)];
+    let mut paths = Vec::new();
+    for data in &data {
+        paths.push(format!("/v2/a/blobs/{}", app.push_blob("a", data).await));
+    }
+    let (there, away) = (app.place.folder().join("blobs"), app.place.folder().join("away"));
+    std::fs::rename(&there, &away).expect("moved away");
+    for path in paths.iter().chain(&paths) {
+        let refused = expect(app.get(path), StatusCode::SERVICE_UNAVAILABLE).await;
+        assert!(refused.headers().contains_key("retry-after"), "{path}: it is worth while to come again");
+        expect(app.head(path), StatusCode::OK).await;
+        app.clock.advance(Duration::from_secs(1));
+    }
+    pass_refused(&app).await;
+    assert_eq!((damaged(&app).await, events(&app).await), ((0, 0), Vec::new()));
+    std::fs::rename(&away, &there).expect("moved back");
+    app.clock.advance(Duration::from_secs(1));
+    for (path, data) in paths.iter().zip(&data) {
+        let whole = expect(app.get(path), StatusCode::OK).await;
+        assert_eq!(whole.bytes().await.expect("a whole body"), *data);
+    }
+}
+
+/// A month later everything should be read again, and nothing can be.
+async fn pass_refused(app: &TestApp) {
+    app.clock.advance(Duration::from_hours(31 * 24));
+    app.registry.scrub().await.expect("begun");
+    for _ in 0..20 {
+        app.clock.advance(Duration::from_secs(1));
+        app.registry.scrub().await.ok();
     }
 }

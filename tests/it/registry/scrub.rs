@@ -205,15 +205,19 @@ async fn tries_count_for_a_node_that_lost_its_turn_meanwhile() {
 async fn a_store_that_gives_no_byte_at_all_is_waited_for() {
     for fault in [Fault::Unreadable, Fault::Other, Fault::Unavailable] {
         let (store, app, ..) = one_is_unreadable(fault).await;
-        let objects = app.objects().await;
-        objects.iter().for_each(|object| store.fail_object(&object.key, Some(fault)));
+        let fail_all = async |fault| {
+            for object in app.objects().await {
+                store.fail_object(&object.key, fault);
+            }
+        };
+        fail_all(Some(fault)).await;
         app.advance(MONTH);
         app.registry.scrub().await.expect("begun");
         for attempt in 1..20 {
             let failed = second(&app, &app.registry).await;
             assert!(failed.is_err(), "{fault:?}: try {attempt}");
         }
-        objects.iter().for_each(|object| store.fail_object(&object.key, None));
+        fail_all(None).await;
         second(&app, &app.registry).await.expect("it is back");
         let whole = ScrubStats { objects: 2, bytes: 150_000, ..ScrubStats::default() };
         assert_eq!(app.registry.scrub_stats(), whole, "{fault:?}");

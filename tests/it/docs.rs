@@ -44,6 +44,49 @@ fn every_metric_is_described() {
     assert!(missing.is_empty(), "docs/LOGGING.md does not describe {missing:?}");
 }
 
+#[test]
+fn every_attack_has_a_defence_and_every_defence_a_test() {
+    let page = read("docs/reference/attacks.md");
+    let rows: Vec<Vec<&str>> = page.lines().filter(|line| line.starts_with("| ")).map(cells).collect();
+    let rows = &rows[1..];
+    for number in 1..=21 {
+        let number = number.to_string();
+        assert!(rows.iter().any(|cells| cells[0] == number && !cells[1].is_empty()), "no row {number}");
+    }
+    for cells in rows {
+        let [.., places, tests] = cells.as_slice() else { panic!("{cells:?}") };
+        assert!(places.contains("](../../src/"), "row {}: nothing stands anywhere against it", cells[0]);
+        let tests: Vec<(&str, &str)> = tests.split(", ").map(link).collect();
+        for (name, path) in tests {
+            let source = read(path);
+            // A rule of a contract, or one for both places, is listed by its name where it is run.
+            let tested = source.contains(&format!("]\nasync fn {name}("))
+                || source.contains(&format!("]\nfn {name}("))
+                || source.contains(&format!("]\n    fn {name}("))
+                || read_beside(path).contains(&format!(" {name}\n"));
+            assert!(tested, "row {}: `{name}` is no test of {path}", cells[0]);
+        }
+    }
+}
+
+/// The cells of a line of a table.
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+/// The text of a link to a file of this repository, and the file.
+fn link(text: &str) -> (&str, &str) {
+    let (name, path) = text.split_once("`](../../").unwrap_or_else(|| panic!("no link: {text}"));
+    (name.trim_start_matches("[`"), path.trim_end_matches(')'))
+}
+
+/// A file of tests and the one that lists those of its folder.
+fn read_beside(path: &str) -> String {
+    let (folder, _) = path.rsplit_once('/').unwrap_or_default();
+    let list = fs::read_to_string(sources::root().join(folder).join("mod.rs")).unwrap_or_default();
+    read(path) + &list
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(sources::root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }

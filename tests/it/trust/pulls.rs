@@ -188,10 +188,15 @@ async fn junk_does_not_hide_what_counted(app: TestApp) {
     let by = path("prod/app", "v1");
     let detail = refused(app.get(&by)).await;
     assert!(detail["reasons"].to_string().contains("limit_exceeded"), "{detail}");
-    signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    // Smaller ones come first, so that this one is behind all of the junk.
+    let honest = [signer.bundle(&manifest).blobs[1].clone(), vec![b' '; 500]].concat();
+    let honest = bundle_of(&manifest, honest).push(&app, "prod/app", None, None).await;
     ok(app.get(&by)).await;
+    // Judged anew it is looked at first, since it counted.
     junk.bundle(&manifest).push(&app, "prod/app", None, None).await;
     ok(app.get(&by)).await;
+    expect(app.delete(&path("prod/app", &honest)), StatusCode::ACCEPTED).await;
+    refused(app.get(&by)).await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::signer::Signer;
 use super::{enforce, image, ok, path, policy_of, refused, set, shown};
 use crate::app::{TestApp, on_both_places};
+use crate::fixtures::sha256;
 
 on_both_places! {
     a_revoked_key_is_no_longer_believed_with_the_next_request
@@ -17,14 +18,18 @@ async fn a_revoked_key_is_no_longer_believed_with_the_next_request(app: TestApp)
     let manifest = image(&app, "prod/app", "v1", 40).await;
     enforce(&app, &[policy_of(&signer)]);
     signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
-    let by = path("prod/app", "v1");
+    let (by, blob) = (path("prod/app", "v1"), format!("/v2/prod/app/blobs/{}", sha256(&[40; 5000])));
+    ok(app.get(&blob)).await;
     let passed = ok(app.get(&by)).await;
     assert_eq!(shown(&passed, "cache-control"), "private, no-store");
     let verdict = shown(&passed, "x-signature-verdict");
     let key = verdict.split("signer=\"key:").nth(1).and_then(|rest| rest.split('"').next()).expect("a signer");
     enforce(&app, &[set(policy_of(&signer), "revoke", json!({"keys": [key]}))]);
+    // The blob first, since what is asked for first may find what was kept.
+    assert_eq!(refused(app.get(&blob)).await["reasons"][0]["code"], "revoked");
     assert_eq!(refused(app.get(&by)).await["reasons"][0]["code"], "revoked");
     enforce(&app, &[policy_of(&signer)]);
+    ok(app.get(&blob)).await;
     ok(app.get(&by)).await;
 }
 

@@ -44,7 +44,10 @@ impl Bench<'_> {
         for server in [&open, &gated] {
             self.push_signed(&Wire::new(&server.url())?, 0).await?;
         }
-        println!("{} requests a round on {} connections; processor time of the server", args.requests, args.connections);
+        println!(
+            "{} requests a round on {} connections; processor time of the server",
+            args.requests, args.connections
+        );
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for round in 1..=args.rounds {
             let mut each = [0.0; 2];
@@ -93,8 +96,9 @@ impl Bench<'_> {
         let figures = [percentile(&mut first, 500), percentile(&mut first, 950), percentile(&mut first, 1000)];
         let [median, most, max] = figures.map(|micros| f64::from(micros) / 1000.0);
         let kept = f64::from(percentile(&mut again, 500)) / 1000.0;
-        let figure =
-            format!("{median:.2} ms, 95 of 100 below {most:.2} ms, all below {max:.2} ms; the second time {kept:.2} ms");
+        let figure = format!(
+            "{median:.2} ms, 95 of 100 below {most:.2} ms, all below {max:.2} ms; the second time {kept:.2} ms"
+        );
         Ok(say("first judgement", &figure, most < FIRST_MILLIS_MAX, &format!("below {FIRST_MILLIS_MAX} ms")))
     }
 

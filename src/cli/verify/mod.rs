@@ -112,10 +112,15 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
 /// What the registry says.
 async fn asked(remote: &Remote, image: &Image, steps: &Steps) -> Result<Finding, RemoteError> {
     steps.next(format!("asking {} for its verdict", image.host));
+    // A registry judges by its digest what is not there too, since its signatures may come first.
+    offline::head(remote, image).await?;
     let path = format!("/v2/{}/_trust/verify/verdict?ref={}", image.repository, image.reference);
-    let answer = remote.get(&path, "application/json").await?;
-    let body: Value = serde_json::from_slice(&answer.body)
-        .map_err(|_| RemoteError::Failed("the registry does not tell verdicts; give --policy or --key".to_owned()))?;
+    let silent = || RemoteError::Failed("the registry does not tell verdicts; give --policy or --key".to_owned());
+    let answer = remote.get(&path, "application/json").await.map_err(|error| match error {
+        RemoteError::Unknown(_) => silent(),
+        error => error,
+    })?;
+    let body: Value = serde_json::from_slice(&answer.body).map_err(|_| silent())?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let digest =
         text(&body["digest"]).parse().map_err(|_| RemoteError::Failed("the answer has no digest".to_owned()))?;

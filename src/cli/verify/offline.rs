@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::listing::signatures_of;
@@ -75,15 +76,20 @@ pub(super) async fn verify(
 
 /// The digest that a reference stands for; the bytes behind it are checked by whoever pulls them.
 async fn resolve(remote: &Remote, image: &Image) -> Result<Digest, RemoteError> {
+    let headers = head(remote, image).await?;
     if let Reference::Digest(digest) = &image.reference {
         return Ok(digest.clone());
     }
-    let accept = [OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST, DOCKER_MANIFEST_LIST, DOCKER_MANIFEST].join(", ");
-    let path = format!("/v2/{}/manifests/{}", image.repository, image.reference);
-    let headers = remote.head(&path, &accept).await?;
     let digest = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
     let digest = digest.and_then(|text| text.parse().ok());
     digest.ok_or_else(|| RemoteError::Failed("the registry does not tell the digest of the tag".to_owned()))
+}
+
+/// Asks for the manifest; one that is not there is an error, and one that a policy refuses is none.
+pub(super) async fn head(remote: &Remote, image: &Image) -> Result<HeaderMap, RemoteError> {
+    let accept = [OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST, DOCKER_MANIFEST_LIST, DOCKER_MANIFEST].join(", ");
+    let path = format!("/v2/{}/manifests/{}", image.repository, image.reference);
+    remote.head(&path, &accept).await
 }
 
 /// Signatures by tag and by reference.

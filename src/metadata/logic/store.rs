@@ -14,9 +14,7 @@ use crate::metadata::logic::{
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::downloads::{Download, DownloadRecord};
 use crate::metadata::model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
-use crate::metadata::model::trust::{
-    PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing,
-};
+use crate::metadata::model::trust::{PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing};
 use crate::metadata::model::verdicts::{
     VerdictEntry, VerdictPut, VerdictRecord, VerdictSweep, VerdictSweepKeep, VerdictSweepTake, VerdictTurn,
 };

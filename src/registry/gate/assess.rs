@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{At, NOWHERE};
 use super::ruling::Ruling;
 use super::trial::{Keeping, Trial};
+use super::{At, NOWHERE};
 use crate::clock::Timestamp;
 use crate::metadata::model::ManifestRecord;
 use crate::metadata::model::trust::Standing;
@@ -120,7 +120,8 @@ impl Registry {
             return None;
         }
         let Standing { repository, generation } = record.standing;
-        let kept = self.gate.kept(At(repository, &record.digest), generation, policies, self.clock.now(), Asker::TOP)?;
+        let kept =
+            self.gate.kept(At(repository, &record.digest), generation, policies, self.clock.now(), Asker::TOP)?;
         Some(kept.pull.clone())
     }
 

@@ -66,7 +66,7 @@ pub(super) const DOCUMENT: Shape = Shape::Table(&[
 
 const TRUST_ROOT: Shape = Shape::Table(&[
     field("file", Optional, Shape::Text, "A sigstore TrustedRoot (JSON), relative to the folder of the document."),
-    field("json", Optional, Shape::Text, "The same as a text in the document, which needs no file; one of the two."),
+    field("json", Optional, Shape::File, "The same as a text in the document, which needs no file; one of the two."),
 ]);
 
 const POLICY: Shape = Shape::Table(&[

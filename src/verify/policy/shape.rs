@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::finding::Findings;
-use super::text::{NAME_BYTES_MAX, element, member};
+use super::text::{DOCUMENT_BYTES_MAX, NAME_BYTES_MAX, element, member};
 use crate::oci::json::excerpt;
 
 /// The form of a value.
@@ -13,6 +13,8 @@ use crate::oci::json::excerpt;
 pub(super) enum Shape {
     /// A text that is not empty.
     Text,
+    /// What a file holds, as a text: as long as the document may be.
+    File,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A whole number from 1 to 1000.
@@ -75,7 +77,8 @@ pub(super) fn check(shape: &Shape, value: &Value, place: &str, findings: &mut Fi
     match (shape, value) {
         (Shape::Either(word, _), Value::String(_)) => check(word, value, place, findings),
         (Shape::Either(_, other), _) => check(other, value, place, findings),
-        (Shape::Text | Shape::Scalar, Value::String(text)) => check_text(text, place, findings),
+        (Shape::Text | Shape::Scalar, Value::String(text)) => check_text(text, TEXT_BYTES_MAX, place, findings),
+        (Shape::File, Value::String(text)) => check_text(text, DOCUMENT_BYTES_MAX, place, findings),
         (Shape::Word(words), Value::String(text)) if !words.contains(&text.as_str()) => {
             findings.error(place, format!("`{}` is none of {}", excerpt(text), listed(words)));
         }
@@ -106,11 +109,11 @@ pub(super) fn check(shape: &Shape, value: &Value, place: &str, findings: &mut Fi
     }
 }
 
-fn check_text(text: &str, place: &str, findings: &mut Findings) {
+fn check_text(text: &str, most: usize, place: &str, findings: &mut Findings) {
     if text.is_empty() {
         findings.error(place, "this is empty; say something, or leave it out");
-    } else if text.len() > TEXT_BYTES_MAX {
-        findings.error(place, format!("this is longer than {TEXT_BYTES_MAX} bytes"));
+    } else if text.len() > most {
+        findings.error(place, format!("this is longer than {most} bytes"));
     }
 }
 
@@ -172,7 +175,7 @@ fn kind(value: &Value) -> &'static str {
 
 fn wanted(shape: &Shape) -> String {
     match shape {
-        Shape::Text => "a text (in quotes, where it looks like something else)".to_owned(),
+        Shape::Text | Shape::File => "a text (in quotes, where it looks like something else)".to_owned(),
         Shape::Word(words) => format!("one of {}", listed(words)),
         Shape::Count => format!("a whole number from 1 to {COUNT_MAX}"),
         Shape::Number => "a number".to_owned(),
@@ -191,7 +194,7 @@ fn wanted(shape: &Shape) -> String {
 /// The JSON Schema (2020-12) of a form.
 pub(super) fn schema(shape: &Shape) -> Value {
     match shape {
-        Shape::Text => json!({ "type": "string", "minLength": 1 }),
+        Shape::Text | Shape::File => json!({ "type": "string", "minLength": 1 }),
         Shape::Word(words) => json!({ "enum": words }),
         Shape::Count => json!({ "type": "integer", "minimum": 1, "maximum": COUNT_MAX }),
         Shape::Number => json!({ "type": "number" }),
@@ -262,7 +265,7 @@ pub(super) fn reference(shape: &Shape, path: &str, rows: &mut String) {
 
 fn form(shape: &Shape) -> String {
     match shape {
-        Shape::Text => "text".to_owned(),
+        Shape::Text | Shape::File => "text".to_owned(),
         Shape::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Shape::Count => "whole number".to_owned(),
         Shape::Number => "number".to_owned(),

@@ -24,6 +24,11 @@ fn file(folder: &tempfile::TempDir, name: &str, bytes: &str) -> String {
     text(&path).to_owned()
 }
 
+/// A digest that nobody has pushed.
+fn absent() -> String {
+    format!("prod/app@{}", sha256(b"nothing"))
+}
+
 #[tokio::test]
 async fn signatures_are_judged_here_by_a_key_or_a_policy() {
     let app = TestApp::start().await;
@@ -38,8 +43,10 @@ async fn signatures_are_judged_here_by_a_key_or_a_policy() {
     for what in ["prod/app:v1", &by_digest] {
         assert_eq!(verify(&app, what, &["--key", &key]).await.0, 10);
     }
-    let (code, printed) = verify(&app, "prod/app:v9", &["--key", &key]).await;
-    assert_eq!(code, 11, "{printed}");
+    for absent in ["prod/app:v9", &absent()] {
+        let (code, printed) = verify(&app, absent, &["--key", &key]).await;
+        assert_eq!(code, 11, "{printed}");
+    }
     signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
     for with in [["--key", &key], ["--policy", &policy]] {
         let (code, printed) = verify(&app, "prod/app:v1", &with).await;
@@ -71,7 +78,9 @@ async fn the_registry_is_asked_for_its_verdict() {
     assert_eq!(verify(&app, "prod/app:v1", &["--server"]).await.0, 10);
     signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
     assert_eq!(verify(&app, "prod/app:v1", &["--server"]).await.0, 0);
-    assert_eq!(verify(&app, "prod/app:v9", &["--server"]).await.0, 11);
+    for absent in ["prod/app:v9", &absent()] {
+        assert_eq!(verify(&app, absent, &["--server"]).await.0, 11, "{absent}");
+    }
     let digests = json!({"digests": [sha256(&manifest)]});
     enforce(&app, &[set(policy_of(&signer), "revoke", digests)]);
     assert_eq!(verify(&app, "prod/app:v1", &[]).await.0, 15);

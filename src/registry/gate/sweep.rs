@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use super::Gate;
 use super::assess::is_about;
 use crate::clock::Timestamp;
 use crate::metadata::model::verdicts::{Found, VerdictEntry, VerdictSweepKeep, VerdictSweepTake};
@@ -232,7 +233,8 @@ impl Registry {
 
     /// Whether pulls leave enough of the gate free.
     fn has_room(&self) -> bool {
-        self.gate.places.available_permits() >= FREE
+        let Gate { readers, places, .. } = &self.gate;
+        readers.available_permits() >= FREE && places.available_permits() >= FREE
     }
 
     async fn judge_again(&self, repo: &RepoName, entry: &VerdictEntry, policies: &Arc<Policies>) -> Result<()> {

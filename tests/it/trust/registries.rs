@@ -40,7 +40,8 @@ impl Other {
     async fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        let router = Router::new().fallback(move |method: Method, uri: Uri| std::future::ready(answer(&shared, &method, &uri)));
+        let router =
+            Router::new().fallback(move |method: Method, uri: Uri| std::future::ready(answer(&shared, &method, &uri)));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("it listens") });

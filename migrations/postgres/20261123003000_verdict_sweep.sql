@@ -15,3 +15,6 @@ CREATE TABLE verdict_sweep (
     revision    TEXT COLLATE "C" NOT NULL
 );
 INSERT INTO verdict_sweep VALUES (1, '', 0, 0, 0, '');
+
+-- What only warnings spoke of was written down as a pass. What passed by an index is found out again.
+UPDATE verdicts SET outcome = 'off' WHERE outcome = 'pass' AND evidence = '[]';

@@ -21,7 +21,7 @@ impl Format {
     pub(super) fn line(self, text: impl FnOnce() -> String, object: impl FnOnce() -> serde_json::Value) {
         match self {
             Self::Text => print(format_args!("{}\n", text())),
-            Self::Json => print(format_args!("{}\n", object())),
+            Self::Json => print(format_args!("{}\n", escaped(&object().to_string()))),
         }
     }
 }
@@ -29,6 +29,15 @@ impl Format {
 /// A text of others for a terminal: what would move the cursor, or turn the order of letters around, is a question mark.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || is_direction(c) { '?' } else { c }).collect()
+}
+
+/// JSON, in which the same is escaped (RFC 8259, section 7): outside of texts it has none of it.
+fn escaped(json: &str) -> String {
+    let escape = |c: char| match c {
+        c if c.is_control() || is_direction(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    json.chars().map(escape).collect()
 }
 
 /// What says in which direction to write (Unicode, UAX #9).
@@ -69,6 +78,14 @@ mod tests {
     fn texts_of_others_move_nothing() {
         assert_eq!(plain("a\tb\u{7f}\u{202e}c\u{2067}"), "a?b??c?");
         assert_eq!(plain("Grüße, 世界"), "Grüße, 世界");
+    }
+
+    #[test]
+    fn json_of_others_moves_nothing_and_says_the_same() {
+        let value = serde_json::json!({"a": "\u{1b}[2J\u{7f}\u{9b}\u{202e}x", "b": "Grüße"});
+        let written = escaped(&value.to_string());
+        assert!(written.chars().all(|c| plain(&c.to_string()) == c.to_string()), "{written}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&written).expect("JSON"), value);
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Registry {
     /// Those of the store, which needs its credentials to make the address.
     pub async fn redirect_blob(&self, blob: &OpenBlob, ruling: &Ruling) -> Result<Option<String>> {
         let ttl = self.options.redirect_ttl;
-        let ttl = if ruling.may_change() { ttl.min(GATED_REDIRECT_TTL) } else { ttl };
+        let ttl = if ruling.is_on() { ttl.min(GATED_REDIRECT_TTL) } else { ttl };
         match &blob.record.location {
             BlobLocation::Object(key) if !ttl.is_zero() => Ok(self.storage.presign(key, ttl).await?),
             _ => Ok(None),

@@ -15,6 +15,7 @@ use crate::registry::{
     Limits, ManifestReceipt, Page, PageRequest, Purge, PutManifest, Registry, RegistryError, Result, StoredManifest,
     cut_page, page_limit,
 };
+use crate::verify::artifact::is_signature_tag;
 
 /// How long referrers outlive a deleted subject, should it come back.
 pub(super) const REFERRER_GRACE: std::time::Duration = std::time::Duration::from_hours(24);
@@ -104,9 +105,10 @@ impl Registry {
     /// Stores it when the gate lets it have its tags; starts over when what it was judged by has changed meanwhile.
     async fn store_manifest(&self, put: &mut ManifestPut<'_>) -> Result<()> {
         for _ in 0..JUDGED_AGAIN_MAX {
-            if put.manifest.signature_bytes.is_none() {
-                put.guard = self.admit_tags(put.repo, put.tags, &put.manifest.digest).await?;
-            }
+            // Under the tags of signatures they are found; under any other, one would take the place of an image.
+            let carries = put.manifest.signature_bytes.is_some();
+            let tags: Vec<Tag> = put.tags.iter().filter(|tag| !(carries && is_signature_tag(tag))).cloned().collect();
+            put.guard = self.admit_tags(put.repo, &tags, &put.manifest.digest).await?;
             return match self.metadata.manifest_put(put).await? {
                 ManifestStored::Stored => Ok(()),
                 ManifestStored::Missing(digests) => Err(RegistryError::ContentMissing(digests)),

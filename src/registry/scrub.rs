@@ -355,7 +355,6 @@ impl Registry {
         let (hasher, size) = (open.hasher.clone(), open.blob.size);
         match self.hash_piece(&open.key, size, range.clone(), hasher).await {
             Ok(hasher) => {
-                self.scrubber.goes_on();
                 self.spend(turn, range.end - range.start);
                 (open.hasher, open.offset) = (hasher, range.end);
             }
@@ -369,6 +368,8 @@ impl Registry {
             turn.open = Some(open);
             return Ok(());
         }
+        // Not before: whoever begins anew reads the first pieces well each time, and fails behind them.
+        self.scrubber.goes_on();
         let actual = open.hasher.clone().finish();
         if actual == open.blob.digest {
             self.count(turn, 0, false);

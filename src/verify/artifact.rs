@@ -214,6 +214,11 @@ pub fn check_layer(kind: ArtifactKind, bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Whether signatures are found under a tag: `sha256-<64 digits>`, with `.sig` or `.att` behind it or nothing.
+pub fn is_signature_tag(tag: &Tag) -> bool {
+    named_subject(tag.as_str()).is_some()
+}
+
 /// What a tag of cosign's is about: `sha256-<64 digits>` with `.sig`, `.att` or nothing behind it.
 fn named_subject(tag: &str) -> Option<(Digest, Option<ArtifactKind>)> {
     let (hex, kind) = match tag.strip_prefix("sha256-")?.split_once('.') {

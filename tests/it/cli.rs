@@ -188,7 +188,7 @@ async fn a_broken_configuration_is_one_sentence() {
     let mut misspelt = bonded(&["serve"]);
     misspelt.env("BONDED_LISTN", "127.0.0.1:1");
     assert!(refusal(&output(misspelt).await).contains("did you mean BONDED_LISTEN?"));
-    let open = run(&["serve", "--listen", "0.0.0.0:0"]).await;
+    let open = run(&["serve", "--listen", "0.0.0.0:0", "--data", text(&folder.path().join("data"))]).await;
     assert!(refusal(&open).contains("`insecure_anonymous = true`"));
 }
 

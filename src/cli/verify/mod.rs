@@ -135,9 +135,6 @@ fn exit_code(finding: &Finding, strict: bool) -> u8 {
     if finding.outcome == Outcome::Pass.as_str() {
         return u8::from(finding.warns && strict);
     }
-    if finding.outcome == Outcome::Exempt.as_str() {
-        return 0;
-    }
     if finding.outcome == Outcome::Unsigned.as_str() {
         return 10;
     }
@@ -167,7 +164,10 @@ fn text(reference: &str, finding: &Finding, code: u8) -> String {
             format!("{reference}: a policy that only warns is not satisfied, {}", finding.digest)
         }
         (0, "pass") => format!("{reference}: verified, {}", finding.digest),
-        (0, _) => format!("{reference}: a signature itself, {}", finding.digest),
+        (_, "exempt") => format!(
+            "{reference}: nothing was verified, as it carries signatures itself or is of a type that policies leave out, {}",
+            finding.digest
+        ),
         (_, "off") => format!("{reference}: no policy of the registry applies, so nothing was verified"),
         (_, outcome) => format!("{reference}: {}, {}", plain(outcome), finding.digest),
     }];
@@ -212,7 +212,7 @@ mod tests {
         };
         for (outcome, reason, code) in [
             ("pass", "", 0),
-            ("exempt", "", 0),
+            ("exempt", "", 1),
             ("unsigned", "", 10),
             ("fail", "no_trusted_signer", 12),
             ("fail", "cert_untrusted", 13),

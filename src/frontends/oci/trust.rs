@@ -153,10 +153,8 @@ pub(super) fn tell(mut answer: Response, ruling: &Ruling) -> Response {
     for warning in &told.warnings {
         add(to, WARNING, warning);
     }
-    if ruling.may_change() {
-        to.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-        to.append(VARY, HeaderValue::from_static("Authorization"));
-    }
+    to.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    to.append(VARY, HeaderValue::from_static("Authorization"));
     answer
 }
 

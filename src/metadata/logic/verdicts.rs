@@ -80,13 +80,11 @@ async fn read<C: Conn>(
 
 pub(super) async fn put<C: Conn>(tx: &mut C, put: &VerdictPut) -> Result<Option<VerdictTurn>> {
     let (repo_id, evidence) = (put.standing.repository, list(&texts(&put.evidence)));
-    let values = &[
-        repo_id.into(),
-        Value::shown(&put.digest),
-        put.found.outcome().into(),
-        evidence.as_str().into(),
-        put.now.into(),
-    ];
+    // By what has changed since nothing begins to pass.
+    let is_late = put.found == Found::Pass && stands(tx, put).await?.is_none();
+    let first = if is_late { &Found::Nothing } else { &put.found };
+    let values =
+        &[repo_id.into(), Value::shown(&put.digest), first.outcome().into(), evidence.as_str().into(), put.now.into()];
     if tx.run(&sql::INSERT, values).await? == 1 {
         return Ok(None);
     }

@@ -39,12 +39,13 @@ super::statements! { "trust":
         ORDER BY m.signature_bytes IS NULL, v.outcome IS NULL OR v.outcome <> 'pass', m.id DESC LIMIT $3";
 
     /// Some manifests of a repository: whether each is a signature artifact, and whether a tag leads to it, by itself or
-    /// through indexes that list it.
+    /// through indexes that list it, as many levels as the gate looks at.
     REACHED = concat!("SELECT m.id, m.digest, m.signature_bytes IS NOT NULL AS is_signature, \
             (EXISTS (SELECT 1 FROM tags t WHERE t.manifest_id = m.id AND t.repo_id = $1) \
-            OR EXISTS (WITH RECURSIVE above (id) AS (SELECT c.parent_id FROM manifest_children c \
+            OR EXISTS (WITH RECURSIVE above (id, level) AS (SELECT c.parent_id, 1 FROM manifest_children c \
                     WHERE c.child_id = m.id AND c.repo_id = $1 \
-                UNION SELECT c.parent_id FROM above JOIN manifest_children c ON c.child_id = above.id AND c.repo_id = $1) \
+                UNION SELECT c.parent_id, above.level + 1 FROM above \
+                    JOIN manifest_children c ON c.child_id = above.id AND c.repo_id = $1 WHERE above.level < 4) \
                 SELECT 1 FROM above JOIN tags t ON t.manifest_id = above.id AND t.repo_id = $1)) AS is_reached \
         FROM manifests m WHERE m.repo_id = $1 AND m.id ", among!("$2"), " ORDER BY m.digest");
 

@@ -299,7 +299,8 @@ impl Walk<'_> {
             return Ok(());
         }
         let (registry, repository) = (self.registry, self.standing.repository);
-        let parents = registry.metadata.manifest_parents(repository, digest, PARENTS_MAX).await?;
+        // One more than are looked at, so that those that are left out are noticed.
+        let parents = registry.metadata.manifest_parents(repository, digest, PARENTS_MAX + 1).await?;
         for parent in parents {
             if !any_open(verdicts) {
                 break;
@@ -311,9 +312,10 @@ impl Walk<'_> {
             self.looks += 1;
             let above = self.assess(&parent, None, depth + 1).await?;
             for (policy, verdict) in asked.iter().zip(verdicts.iter_mut()) {
-                let lent = above.of(policy).filter(|above| above.outcome == Outcome::Pass);
-                if let Some(lent) = lent.filter(|_| open(policy, verdict)) {
-                    *verdict = lent.clone();
+                match above.of(policy).filter(|_| open(policy, verdict)) {
+                    Some(lent) if lent.outcome == Outcome::Pass => *verdict = lent.clone(),
+                    Some(refused) => take_over(verdict, refused),
+                    None => {}
                 }
             }
         }
@@ -333,6 +335,17 @@ impl Walk<'_> {
     }
 }
 
+/// What could not be found out about an index was not found out about what it lists either.
+fn take_over(verdict: &mut Verdict, above: &Verdict) {
+    verdict.holds_until = verdict.holds_until.into_iter().chain(above.holds_until).min();
+    let is_limit = |reason: &&Reason| reason.code == ReasonCode::LimitExceeded && reason.artifact.is_none();
+    if let Some(limit) = above.reasons.iter().find(is_limit)
+        && !verdict.reasons.iter().any(|reason| is_limit(&reason))
+    {
+        verdict.reasons.push(Reason { message: format!("an index that lists it: {}", limit.message), ..limit.clone() });
+    }
+}
+
 /// The manifests whose signatures counted, each once.
 fn evidence_of(verdicts: &[Verdict]) -> Vec<Digest> {
     let mut evidence: Vec<Digest> = Vec::new();
@@ -345,7 +358,7 @@ fn evidence_of(verdicts: &[Verdict]) -> Vec<Digest> {
 }
 
 /// Whether a policy is asked anywhere in a repository.
-pub(super) fn is_about(policy: &Policy, repo: &RepoName) -> bool {
+fn is_about(policy: &Policy, repo: &RepoName) -> bool {
     policy.mode != Mode::Off && policy.scope.covers(repo)
 }
 

@@ -67,7 +67,9 @@ impl Registry {
             bytes += record.payload.len() as u64;
             if bytes > bytes_max {
                 let message = format!("the manifests of its signatures have more than {bytes_max} bytes");
-                judgement.miss(&reason(&artifact.digest, ReasonCode::LimitExceeded, message));
+                // It is about all of them: what was not looked at may count.
+                judgement
+                    .miss(&Reason { artifact: None, ..reason(&artifact.digest, ReasonCode::LimitExceeded, message) });
                 break;
             }
             found.extend(Found::in_manifest(subject, &artifact.digest, &record.payload));

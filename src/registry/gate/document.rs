@@ -127,11 +127,17 @@ impl Registry {
     /// Those of the store.
     pub async fn follow_policy_document(&self, has_accounts: bool) -> Result<PolicyFollowed> {
         let _turn = self.gate.following.lock().await;
-        self.gate.has_accounts.store(has_accounts, Ordering::Release);
-        if self.options.policy_file || self.metadata.policy_number().await? == self.gate.seen() {
+        if self.options.policy_file {
             return Ok(PolicyFollowed::Unchanged);
         }
-        let Some(record) = self.metadata.policy_find().await? else { return Ok(PolicyFollowed::Unchanged) };
+        // A document that would guard nothing without accounts can be used as soon as there are some.
+        let is_same = self.gate.has_accounts.load(Ordering::Acquire) == has_accounts;
+        if is_same && self.metadata.policy_number().await? == self.gate.seen() {
+            return Ok(PolicyFollowed::Unchanged);
+        }
+        let record = self.metadata.policy_find().await?;
+        self.gate.has_accounts.store(has_accounts, Ordering::Release);
+        let Some(record) = record else { return Ok(PolicyFollowed::Unchanged) };
         let now = self.clock.now();
         let followed = match read(&record.document, has_accounts) {
             Ok(loaded) => {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::NOWHERE;
-use super::assess::{Assessment, is_about};
+use super::assess::Assessment;
 use crate::clock::Timestamp;
 use crate::metadata::model::trust::Standing;
 use crate::metadata::model::verdicts::{Found, Refusal, VerdictPut, VerdictRecord, VerdictTurn};
@@ -16,7 +16,7 @@ use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
 use crate::oci::reference::Reference;
 use crate::registry::{Registry, Result};
-use crate::verify::policy::{Mode, Policy};
+use crate::verify::policy::{Gate as Place, Mode, Policy};
 use crate::verify::verdict::{Outcome, ReasonCode, Verdict};
 
 /// For how long a pass is not ended by what may be gone by itself: some clock may be behind that of whoever signed.
@@ -25,7 +25,7 @@ const CLOCK_SKEW_MAX: Duration = Duration::from_mins(10);
 impl Assessment {
     /// What the policies that enforce say together, but for those that are left out. A refusal that is certain is told before
     /// one that is not.
-    pub(super) fn found(&self, left_out: impl Fn(&Policy) -> bool) -> Found {
+    fn found(&self, left_out: impl Fn(&Policy) -> bool) -> Found {
         let enforces = |verdict: &&Verdict| {
             let policy = self.policies.get(&verdict.policy);
             policy.is_some_and(|policy| policy.mode == Mode::Enforce && !left_out(policy))
@@ -45,6 +45,11 @@ impl Assessment {
                 is_certain: certain.is_some(),
             })
         })
+    }
+
+    /// What those that guard pulls say together.
+    pub(super) fn found_by_pulls(&self, repo: &RepoName) -> Found {
+        self.found(|policy| !policy.applies(repo, Place::Pull, None))
     }
 
     /// Whether what refuses may be gone in a moment, though nothing is pushed.
@@ -85,7 +90,7 @@ impl Registry {
             return Ok(());
         }
         let now = self.clock.now();
-        let mut found = assessment.found(|_| false);
+        let mut found = assessment.found_by_pulls(repo);
         if let (Found::Refusal(_), Some(stored)) = (&found, stored.filter(|stored| stored.passed())) {
             let Some(certain) = self.certainly(repo, assessment, stored, now).await? else { return Ok(()) };
             found = certain;
@@ -116,8 +121,7 @@ impl Registry {
         if record.is_signature {
             return Ok(None);
         }
-        let about: Vec<&Policy> = assessment.policies.iter().filter(|policy| is_about(policy, repo)).collect();
-        let asking = self.asking(&record, &about);
+        let asking = self.asking(&record, &assessment.policies.applying(repo, Place::Pull, None));
         let found = assessment.found(|policy| !asking.iter().any(|asking| asking.name == policy.name));
         let is_fresh = now < stored.checked_at.after(CLOCK_SKEW_MAX);
         let is_certain = match &found {

@@ -49,10 +49,17 @@ impl Ruling {
         Self(None)
     }
 
-    /// It carries signatures itself.
+    /// It carries signatures itself, or is of a type that no policy asks signatures of.
     pub(super) fn exempt(digest: &Digest, policies: &Arc<Policies>, checked: Timestamp) -> Self {
         let verdict = Verdict { revision: policies.revision().to_owned(), ..Verdict::without_policy(Outcome::Exempt) };
         let combined = Combined { verdict, refuses: false, warnings: Vec::new() };
+        Self::new(digest, combined, Vec::new(), policies, checked)
+    }
+
+    /// It could not be judged.
+    pub(super) fn unknown(digest: &Digest, policies: &Arc<Policies>, checked: Timestamp) -> Self {
+        let verdict = Verdict { revision: policies.revision().to_owned(), ..Verdict::without_policy(Outcome::Error) };
+        let combined = Combined { verdict, refuses: true, warnings: Vec::new() };
         Self::new(digest, combined, Vec::new(), policies, checked)
     }
 
@@ -86,9 +93,9 @@ impl Ruling {
         self.0.as_ref().is_some_and(|ruled| ruled.combined.refuses)
     }
 
-    /// Whether it is no signature artifact, and so may be judged otherwise tomorrow.
-    pub fn may_change(&self) -> bool {
-        self.0.as_ref().is_some_and(|ruled| ruled.combined.verdict.outcome != Outcome::Exempt)
+    /// Whether a policy has a part in it, so that tomorrow it may be another.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Whether everything that applies is satisfied, so that nobody has to be warned either.

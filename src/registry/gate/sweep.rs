@@ -17,14 +17,13 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::Gate;
-use super::assess::is_about;
 use crate::clock::Timestamp;
 use crate::metadata::model::verdicts::{Found, VerdictEntry, VerdictSweepKeep, VerdictSweepTake};
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
 use crate::oci::reference::Reference;
 use crate::registry::{Registry, Result};
-use crate::verify::policy::{Mode, Policies};
+use crate::verify::policy::{Gate as Place, Mode, Policies};
 
 /// For how long a node that walks keeps others from it.
 const LEASE: Duration = Duration::from_mins(1);
@@ -137,13 +136,20 @@ impl Registry {
         let mut state = self.gate.sweeper.state.lock().await;
         let now = self.clock.now();
         let turn = match state.turn.take().filter(|turn| turn.revision == policies.revision()) {
-            Some(turn) => self.hold_sweep(turn, now).await?,
+            Some(turn) => match self.hold_sweep(&turn, now).await {
+                Ok(until) => until.map(|held_until| Turn { held_until, ..turn }),
+                Err(error) => {
+                    // It goes on from there, as far as nobody else is at it meanwhile.
+                    state.turn = Some(turn);
+                    return Err(error);
+                }
+            },
             None => self.begin_sweep(&mut state, policies.revision(), now).await?,
         };
         let Some(mut turn) = turn else { return Ok(()) };
         turn.fill(now);
         match self.walk_on(&mut turn, &policies, Duration::from_secs(1) / rate).await {
-            Ok(true) => self.end_sweep(&turn).await,
+            Ok(true) => self.end_sweep(&turn).await.inspect_err(|_| state.turn = Some(turn)),
             Ok(false) => {
                 state.turn = Some(turn);
                 Ok(())
@@ -190,13 +196,13 @@ impl Registry {
     }
 
     /// Keeps others from the walk. `None`: another node has begun one.
-    async fn hold_sweep(&self, mut turn: Turn, now: Timestamp) -> Result<Option<Turn>> {
-        if is_held(&turn, now) {
-            return Ok(Some(turn));
+    async fn hold_sweep(&self, turn: &Turn, now: Timestamp) -> Result<Option<Timestamp>> {
+        if is_held(turn, now) {
+            return Ok(Some(turn.held_until));
         }
-        turn.held_until = now.after(LEASE);
-        let keep = self.keeping(&turn, turn.held_until, None);
-        Ok(self.metadata.verdict_sweep_keep(&keep).await?.then_some(turn))
+        let until = now.after(LEASE);
+        let keep = self.keeping(turn, until, None);
+        Ok(self.metadata.verdict_sweep_keep(&keep).await?.then_some(until))
     }
 
     async fn end_sweep(&self, turn: &Turn) -> Result<()> {
@@ -247,7 +253,7 @@ impl Registry {
         }
         let assessment = self.assess(repo, record.standing, digest, policies, None).await?;
         self.gate.sweeper.judged.fetch_add(1, Ordering::Relaxed);
-        let is_known = match assessment.found(|_| false) {
+        let is_known = match assessment.found_by_pulls(repo) {
             Found::Pass => entry.passed,
             Found::Refusal(_) => !entry.passed,
             Found::Nothing => true,
@@ -267,7 +273,7 @@ fn is_held(turn: &Turn, now: Timestamp) -> bool {
     now.until(turn.held_until) > LEASE / 2
 }
 
-/// Whether a policy enforces anything in a repository.
+/// Whether a policy refuses pulls from a repository.
 fn is_guarded(policies: &Policies, repo: &RepoName) -> bool {
-    policies.iter().any(|policy| policy.mode == Mode::Enforce && is_about(policy, repo))
+    policies.applying(repo, Place::Pull, None).iter().any(|policy| policy.mode == Mode::Enforce)
 }

@@ -24,7 +24,7 @@ use crate::oci::reference::Reference;
 use crate::oci::route::{DryRun, DryRunPlace};
 use crate::registry::{Registry, RegistryError, Result};
 use crate::verify::policy::{Gate as Place, Policies};
-use crate::verify::verdict::{Reason, Verdict};
+use crate::verify::verdict::{Outcome, Reason, Verdict};
 
 /// Longest time that one page of a dry run takes, but for the manifest that is being looked at then.
 pub const DRY_RUN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -121,13 +121,15 @@ pub struct DryRunPage {
 }
 
 impl Compared {
-    /// Whether whoever pulls it would be told something else: another verdict, another reason, or a warning more or less.
+    /// Whether whoever pulls it would be told something else: another verdict, another reason, or a warning more or less;
+    /// or whether that is not known.
     pub fn changes(&self) -> bool {
         let told = |ruling: &Ruling| {
             let verdict = ruling.verdict();
             (ruling.refuses(), verdict.outcome, verdict.reason_header(), ruling.warnings().is_empty())
         };
-        told(&self.now) != told(&self.then)
+        let is_unknown = |ruling: &Ruling| ruling.verdict().outcome == Outcome::Error;
+        told(&self.now) != told(&self.then) || is_unknown(&self.now) || is_unknown(&self.then)
     }
 
     /// As answers carry it.
@@ -205,6 +207,24 @@ impl Registry {
         }
         let assessment = self.assess_on_trial(repo, record.standing, &record.digest, policies, trial).await?;
         Ok(assessment.ruling(policies, &asking))
+    }
+}
+
+impl Registry {
+    /// The same, where one manifest that cannot be judged must not hold up the others.
+    async fn rule_or_say_so(
+        &self,
+        repo: &RepoName,
+        record: &ManifestRecord,
+        policies: &Arc<Policies>,
+        trial: &Trial,
+    ) -> Ruling {
+        let ruling = self.rule_on_trial(repo, record, policies, trial).await;
+        ruling.unwrap_or_else(|error| {
+            let (repo, digest, error) = (repo.as_str(), &record.digest, &error as &dyn std::error::Error);
+            tracing::warn!(repo.name = repo, manifest.digest = %digest, error, "a manifest could not be judged on trial");
+            Ruling::unknown(digest, policies, self.clock.now())
+        })
     }
 }
 
@@ -297,8 +317,8 @@ impl Run<'_> {
         // It may have gone meanwhile.
         let record = registry.metadata.manifest_find(repo, &Reference::Digest(digest.clone())).await?;
         let Some(record) = record else { return Ok(()) };
-        let now = registry.rule_on_trial(repo, &record, &self.now.0, &self.now.1).await?;
-        let then = registry.rule_on_trial(repo, &record, &self.then.0, &self.then.1).await?;
+        let now = registry.rule_or_say_so(repo, &record, &self.now.0, &self.now.1).await;
+        let then = registry.rule_or_say_so(repo, &record, &self.then.0, &self.then.1).await;
         self.checked += 1;
         let compared = Compared { repository: repo.clone(), digest, tags, now, then };
         if self.wanted.all || compared.changes() {

@@ -1,6 +1,8 @@
 //! The policy document in the database: changed by administrators, on every node.
 
+use bonded::metadata::MetadataStore as _;
 use bonded::metadata::model::trust::PolicyPut;
+use bonded::registry::gate::PolicyFollowed;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -64,6 +66,27 @@ async fn administrators_change_the_policies_and_nobody_else_does() {
     expect(with(app.request(Method::DELETE, DOCUMENT), Some(&root)), StatusCode::METHOD_NOT_ALLOWED).await;
     let events = json(ok(with(app.get("/api/v1/audit?kind=trust.policy"), Some(&root))).await).await;
     assert_eq!(events["events"].as_array().expect("events").len(), 2, "{events}");
+}
+
+/// A node hears of accounts a moment after the one where they were made, and perhaps of a document before that.
+#[tokio::test]
+async fn a_document_that_needs_accounts_holds_as_soon_as_there_are_some() {
+    let app = TestApp::start().await;
+    let signer = Signer::new();
+    image(&app, "prod/app", "v1", 1).await;
+    let put = PolicyPut {
+        document: document(&[set(policy_of(&signer), "unverifiedReaders", json!("pushers"))]),
+        replaces: None,
+        revision: "1".to_owned(),
+        now: app.registry.now(),
+        by: crate::fixtures::NOBODY.clone(),
+    };
+    app.metadata_faults.policy_put(&put).await.expect("stored").expect("the newest");
+    let follow = async |has_accounts| app.registry.follow_policy_document(has_accounts).await.expect("a look");
+    assert_eq!([follow(false).await, follow(false).await], [PolicyFollowed::Faulty, PolicyFollowed::Unchanged]);
+    assert_eq!(app.registry.gate().policies().current().iter().count(), 0);
+    assert_eq!([follow(true).await, follow(true).await], [PolicyFollowed::Replaced, PolicyFollowed::Unchanged]);
+    assert_eq!(app.registry.gate().policies().current().iter().count(), 1);
 }
 
 #[tokio::test]

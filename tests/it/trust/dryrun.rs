@@ -9,12 +9,13 @@ use bonded::metadata::MetadataStore as _;
 use bonded::metadata::dump::LoadOptions;
 use bonded::metadata::layers::Fault;
 use bonded::oci::route::DryRun;
+use bonded::storage::layers::{Fault as StorageFault, Moment as StorageMoment, Operation};
 use bonded::verify::policy::Policies;
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::signer::{Signer, sig_tag};
+use super::signer::{Signer, bundle_of, sig_tag};
 use super::{digest_path, enforce, image, ok, policy_of, refused, set, shown, with};
 use crate::access::Town;
 use crate::app::{TestApp, expect, json, on_both_places};
@@ -63,6 +64,31 @@ fn changes(answer: &Value) -> Vec<String> {
         .collect();
     changes.sort();
     changes
+}
+
+/// One manifest whose signature cannot be read does not hold up the others.
+#[tokio::test]
+async fn what_cannot_be_judged_is_told_as_that() {
+    let signer = Signer::new();
+    let app = TestApp::start().await;
+    for (tag, seed) in [("one", 1), ("two", 2)] {
+        let manifest = image(&app, "prod/app", tag, seed).await;
+        let bytes = signer.bundle(&manifest).blobs[1].clone();
+        // Larger than what is kept in a row.
+        bundle_of(&manifest, [bytes, vec![b' '; 8000]].concat()).push(&app, "prod/app", None, None).await;
+    }
+    let (town, root) = administered(app).await;
+    town.app.storage_faults.fail(Operation::Read, 1, StorageMoment::Before, StorageFault::Unavailable);
+    let answer = tried(&town, &root, "", &[policy_of(&signer)]).await;
+    assert_eq!(answer["checked"], 2);
+    let mut then: Vec<&str> = answer["manifests"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|manifest| manifest["then"]["verdict"].as_str())
+        .collect();
+    then.sort_unstable();
+    assert_eq!(then, ["error", "pass"], "{answer}");
 }
 
 /// Everything that a client sees of some manifests but for dates.

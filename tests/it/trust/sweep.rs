@@ -31,6 +31,8 @@ on_both_places! {
     what_a_pull_finds_out_is_not_told_again
     nothing_is_told_where_nothing_has_ceased
     want_of_room_is_no_failure
+    doubt_about_an_index_is_doubt_about_what_it_lists
+    what_is_asked_of_tags_alone_is_not_asked_of_pulls
 }
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -196,6 +198,40 @@ async fn want_of_room_is_no_failure(app: TestApp) {
     enforce(&app, &[without(&signer, &one)]);
     sweep(&app).await;
     assert_eq!(failures(&app).await, [named(&one)]);
+}
+
+async fn doubt_about_an_index_is_doubt_about_what_it_lists(app: TestApp) {
+    let (signer, junk) = (Signer::new(), Signer::new());
+    let child = image(&app, "prod/app", "child", 6).await;
+    let index = json!({
+        "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [descriptor(IMAGE_MANIFEST, &child)],
+    });
+    let index = index.to_string().into_bytes();
+    app.push_manifest("prod/app", "index", IMAGE_INDEX, &index).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let referrer = signer.bundle(&index).push(&app, "prod/app", None, None).await;
+    ok(app.get(&digest_path("prod/app", &child))).await;
+    for _ in 0..70 {
+        junk.bundle(&index).push(&app, "prod/app", None, None).await;
+    }
+    expect(app.delete(&path("prod/app", &referrer)), StatusCode::ACCEPTED).await;
+    let detail = refused(app.get(&digest_path("prod/app", &child))).await;
+    assert!(detail["reasons"].to_string().contains("limit_exceeded"), "{detail}");
+    app.clock.advance(HOUR);
+    sweep(&app).await;
+    assert_eq!(failures(&app).await, [""; 0]);
+}
+
+async fn what_is_asked_of_tags_alone_is_not_asked_of_pulls(app: TestApp) {
+    let (signer, releaser) = (Signer::new(), Signer::new());
+    let tags = set(set(policy_of(&releaser), "name", json!("tags")), "on", json!(["tag"]));
+    let tags = set(tags, "match", json!({"repositories": ["prod/**"], "tags": ["v*"]}));
+    enforce(&app, &[policy_of(&signer), tags.clone()]);
+    let (one, _) = passing(&app, &signer, "one", 7).await;
+    enforce(&app, &[without(&signer, &one), tags]);
+    sweep(&app).await;
+    let told = events(&app, "trust.failed").await;
+    assert_eq!((told.len(), &told[0].1["policy"]), (1, &json!("prod")), "{told:?}");
 }
 
 fn sample(name: &str) -> Vec<u8> {

@@ -37,7 +37,11 @@ async fn a_tag_is_set_on_what_passes_and_on_nothing_else(app: TestApp) {
     refused(put(&format!("{digest}?tag=other&tag=v2"))).await;
     expect(app.get(&path("prod/app", "other")), StatusCode::NOT_FOUND).await;
 
-    let referrer = signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    let signed = signer.bundle(&manifest);
+    let referrer = signed.push(&app, "prod/app", None, None).await;
+    // What carries signatures does not take the place of an image.
+    let place = |to: &str| app.put(&path("prod/app", to)).header("content-type", IMAGE_MANIFEST);
+    refused(place("v1").body(signed.manifest.clone())).await;
     expect(put("v1"), StatusCode::CREATED).await;
     expect(put(&format!("{digest}?tag=v2")), StatusCode::CREATED).await;
     ok(app.get(&path("prod/app", "v1"))).await;

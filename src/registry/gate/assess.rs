@@ -100,9 +100,9 @@ impl Assessment {
 
 impl Registry {
     /// What the gate says of a stored manifest.
-    pub(super) async fn rule(&self, repo: &RepoName, record: &ManifestRecord) -> Result<Ruling> {
+    pub(super) async fn rule(&self, repo: &RepoName, record: &ManifestRecord, now: Timestamp) -> Result<Ruling> {
         let policies = self.gate.policies.current();
-        if let Some(ruling) = self.known(record, &policies) {
+        if let Some(ruling) = self.known(record, &policies, now) {
             return Ok(ruling);
         }
         let applying = policies.applying(repo, Place::Pull, None);
@@ -115,13 +115,12 @@ impl Registry {
 
     /// What is known of a manifest that every policy asks signatures of: most pulls end here, and are to cost no more than
     /// those of a registry without policies.
-    fn known(&self, record: &ManifestRecord, policies: &Policies) -> Option<Ruling> {
+    fn known(&self, record: &ManifestRecord, policies: &Policies, now: Timestamp) -> Option<Ruling> {
         if record.is_signature || policies.exclude_artifact_types() {
             return None;
         }
         let Standing { repository, generation } = record.standing;
-        let kept =
-            self.gate.kept(At(repository, &record.digest), generation, policies, self.clock.now(), Asker::TOP)?;
+        let kept = self.gate.kept(At(repository, &record.digest), generation, policies, now, Asker::TOP)?;
         Some(kept.pull.clone())
     }
 

@@ -222,9 +222,10 @@ impl Registry {
     /// [`RegistryError::ManifestUnknown`].
     pub async fn pull_manifest(&self, repo: &RepoName, reference: &Reference) -> Result<Guarded<StoredManifest>> {
         let record = self.manifest_record(repo, reference).await?;
-        let ruling = self.rule(repo, &record).await?;
+        let now = self.clock.now();
+        let ruling = self.rule(repo, &record, now).await?;
         if !ruling.refuses() {
-            self.pulls.note(&record, self.clock.now());
+            self.pulls.note(&record, now);
         }
         Ok(Guarded { content: record.into(), ruling })
     }
@@ -246,7 +247,7 @@ impl Registry {
     /// Those of the stores.
     pub async fn verdict(&self, repo: &RepoName, digest: &Digest) -> Result<Ruling> {
         if let Some(record) = self.metadata.manifest_find(repo, &Reference::Digest(digest.clone())).await? {
-            return self.rule(repo, &record).await;
+            return self.rule(repo, &record, self.clock.now()).await;
         }
         // Before anything of a policy is told.
         let standing = self.metadata.trust_standing(repo).await?.ok_or(RegistryError::RepositoryUnknown)?;

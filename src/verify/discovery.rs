@@ -14,11 +14,6 @@ pub fn signature_tags(digest: &Digest) -> Vec<Tag> {
     ["sig", "att"].iter().filter_map(|suffix| format!("{name}.{suffix}").parse().ok()).collect()
 }
 
-/// Whether a tag is named after a digest, as those are under which cosign keeps signatures and lists of referrers.
-pub fn is_signature_tag(tag: &Tag) -> bool {
-    tag.as_str().starts_with("sha256-")
-}
-
 /// A signature that was found and not read yet.
 #[derive(Clone, Debug)]
 pub struct Found {

@@ -280,6 +280,11 @@ impl Verdict {
 }
 
 impl Reason {
+    /// Whether not everything was looked at, so that what counts may be among the rest.
+    pub fn is_want_of_room(&self) -> bool {
+        self.code == ReasonCode::LimitExceeded && self.artifact.is_none()
+    }
+
     /// The reason as answers carry it.
     pub fn to_json(&self) -> Value {
         let mut answer = json!({ "code": self.code.as_str(), "message": self.message });

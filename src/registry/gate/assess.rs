@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::ruling::Ruling;
-use super::trial::{Keeping, Trial};
+use super::trial::Keeping;
 use super::{At, NOWHERE};
 use crate::clock::Timestamp;
 use crate::metadata::model::ManifestRecord;
@@ -93,7 +93,8 @@ impl Assessment {
         Ruling::of(&self.digest, verdicts, policies, self.checked)
     }
 
-    fn of(&self, policy: &Policy) -> Option<&Verdict> {
+    /// What one policy says.
+    pub(super) fn of(&self, policy: &Policy) -> Option<&Verdict> {
         self.verdicts.iter().find(|verdict| verdict.policy == policy.name)
     }
 }
@@ -110,7 +111,7 @@ impl Registry {
             return Ok(Ruling::off());
         }
         let asking = self.asking(record, &applying);
-        self.rule_by(repo, record.standing, &record.digest, &policies, &asking).await
+        self.rule_by(repo, record.standing, &record.digest, &policies, &asking, Keeping::Gate).await
     }
 
     /// What is known of a manifest that every policy asks signatures of: most pulls end here, and are to cost no more than
@@ -133,11 +134,15 @@ impl Registry {
         digest: &Digest,
         policies: &Arc<Policies>,
         asking: &[&Policy],
+        keeping: Keeping<'_>,
     ) -> Result<Ruling> {
         if asking.is_empty() {
             return Ok(Ruling::exempt(digest, policies, self.clock.now()));
         }
-        let assessment = self.assess(repo, standing, digest, policies, None).await?;
+        let assessment = match keeping {
+            Keeping::Gate => self.assess(repo, standing, digest, policies, None).await?,
+            Keeping::Trial(_) => Walk::new(self, repo, standing, policies, keeping).assess(digest, None, 0).await?,
+        };
         let is_all = asking.len() == assessment.pull_policies;
         Ok(if is_all { assessment.pull.clone() } else { assessment.ruling(policies, asking) })
     }
@@ -178,31 +183,14 @@ impl Registry {
         policies: &Arc<Policies>,
         hint: Option<&Digest>,
     ) -> Result<Arc<Assessment>> {
-        let key = (standing.repository, digest.clone());
         let (at, asker) = (At(standing.repository, digest), Asker { depth: 0, hint });
         if let Some(kept) = self.gate.kept(at, standing.generation, policies, self.clock.now(), asker) {
             return Ok(kept);
         }
-        let turn = self.gate.turns.of(&key);
+        let turn = self.gate.turns.of(&(standing.repository, digest.clone()));
         let _turn = turn.lock().await;
         // The walk asks again for what is kept: the one before may have found it out.
-        let (keeping, began) = (Keeping::Gate, Instant::now());
-        let mut walk = Walk { registry: self, repo, standing, policies, keeping, began, looks: 0 };
-        walk.assess(digest, hint, 0).await
-    }
-
-    /// Judges a digest on trial: the gate keeps nothing of it, and nothing is written down.
-    pub(super) async fn assess_on_trial(
-        &self,
-        repo: &RepoName,
-        standing: Standing,
-        digest: &Digest,
-        policies: &Arc<Policies>,
-        trial: &Trial,
-    ) -> Result<Arc<Assessment>> {
-        let (keeping, began) = (Keeping::Trial(trial), Instant::now());
-        let mut walk = Walk { registry: self, repo, standing, policies, keeping, began, looks: 0 };
-        walk.assess(digest, None, 0).await
+        Walk::new(self, repo, standing, policies, Keeping::Gate).assess(digest, hint, 0).await
     }
 }
 
@@ -218,7 +206,17 @@ struct Walk<'a> {
     looks: u32,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(
+        registry: &'a Registry,
+        repo: &'a RepoName,
+        standing: Standing,
+        policies: &'a Arc<Policies>,
+        keeping: Keeping<'a>,
+    ) -> Self {
+        Self { registry, repo, standing, policies, keeping, began: Instant::now(), looks: 0 }
+    }
+
     fn assess<'s>(
         &'s mut self,
         digest: &'s Digest,
@@ -227,7 +225,6 @@ impl Walk<'_> {
     ) -> BoxFuture<'s, Result<Arc<Assessment>>> {
         Box::pin(async move {
             let (registry, policies) = (self.registry, self.policies);
-            let key = (self.standing.repository, digest.clone());
             let now = registry.clock.now();
             let (at, asker) = (At(self.standing.repository, digest), Asker { depth, hint });
             let kept = self.keeping.kept(&registry.gate, at, self.standing.generation, policies, now, asker);
@@ -257,12 +254,18 @@ impl Walk<'_> {
             }
             let assessment = Arc::new(assessment);
             if matches!(self.keeping, Keeping::Gate) {
-                registry.note_down(self.repo, self.standing, &assessment, stored.as_ref(), evidence).await;
+                let stored = stored.as_ref();
+                let written = registry.write_down(self.repo, self.standing, &assessment, stored, evidence).await;
+                if let Err(error) = written {
+                    // That fails for nobody: it is found out again where it is not known.
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a verdict could not be written down");
+                }
             }
             // At the deepest level nobody looked at the indexes above. What is not stored is kept like anything else: it is
             // about to come, with its signatures here already or for a tag, and whoever asks for names that he makes up fills
             // no more than the few places of the cache that are for what was asked for once.
-            if key.0 != NOWHERE && (depth < DEPTH_MAX || assessment.passes()) {
+            if self.standing.repository != NOWHERE && (depth < DEPTH_MAX || assessment.passes()) {
+                let key = (self.standing.repository, digest.clone());
                 self.keeping.keep(&registry.gate, key, &assessment);
             }
             Ok(assessment)
@@ -337,9 +340,8 @@ impl Walk<'_> {
 /// What could not be found out about an index was not found out about what it lists either.
 fn take_over(verdict: &mut Verdict, above: &Verdict) {
     verdict.holds_until = verdict.holds_until.into_iter().chain(above.holds_until).min();
-    let is_limit = |reason: &&Reason| reason.code == ReasonCode::LimitExceeded && reason.artifact.is_none();
-    if let Some(limit) = above.reasons.iter().find(is_limit)
-        && !verdict.reasons.iter().any(|reason| is_limit(&reason))
+    if let Some(limit) = above.reasons.iter().find(|reason| reason.is_want_of_room())
+        && !verdict.reasons.iter().any(Reason::is_want_of_room)
     {
         verdict.reasons.push(Reason { message: format!("an index that lists it: {}", limit.message), ..limit.clone() });
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ruling::Ruling;
+use super::trial::Keeping;
 use super::{Gate, Guarded, Key};
 use crate::clock::Timestamp;
 use crate::metadata::model::trust::Standing;
@@ -147,7 +148,7 @@ impl Registry {
             let Some(record) = record else { return Ok(None) };
             asking = self.asking(&record, applying);
         }
-        self.rule_by(repo, *standing, manifest, policies, &asking).await.map(Some)
+        self.rule_by(repo, *standing, manifest, policies, &asking, Keeping::Gate).await.map(Some)
     }
 }
 

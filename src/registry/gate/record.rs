@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::NOWHERE;
 use super::assess::Assessment;
-use crate::clock::Timestamp;
 use crate::metadata::model::trust::Standing;
 use crate::metadata::model::verdicts::{Found, Refusal, VerdictPut, VerdictRecord, VerdictTurn};
 use crate::oci::digest::Digest;
@@ -17,20 +16,16 @@ use crate::oci::name::RepoName;
 use crate::oci::reference::Reference;
 use crate::registry::{Registry, Result};
 use crate::verify::policy::{Gate as Place, Mode, Policy};
-use crate::verify::verdict::{Outcome, ReasonCode, Verdict};
+use crate::verify::verdict::{Outcome, Reason, Verdict};
 
 /// For how long a pass is not ended by what may be gone by itself: some clock may be behind that of whoever signed.
 const CLOCK_SKEW_MAX: Duration = Duration::from_mins(10);
 
 impl Assessment {
-    /// What the policies that enforce say together, but for those that are left out. A refusal that is certain is told before
-    /// one that is not.
-    fn found(&self, left_out: impl Fn(&Policy) -> bool) -> Found {
-        let enforces = |verdict: &&Verdict| {
-            let policy = self.policies.get(&verdict.policy);
-            policy.is_some_and(|policy| policy.mode == Mode::Enforce && !left_out(policy))
-        };
-        let mut enforced = self.verdicts().filter(enforces).peekable();
+    /// What those of some policies that enforce say together. A refusal that is certain is told before one that is not.
+    pub(super) fn found(&self, asking: &[&Policy]) -> Found {
+        let enforcing = asking.iter().filter(|policy| policy.mode == Mode::Enforce);
+        let mut enforced = enforcing.filter_map(|policy| self.of(policy)).peekable();
         if enforced.peek().is_none() {
             return Found::Nothing;
         }
@@ -47,11 +42,6 @@ impl Assessment {
         })
     }
 
-    /// What those that guard pulls say together.
-    pub(super) fn found_by_pulls(&self, repo: &RepoName) -> Found {
-        self.found(|policy| !policy.applies(repo, Place::Pull, None))
-    }
-
     /// Whether what refuses may be gone in a moment, though nothing is pushed.
     fn may_pass_by_itself(&self) -> bool {
         self.verdicts().any(|verdict| verdict.outcome.refuses() && verdict.holds_until.is_some())
@@ -59,22 +49,8 @@ impl Assessment {
 }
 
 impl Registry {
-    /// Writes down what was found out, if it is news. That fails for nobody: it is found out again where it is not known.
-    pub(super) async fn note_down(
-        &self,
-        repo: &RepoName,
-        standing: Standing,
-        assessment: &Assessment,
-        stored: Option<&VerdictRecord>,
-        evidence: Vec<Digest>,
-    ) {
-        if let Err(error) = self.write_down(repo, standing, assessment, stored, evidence).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a verdict could not be written down");
-        }
-    }
-
-    /// The same for whoever wants to know. `stored`: what was found out before; `evidence`: manifests whose signatures
-    /// counted.
+    /// Writes down what was found out, if it is news. `stored`: what was found out before; `evidence`: manifests whose
+    /// signatures counted.
     pub(super) async fn write_down(
         &self,
         repo: &RepoName,
@@ -89,17 +65,17 @@ impl Registry {
         if standing.repository == NOWHERE || !is_in_force {
             return Ok(());
         }
-        let now = self.clock.now();
-        let mut found = assessment.found_by_pulls(repo);
+        let applying = assessment.policies.applying(repo, Place::Pull, None);
+        let mut found = assessment.found(&applying);
         if let (Found::Refusal(_), Some(stored)) = (&found, stored.filter(|stored| stored.passed())) {
-            let Some(certain) = self.certainly(repo, assessment, stored, now).await? else { return Ok(()) };
+            let Some(certain) = self.certainly(repo, assessment, &applying, stored).await? else { return Ok(()) };
             found = certain;
         }
         if !is_news(&found, &evidence, stored) {
             return Ok(());
         }
         let (digest, revision) = (assessment.digest.clone(), assessment.policies.revision().to_owned());
-        let put = VerdictPut { standing, document, revision, digest, found, evidence, now };
+        let put = VerdictPut { standing, document, revision, digest, found, evidence, now: self.clock.now() };
         let turn = self.metadata.verdict_put(&put).await?;
         if let Some(turn) = turn {
             self.tell_turn(repo, &put, turn);
@@ -113,17 +89,16 @@ impl Registry {
         &self,
         repo: &RepoName,
         assessment: &Assessment,
+        applying: &[&Policy],
         stored: &VerdictRecord,
-        now: Timestamp,
     ) -> Result<Option<Found>> {
         let reference = Reference::Digest(assessment.digest.clone());
         let Some(record) = self.metadata.manifest_find(repo, &reference).await? else { return Ok(None) };
         if record.is_signature {
             return Ok(None);
         }
-        let asking = self.asking(&record, &assessment.policies.applying(repo, Place::Pull, None));
-        let found = assessment.found(|policy| !asking.iter().any(|asking| asking.name == policy.name));
-        let is_fresh = now < stored.checked_at.after(CLOCK_SKEW_MAX);
+        let found = assessment.found(&self.asking(&record, applying));
+        let is_fresh = self.clock.now() < stored.checked_at.after(CLOCK_SKEW_MAX);
         let is_certain = match &found {
             Found::Refusal(refusal) => refusal.is_certain && !(is_fresh && assessment.may_pass_by_itself()),
             Found::Pass | Found::Nothing => true,
@@ -149,9 +124,7 @@ impl Registry {
 
 /// Whether a refusal is for what was found, and not for what was not looked at.
 fn saw_everything(verdict: &Verdict) -> bool {
-    let is_limit =
-        verdict.reasons.iter().any(|reason| reason.code == ReasonCode::LimitExceeded && reason.artifact.is_none());
-    matches!(verdict.outcome, Outcome::Unsigned | Outcome::Fail) && !is_limit
+    matches!(verdict.outcome, Outcome::Unsigned | Outcome::Fail) && !verdict.reasons.iter().any(Reason::is_want_of_room)
 }
 
 /// Whether it is worth a transaction.

@@ -4,8 +4,8 @@ use crate::metadata::model::{BlobRole, NewManifest};
 use crate::oci::digest::Digest;
 use crate::oci::name::{RepoName, Tag};
 use crate::registry::{Registry, RegistryError, Result};
-use crate::verify::artifact::{Artifact, ArtifactKind, Form, LayerRef, check_layer};
-use crate::verify::discovery::{is_signature_tag, signature_tags};
+use crate::verify::artifact::{Artifact, ArtifactKind, Form, LayerRef, check_layer, is_signature_tag};
+use crate::verify::discovery::signature_tags;
 use crate::verify::limits::CONFIG_BYTES_MAX;
 use crate::verify::policy::{Budget, Gate as Place};
 

@@ -135,30 +135,22 @@ impl Registry {
         }
         let mut state = self.gate.sweeper.state.lock().await;
         let now = self.clock.now();
-        let turn = match state.turn.take().filter(|turn| turn.revision == policies.revision()) {
-            Some(turn) => match self.hold_sweep(&turn, now).await {
-                Ok(until) => until.map(|held_until| Turn { held_until, ..turn }),
-                Err(error) => {
-                    // It goes on from there, as far as nobody else is at it meanwhile.
-                    state.turn = Some(turn);
-                    return Err(error);
+        // After an error a walk goes on where it was, as far as nobody else is at one meanwhile.
+        match &mut state.turn {
+            Some(turn) if turn.revision == policies.revision() => {
+                if !self.hold_sweep(turn, now).await? {
+                    state.turn = None;
                 }
-            },
-            None => self.begin_sweep(&mut state, policies.revision(), now).await?,
-        };
-        let Some(mut turn) = turn else { return Ok(()) };
-        turn.fill(now);
-        match self.walk_on(&mut turn, &policies, Duration::from_secs(1) / rate).await {
-            Ok(true) => self.end_sweep(&turn).await.inspect_err(|_| state.turn = Some(turn)),
-            Ok(false) => {
-                state.turn = Some(turn);
-                Ok(())
             }
-            Err(error) => {
-                state.turn = Some(turn);
-                Err(error)
-            }
+            _ => state.turn = self.begin_sweep(&mut state, policies.revision(), now).await?,
         }
+        let Some(turn) = &mut state.turn else { return Ok(()) };
+        turn.fill(now);
+        if self.walk_on(turn, &policies, Duration::from_secs(1) / rate).await? {
+            self.end_sweep(turn).await?;
+            state.turn = None;
+        }
+        Ok(())
     }
 
     /// What was found out since this process began.
@@ -195,14 +187,17 @@ impl Registry {
         Ok(Some(turn))
     }
 
-    /// Keeps others from the walk. `None`: another node has begun one.
-    async fn hold_sweep(&self, turn: &Turn, now: Timestamp) -> Result<Option<Timestamp>> {
+    /// Keeps others from the walk; says whether none has begun one.
+    async fn hold_sweep(&self, turn: &mut Turn, now: Timestamp) -> Result<bool> {
         if is_held(turn, now) {
-            return Ok(Some(turn.held_until));
+            return Ok(true);
         }
         let until = now.after(LEASE);
-        let keep = self.keeping(turn, until, None);
-        Ok(self.metadata.verdict_sweep_keep(&keep).await?.then_some(until))
+        let is_mine = self.metadata.verdict_sweep_keep(&self.keeping(turn, until, None)).await?;
+        if is_mine {
+            turn.held_until = until;
+        }
+        Ok(is_mine)
     }
 
     async fn end_sweep(&self, turn: &Turn) -> Result<()> {
@@ -253,7 +248,7 @@ impl Registry {
         }
         let assessment = self.assess(repo, record.standing, digest, policies, None).await?;
         self.gate.sweeper.judged.fetch_add(1, Ordering::Relaxed);
-        let is_known = match assessment.found_by_pulls(repo) {
+        let is_known = match assessment.found(&policies.applying(repo, Place::Pull, None)) {
             Found::Pass => entry.passed,
             Found::Refusal(_) => !entry.passed,
             Found::Nothing => true,

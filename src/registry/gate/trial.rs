@@ -202,15 +202,9 @@ impl Registry {
             return Ok(Ruling::off());
         }
         let asking = self.asking(record, &applying);
-        if asking.is_empty() {
-            return Ok(Ruling::exempt(&record.digest, policies, self.clock.now()));
-        }
-        let assessment = self.assess_on_trial(repo, record.standing, &record.digest, policies, trial).await?;
-        Ok(assessment.ruling(policies, &asking))
+        self.rule_by(repo, record.standing, &record.digest, policies, &asking, Keeping::Trial(trial)).await
     }
-}
 
-impl Registry {
     /// The same, where one manifest that cannot be judged must not hold up the others.
     async fn rule_or_say_so(
         &self,

@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use conformance::servers::free_port;
@@ -33,6 +35,7 @@ pub(crate) struct Server {
     /// Where the next life of the process ends by itself.
     fault_point: Option<String>,
     child: Child,
+    lives: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -53,7 +56,8 @@ impl Server {
         let port = free_port()?;
         let hidden = environment.server_variables.clone();
         let child = spawn(binary, &hidden, folder.path(), port, None)?;
-        let mut server = Self { binary: binary.to_owned(), hidden, folder, stores, port, fault_point: None, child };
+        let (binary, lives) = (binary.to_owned(), Arc::default());
+        let mut server = Self { binary, hidden, folder, stores, port, fault_point: None, child, lives };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -80,6 +84,11 @@ impl Server {
             Stores::Folder => self.data().join("blobs"),
             Stores::Shared(stores) => stores.bucket_folder(),
         }
+    }
+
+    /// How often the process was started again, to be read at any time.
+    pub(crate) fn lives(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lives)
     }
 
     /// What the server works on.
@@ -111,6 +120,7 @@ impl Server {
     pub(crate) async fn restart(&mut self) -> Result<()> {
         let point = self.fault_point.as_deref();
         self.child = spawn(&self.binary, &self.hidden, self.folder.path(), self.port, point)?;
+        self.lives.fetch_add(1, Ordering::Relaxed);
         self.wait_until_ready().await
     }
 

@@ -32,6 +32,11 @@ impl Wire {
         &self.base
     }
 
+    /// The port of the registry, where its address names one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.authority().rsplit_once(':')?.1.parse().ok()
+    }
+
     /// `host:port` of the registry.
     pub(crate) fn authority(&self) -> &str {
         self.base.split_once("://").map_or(self.base.as_str(), |(_, rest)| rest)

@@ -1,5 +1,8 @@
 //! Asks any node, judges what it says, and asks again where it may be asked again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use anyhow::{Result, bail, ensure};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -16,6 +19,8 @@ const INSIST_MAX: Duration = Duration::from_mins(2);
 /// The nodes, as clients see them.
 pub(super) struct Nodes<'a> {
     wires: Vec<Wire>,
+    lives: Vec<Arc<AtomicU64>>,
+    begin: Instant,
     pub(super) random: Random,
     pub(super) stats: &'a Stats,
 }
@@ -44,7 +49,8 @@ impl<'a> Nodes<'a> {
     /// Clients of all nodes.
     pub(super) fn new(servers: &[Server], seed: u64, stats: &'a Stats) -> Result<Self> {
         let wires = servers.iter().map(|server| Wire::patient(&server.url(), PATIENCE)).collect::<Result<_>>()?;
-        Ok(Self { wires, random: Random::new(seed), stats })
+        let lives = servers.iter().map(Server::lives).collect();
+        Ok(Self { wires, lives, begin: Instant::now(), random: Random::new(seed), stats })
     }
 
     /// A node, by chance.
@@ -64,9 +70,10 @@ impl<'a> Nodes<'a> {
 
     /// Sends a request once. An error means that what was heard breaks the rules.
     pub(super) async fn once(&self, call: Call) -> Result<Heard> {
+        let lives = self.lives();
         let answer = match call.send().await {
             Ok(answer) => answer,
-            Err(error) => return self.judge_silence(error),
+            Err(error) => return self.judge_silence(error, &lives),
         };
         match answer.status {
             408 => {}
@@ -80,7 +87,13 @@ impl<'a> Nodes<'a> {
         Ok(Heard::Unknown)
     }
 
-    fn judge_silence(&self, error: anyhow::Error) -> Result<Heard> {
+    /// How often each node was started again.
+    fn lives(&self) -> Vec<u64> {
+        self.lives.iter().map(|lives| lives.load(Ordering::Relaxed)).collect()
+    }
+
+    /// `lives`: of all nodes before the request was sent.
+    fn judge_silence(&self, error: anyhow::Error, lives: &[u64]) -> Result<Heard> {
         let Some(cause) = error.chain().find_map(|cause| cause.downcast_ref::<reqwest::Error>()) else {
             return Err(error);
         };
@@ -89,7 +102,15 @@ impl<'a> Nodes<'a> {
             return Ok(Heard::NotSent);
         }
         if cause.is_timeout() {
-            return Err(error.context(format!("no answer within {} s", PATIENCE.as_secs())));
+            // No request outlives its process, so whoever still waits for one is a fault of the client's, which is counted.
+            let port = cause.url().and_then(reqwest::Url::port);
+            let asked = self.wires.iter().position(|wire| port.is_some() && wire.port() == port);
+            if asked.is_some_and(|at| self.lives()[at] != lives[at]) {
+                self.stats.heard("no answer from a process that ended");
+                return Ok(Heard::Unknown);
+            }
+            let (patience, at) = (PATIENCE.as_secs(), self.begin.elapsed().as_secs());
+            return Err(error.context(format!("no answer within {patience} s, {at} s after the begin")));
         }
         self.stats.heard("connection lost");
         Ok(Heard::Unknown)

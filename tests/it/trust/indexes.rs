@@ -66,3 +66,28 @@ async fn a_signed_child_does_not_vouch_for_its_index(app: TestApp) {
     refused(app.get(&path("prod/app", "all"))).await;
     refused(app.get(&digest_path("prod/app", &two))).await;
 }
+
+/// Row 6: whoever lists an image in indexes without number costs no more than is looked at, and the refusal says so.
+#[tokio::test]
+async fn more_indexes_than_are_looked_at_vouch_for_nothing() {
+    let app = TestApp::start().await;
+    let signer = Signer::new();
+    let (one, other) = (image(&app, "prod/app", "one", 5).await, image(&app, "prod/app", "other", 6).await);
+    for at in 0..513 {
+        let listed = descriptor(IMAGE_MANIFEST, &one);
+        let annotations = json!({"at": at.to_string()});
+        let index = json!({
+            "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [listed], "annotations": annotations,
+        });
+        app.push_manifest("prod/app", "many", IMAGE_INDEX, index.to_string().as_bytes()).await;
+    }
+    enforce(&app, &[policy_of(&signer)]);
+    let detail = refused(app.get(&digest_path("prod/app", &one))).await;
+    let reasons = detail["reasons"].as_array().expect("reasons");
+    assert!(reasons.iter().any(|reason| reason["code"] == "limit_exceeded"), "{detail}");
+    // By itself it passes whatever lists it.
+    signer.bundle(&one).push(&app, "prod/app", None, None).await;
+    ok(app.get(&digest_path("prod/app", &one))).await;
+    let detail = refused(app.get(&digest_path("prod/app", &other))).await;
+    assert!(!detail.to_string().contains("limit_exceeded"), "{detail}");
+}

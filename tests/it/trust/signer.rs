@@ -1,21 +1,18 @@
 //! Signatures as cosign makes them with a key, without cosign.
 
-use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use conformance::servers::{BUNDLE, SigningKey};
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
 use crate::fixtures::{IMAGE_MANIFEST, descriptor, sha256};
 
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
 /// Somebody with a P-256 key.
 pub(super) struct Signer {
-    pair: EcdsaKeyPair,
+    key: SigningKey,
 }
 
 /// A referrer manifest and the blobs that it names.
@@ -42,17 +39,15 @@ impl Signed {
 
 impl Signer {
     pub(super) fn new() -> Self {
-        Self { pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key") }
+        Self { key: SigningKey::generate().expect("a key") }
     }
 
     pub(super) fn pem(&self) -> String {
-        let der: PublicKeyX509Der<'_> = self.pair.public_key().as_der().expect("a key as DER");
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der.as_ref()))
+        self.key.public_key()
     }
 
     fn sign(&self, message: &[u8]) -> String {
-        let signature = self.pair.sign(&SystemRandom::new(), message).expect("a signature");
-        STANDARD.encode(signature.as_ref())
+        STANDARD.encode(self.key.sign(message).expect("a signature"))
     }
 
     /// `cosign sign --key`, as version 3 does: a bundle that refers to a manifest.
@@ -72,15 +67,10 @@ impl Signer {
 
     /// A bundle around whatever is to be signed.
     pub(super) fn envelope(&self, payload: &str) -> Value {
-        const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
-        let message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} {payload}", PAYLOAD_TYPE.len(), payload.len());
         json!({
             "mediaType": BUNDLE,
             "verificationMaterial": {"publicKey": {"hint": ""}},
-            "dsseEnvelope": {
-                "payload": STANDARD.encode(payload), "payloadType": PAYLOAD_TYPE,
-                "signatures": [{"sig": self.sign(message.as_bytes())}],
-            },
+            "dsseEnvelope": self.key.dsse(payload).expect("an envelope"),
         })
     }
 

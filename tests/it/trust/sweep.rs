@@ -386,6 +386,31 @@ async fn what_could_not_be_told_is_told_later() {
     assert_eq!(failures(&app).await, [named(&one)]);
 }
 
+/// A walk that a store interrupts goes on where it was, and does not wait for the next one.
+#[tokio::test]
+async fn an_interrupted_walk_goes_on() {
+    for method in ["verdict_sweep_take", "verdict_scan", "manifest_find", "verdict_sweep_keep"] {
+        let app = TestApp::start().await;
+        let signer = Signer::new();
+        enforce(&app, &[policy_of(&signer)]);
+        let (one, _) = passing(&app, &signer, "one", 1).await;
+        let (two, _) = passing(&app, &signer, "two", 2).await;
+        enforce(&app, &[set(policy_of(&signer), "revoke", json!({"digests": [sha256(&one), sha256(&two)]}))]);
+        let fault = bonded::metadata::layers::Fault::Unavailable;
+        app.metadata_faults.fail(method, 1, bonded::faults::Moment::Before, fault);
+        app.clock.advance(Duration::from_secs(1));
+        app.registry.sweep_verdicts().await.expect_err("the store does not answer");
+        app.clock.advance(Duration::from_secs(10));
+        sweep(&app).await;
+        // Of what was in hand when the error came the next walk tells.
+        let told = failures(&app).await.len();
+        assert_eq!(told, if method == "manifest_find" { 1 } else { 2 }, "{method}");
+        app.clock.advance(HOUR);
+        sweep(&app).await;
+        assert_eq!(failures(&app).await.len(), 2, "{method}");
+    }
+}
+
 /// An index that is looked at from far below is judged by fewer of those above it.
 #[tokio::test]
 async fn what_is_seen_from_far_below_ends_no_pass() {

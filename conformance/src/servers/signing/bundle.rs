@@ -20,18 +20,22 @@ impl SigningKey {
         Ok(bundle(&json!({ "publicKey": { "hint": hint } }), &envelope))
     }
 
-    /// A statement about a digest, signed (DSSE).
+    /// A statement about a digest, signed.
     fn envelope(&self, digest: &str) -> Result<Value> {
         let hex = digest.strip_prefix("sha256:").context("only SHA-256 digests are signed")?;
         let statement = json!({
             "_type": "https://in-toto.io/Statement/v1", "subject": [{ "digest": { "sha256": hex } }],
             "predicateType": SIGNATURE, "predicate": {},
         });
-        let statement = statement.to_string();
-        let signed = format!("DSSEv1 {} {PAYLOAD} {} {statement}", PAYLOAD.len(), statement.len());
+        self.dsse(&statement.to_string())
+    }
+
+    /// An envelope (DSSE) around whatever is to be signed as an in-toto statement.
+    pub fn dsse(&self, payload: &str) -> Result<Value> {
+        let signed = format!("DSSEv1 {} {PAYLOAD} {} {payload}", PAYLOAD.len(), payload.len());
         let signature = base64(&self.sign(signed.as_bytes())?);
         Ok(json!({
-            "payload": base64(statement.as_bytes()), "payloadType": PAYLOAD, "signatures": [{ "sig": signature }],
+            "payload": base64(payload.as_bytes()), "payloadType": PAYLOAD, "signatures": [{ "sig": signature }],
         }))
     }
 }

@@ -13,6 +13,11 @@ use crate::server::Server;
 /// How long a node may take to come back.
 const RETURN_MAX: Duration = Duration::from_mins(1);
 
+/// How late S3 answers at times.
+const S3_LATE: Duration = Duration::from_millis(400);
+/// After this time no request waits in the proxy any more that was late.
+const S3_LATE_MAX: Duration = Duration::from_millis(600);
+
 /// The one who makes it.
 pub(super) struct Weather<'a> {
     servers: &'a mut [Server],
@@ -122,9 +127,7 @@ async fn rage_at_s3(beneath: &Beneath, sky: &Sky<'_>, end: Instant) -> Result<()
     while Instant::now() < end {
         sky.hold(100, 2000).await;
         if sky.random.below(15) == 0 {
-            sky.stats.weather("S3 server killed");
-            let backends = beneath.stores.backends();
-            spawn_blocking(move || backends.s3.restart()).await?.context("the S3 server")?;
+            kill_s3(beneath, sky).await?;
         }
         for _ in 0..=sky.random.below(3) {
             let (name, rule) = s3_rule(sky);
@@ -137,13 +140,26 @@ async fn rage_at_s3(beneath: &Beneath, sky: &Sky<'_>, end: Instant) -> Result<()
     Ok(())
 }
 
+/// versitygw makes the folder of an upload before it writes down whose it is. One that dies between the two leaves an upload
+/// that its own list does not show, so nobody can end it. In that moment it is not asked for new ones; that an answer is lost
+/// after the work was done is a fault of its own.
+async fn kill_s3(beneath: &Beneath, sky: &Sky<'_>) -> Result<()> {
+    beneath.s3.add(Rule::new(Fault::SlowDown).on(Operation::CreateMultipartUpload));
+    sleep(S3_LATE_MAX).await;
+    sky.stats.weather("S3 server killed");
+    let backends = beneath.stores.backends();
+    spawn_blocking(move || backends.s3.restart()).await?.context("the S3 server")?;
+    beneath.s3.clear();
+    Ok(())
+}
+
 fn s3_rule(sky: &Sky<'_>) -> (&'static str, Rule) {
     let some = 20 + sky.random.below(250);
     let bytes = sky.random.below(1 << 20);
     match sky.random.below(11) {
         0 => ("S3 answers 500", Rule::new(Fault::Status(500)).permille(some)),
         1 => ("S3 answers SlowDown", Rule::new(Fault::SlowDown).permille(some)),
-        2 => ("S3 answers late", Rule::new(Fault::Delay(Duration::from_millis(400))).permille(some)),
+        2 => ("S3 answers late", Rule::new(Fault::Delay(S3_LATE)).permille(some)),
         3 => ("S3 never answers", Rule::new(Fault::Hang).permille(some / 4)),
         4 => ("S3 never answers what it did", Rule::new(Fault::HangAnswer).permille(some / 4)),
         5 => ("S3 cuts requests", Rule::new(Fault::CutRequest(bytes)).permille(some)),

@@ -222,6 +222,24 @@ impl Verdict {
         format!("signature policy '{}' not satisfied: {}", self.policy, self.why())
     }
 
+    /// The sentence of a refusal of tags. What a plain push sends nobody can have signed before, so it says what to do: some
+    /// clients show nothing else.
+    pub fn tag_message(&self) -> String {
+        let message = self.message();
+        if self.outcome == Outcome::Error || self.is_revoked() {
+            return message;
+        }
+        format!(
+            "{message}; a plain push under this tag cannot satisfy it: push by digest or under a tag that the policy does not \
+             match, sign that, then tag it (`crane tag` or `oras tag`)"
+        )
+    }
+
+    /// Whether the digest itself is not trusted any more, so that no signature helps.
+    pub fn is_revoked(&self) -> bool {
+        self.reasons.first().is_some_and(|reason| reason.code == ReasonCode::Revoked && reason.artifact.is_none())
+    }
+
     /// The verdict as answers carry it.
     ///
     /// `help` says what to do about it, `digest` of what it is the verdict.

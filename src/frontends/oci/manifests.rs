@@ -13,6 +13,7 @@ use http::header::{
 
 use super::conditions::{self, Ranged, Wanted};
 use super::reply::{Answer, CACHE_FOR_EVER, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Reply, http_date};
+use super::trust::Sought;
 use super::{Exchange, trust};
 use crate::access::Action;
 use crate::oci::etag::etag;
@@ -82,9 +83,13 @@ pub(super) async fn put(exchange: &Exchange, repo: &RepoName, reference: Referen
     let precondition = conditions::precondition(&exchange.headers)?;
     let payload = exchange.inbound.read_manifest(exchange.registry.limits().manifest_bytes_max).await?;
     let (room, bytes) = (exchange.room_for_manifest(repo, &reference, &payload).await?, payload.len() as u64);
+    let named = match &reference {
+        Reference::Tag(tag) => vec![tag.clone()],
+        Reference::Digest(_) => tags.clone(),
+    };
     let put = PutManifest { reference, tags, content_type, payload, precondition };
     let receipt = exchange.registry.put_manifest(repo, put, &exchange.actor()).await;
-    let receipt = receipt.map_err(|error| exchange.explained(repo, error))?;
+    let receipt = receipt.map_err(|error| exchange.explained(repo, Sought::Tags(&named), error))?;
     if let Some(room) = room {
         room.fill(bytes);
     }

@@ -15,9 +15,8 @@ use super::failure::Failure;
 use super::reply::{Answer, DOCKER_CONTENT_DIGEST, JSON_MEDIA_TYPE, Reply};
 use crate::access::{Action, Role};
 use crate::auth::AuthError;
-use crate::oci::digest::Digest;
 use crate::oci::error::Condition;
-use crate::oci::name::RepoName;
+use crate::oci::name::{RepoName, Tag};
 use crate::oci::reference::Reference;
 use crate::registry::gate::{Guarded, Reader, Ruling};
 use crate::registry::{RegistryError, Result};
@@ -29,6 +28,34 @@ const X_SIGNATURE_VERDICT: HeaderName = HeaderName::from_static("x-signature-ver
 const X_SIGNATURE_REASON: HeaderName = HeaderName::from_static("x-signature-reason");
 /// When it was judged.
 const X_SIGNATURE_CHECKED: HeaderName = HeaderName::from_static("x-signature-checked");
+
+/// What somebody wants that the gate may refuse him.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sought<'a> {
+    /// To read something.
+    Content,
+    /// To give a manifest these tags.
+    Tags(&'a [Tag]),
+}
+
+impl Sought<'_> {
+    /// The sentence of a refusal.
+    fn message(self, ruling: &Ruling) -> String {
+        match self {
+            Self::Content => ruling.verdict().message(),
+            Self::Tags(_) => ruling.verdict().tag_message(),
+        }
+    }
+
+    /// What to do about one; `image` is what the ruling is about, as `host/repository@digest`.
+    pub(super) fn help(self, ruling: &Ruling, image: &str) -> Option<String> {
+        match self {
+            Self::Content => ruling.help(image),
+            Self::Tags([tag]) => ruling.tag_help(image, tag.as_str()),
+            Self::Tags(_) => ruling.tag_help(image, "TAG"),
+        }
+    }
+}
 
 /// Whoever sends a request, as a reader of a repository.
 struct Sender<'a> {
@@ -83,7 +110,7 @@ impl Exchange {
         repo: &RepoName,
         guarded: Guarded<T>,
     ) -> std::result::Result<(T, Ruling), Failure> {
-        self.ask(repo, guarded).await.map_err(|error| self.explained(repo, error))
+        self.ask(repo, guarded).await.map_err(|error| self.explained(repo, Sought::Content, error))
     }
 
     /// Whether whoever sends this request would be given what the gate guards.
@@ -109,7 +136,7 @@ impl Exchange {
     }
 
     /// An error of the registry; a refusal of the gate is written down, and told with what to do about it.
-    pub(super) fn explained(&self, repo: &RepoName, error: RegistryError) -> Failure {
+    pub(super) fn explained(&self, repo: &RepoName, sought: Sought<'_>, error: RegistryError) -> Failure {
         let RegistryError::Unverified(ruling) = error else { return error.into() };
         let by = self.actor();
         self.gate.auth.audit().refused("pull unverified", &by);
@@ -118,15 +145,17 @@ impl Exchange {
         }
         let origin = self.gate.origins.of(&self.headers, &self.uri, self.peer);
         let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
-        refusal(&ruling, |digest| ruling.help(&format!("{host}/{repo}@{digest}")))
+        refusal(&ruling, sought, &format!("{host}/{repo}"))
     }
 }
 
-/// A refusal of the gate as an answer.
-pub(super) fn refusal(ruling: &Ruling, help: impl FnOnce(&Digest) -> Option<String>) -> Failure {
-    let verdict = ruling.verdict();
-    let detail = ruling.digest().map_or(Value::Null, |digest| verdict.to_json(digest, help(digest).as_deref()));
-    let mut failure = Failure::new(Condition::Unverified, verdict.message(), detail);
+/// A refusal of the gate as an answer; `place` is the repository as clients call it, `host/repository`.
+pub(super) fn refusal(ruling: &Ruling, sought: Sought<'_>, place: &str) -> Failure {
+    let detail = ruling.digest().map_or(Value::Null, |digest| {
+        let help = sought.help(ruling, &format!("{place}@{digest}"));
+        ruling.verdict().to_json(digest, help.as_deref())
+    });
+    let mut failure = Failure::new(Condition::Unverified, sought.message(ruling), detail);
     if let Some(digest) = ruling.digest() {
         failure = failure.with_header(DOCKER_CONTENT_DIGEST, digest.to_string());
     }

@@ -172,4 +172,11 @@ impl Ruling {
         let verdict = &ruled.combined.verdict;
         ruled.policies.get(&verdict.policy)?.help(verdict, image)
     }
+
+    /// The same where `image` was to get a tag.
+    pub fn tag_help(&self, image: &str, tag: &str) -> Option<String> {
+        let ruled = self.0.as_ref()?;
+        let verdict = &ruled.combined.verdict;
+        ruled.policies.get(&verdict.policy)?.tag_help(verdict, image, tag)
+    }
 }

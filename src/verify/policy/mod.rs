@@ -224,10 +224,10 @@ impl Policy {
         if !verdict.outcome.refuses() || verdict.outcome == Outcome::Error {
             return None;
         }
-        let first = verdict.reasons.first().map(|reason| reason.code);
-        if first == Some(ReasonCode::Revoked) && verdict.reasons[0].artifact.is_none() {
+        if verdict.is_revoked() {
             return Some("this image is revoked; pull another one, or push and sign a new one".to_owned());
         }
+        let first = verdict.reasons.first().map(|reason| reason.code);
         let lacks_attestation =
             matches!(first, Some(ReasonCode::AttestationMissing | ReasonCode::AttestationCondition));
         match &self.signature {
@@ -242,6 +242,17 @@ impl Policy {
                 Some(format!("cosign attest {key}--type {} --predicate predicate.json {image}", rule.predicate_type))
             }
         }
+    }
+
+    /// The same where `image` is refused a tag: it need not be stored, and can be signed only when it is.
+    pub fn tag_help(&self, verdict: &Verdict, image: &str, tag: &str) -> Option<String> {
+        let sign = self.help(verdict, image)?;
+        if verdict.is_revoked() {
+            return Some(sign);
+        }
+        Some(format!(
+            "push it by digest, or under a tag that the policy does not match; then `{sign}`; then `crane tag {image} {tag}`"
+        ))
     }
 
     /// What it asks for, a sentence each.

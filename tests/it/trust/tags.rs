@@ -6,12 +6,13 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::signer::{Signer, sig_tag};
-use super::{digest_path, enforce, ok, path, policy_of, refused, set};
-use crate::app::{TestApp, expect, on_both_places};
+use super::{digest_path, enforce, ok, path, policy_of, refused, set, shown};
+use crate::app::{TestApp, expect, json, on_both_places};
 use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
 
 on_both_places! {
     a_tag_is_set_on_what_passes_and_on_nothing_else
+    a_refused_tag_says_which_way_leads_to_it
 }
 
 fn guarded(signer: &Signer) -> Value {
@@ -55,6 +56,50 @@ async fn a_tag_is_set_on_what_passes_and_on_nothing_else(app: TestApp) {
     refused(put("v4")).await;
     // What has a tag keeps it; nothing says that it may be pulled for ever.
     ok(app.get(&path("prod/app", "v3"))).await;
+}
+
+/// Docker shows the message of a refusal and nothing else of it.
+async fn a_refused_tag_says_which_way_leads_to_it(app: TestApp) {
+    let signer = Signer::new();
+    enforce(&app, &[guarded(&signer)]);
+    let image = ImageBuilder::new().layer(&[3; 100]);
+    let (manifest, digest) = (image.manifest(), sha256(&image.manifest()));
+    for blob in image.blobs() {
+        app.push_blob("prod/app", &blob).await;
+    }
+    let told = async |to: &str| {
+        let put = app.put(&path("prod/app", to)).header("content-type", IMAGE_MANIFEST).body(manifest.clone());
+        let answer = expect(put, StatusCode::FORBIDDEN).await;
+        assert_eq!(shown(&answer, "docker-content-digest"), digest);
+        let error = json(answer).await["errors"][0].clone();
+        [&error["message"], &error["detail"]["help"]].map(|text| text.as_str().unwrap_or_default().to_owned())
+    };
+    let at = format!("{}/prod/app@{digest}", app.address);
+    let sign = format!(
+        "push it by digest, or under a tag that the policy does not match; then `cosign sign --key cosign.key {at}`"
+    );
+    let [message, help] = told("v1").await;
+    assert!(
+        message.starts_with("signature policy 'prod' not satisfied: unsigned; a plain push under this tag"),
+        "{message}"
+    );
+    for way in ["push by digest", "sign that", "`crane tag`", "`oras tag`"] {
+        assert!(message.contains(way), "{message}");
+    }
+    assert_eq!(help, format!("{sign}; then `crane tag {at} v1`"));
+    assert_eq!(told(&format!("{digest}?tag=v2")).await[1], format!("{sign}; then `crane tag {at} v2`"));
+    assert_eq!(told(&format!("{digest}?tag=v2&tag=v3")).await[1], format!("{sign}; then `crane tag {at} TAG`"));
+    // That way leads there.
+    let push = app.put(&path("prod/app", &digest)).header("content-type", IMAGE_MANIFEST).body(manifest.clone());
+    expect(push, StatusCode::CREATED).await;
+    signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    let tag = app.put(&path("prod/app", "v1")).header("content-type", IMAGE_MANIFEST).body(manifest.clone());
+    expect(tag, StatusCode::CREATED).await;
+    // What is revoked is not to be signed again.
+    enforce(&app, &[set(guarded(&signer), "revoke", json!({"digests": [digest]}))]);
+    let [message, help] = told("v2").await;
+    assert_eq!(message, "signature policy 'prod' not satisfied: revoked");
+    assert!(help.starts_with("this image is revoked"), "{help}");
 }
 
 /// Row 15: a signature that goes between the verdict and the tag takes the verdict with it.

@@ -114,7 +114,8 @@ impl Released<'_> {
         let (candidate, released, by_digest) =
             (format!("{at}:candidate"), format!("{at}:v1"), format!("{at}@{digest}"));
 
-        denied("a push under a guarded tag", owner.0.run(&["push", &layout, &released]).await)?;
+        let told = denied("a push under a guarded tag", owner.0.run(&["push", &layout, &released]).await)?;
+        ensure!(told.contains("push by digest") && told.contains("then tag it"), "it says no way: {told}");
         owner.0.run(&["push", &layout, &candidate]).await.context("a push under another tag")?;
         denied("a guarded tag for what nobody signed", owner.0.run(&["tag", &by_digest, "v1"]).await)?;
         for image in [&candidate, &by_digest] {
@@ -199,10 +200,10 @@ impl Puller {
     }
 }
 
-/// Demands that a program failed by a refusal of the gate, and shows it.
-fn denied<T>(what: &str, result: Result<T>) -> Result<()> {
+/// Demands that a program failed by a refusal of the gate, and shows it; gives what it shows.
+fn denied<T>(what: &str, result: Result<T>) -> Result<String> {
     let Err(error) = result else { bail!("{what} succeeded") };
     let text = format!("{error:#}");
     ensure!(text.contains("signature policy 'release' not satisfied"), "{what} failed for another reason: {text}");
-    Ok(())
+    Ok(text)
 }

@@ -95,6 +95,8 @@ conditions! {
         "The signature policies of the registry are a file of its configuration; they are changed there.";
     PolicyInvalid UNSUPPORTED 400 "the policy document cannot be used"
         "The document of signature policies has faults; `detail` has all of them. The one before it goes on to hold.";
+    PolicyNotHere UNSUPPORTED 404 "no such policy here"
+        "No signature policy with this name is about the repository. Without `policy`, all that are are asked.";
     PolicyUnknown UNSUPPORTED 404 "policy document unknown"
         "There is no document of signature policies with this number; `/v2/_trust/policy/revisions` lists those that there were.";
     PreconditionFailed DENIED 412 "condition does not hold"

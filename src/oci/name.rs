@@ -1,4 +1,4 @@
-//! Repository names and tags (distribution-spec, "Pulling manifests").
+//! Repository names and tags (distribution-spec, "Pulling manifests"), and names of signature policies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,10 @@ pub const REPO_NAME_BYTES_MAX: usize = 255;
 /// Longest tag in bytes.
 pub const TAG_BYTES_MAX: usize = 128;
 
-/// Why a text is not a repository name or a tag.
+/// Longest name of a signature policy in bytes.
+pub const POLICY_NAME_BYTES_MAX: usize = 63;
+
+/// Why a text is not a repository name, a tag or the name of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The repository name breaks the grammar or is too long.
@@ -20,6 +23,9 @@ pub enum NameError {
     /// The tag breaks the grammar or is too long.
     #[error("a tag is 1 to 128 of A-Z a-z 0-9 . _ - and does not start with . or -")]
     Tag,
+    /// The name of a policy breaks the grammar or is too long.
+    #[error("the name of a policy is 1 to 63 of a-z 0-9 . _ - and starts with a letter or a digit")]
+    Policy,
 }
 
 /// A repository name: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` components joined by `/`.
@@ -101,6 +107,37 @@ impl fmt::Display for Tag {
     }
 }
 
+/// The name of a signature policy, or of an authority in one: `[a-z0-9][a-z0-9._-]{0,62}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PolicyName(String);
+
+impl PolicyName {
+    /// The name as it stands in a document.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PolicyName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let starts_well = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let goes_on_well = text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
+        if starts_well && goes_on_well && text.len() <= POLICY_NAME_BYTES_MAX {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Policy)
+        }
+    }
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -128,6 +165,16 @@ mod tests {
         }
         for bad in ["", ".a", "-a", "a+b", "a/b", "a:b", "ä", &"a".repeat(129)] {
             assert!(bad.parse::<Tag>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_policies_follow_the_grammar() {
+        for good in ["prod", "0", "a.b_c-d", &"a".repeat(63)] {
+            assert!(good.parse::<PolicyName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".a", "-a", "_a", "A", "a b", "a/b", "ä", &"a".repeat(64)] {
+            assert!(bad.parse::<PolicyName>().is_err(), "{bad}");
         }
     }
 

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::oci::digest::{Algorithm, Digest, DigestError};
 use crate::oci::error::Condition;
-use crate::oci::name::{NameError, RepoName, Tag};
+use crate::oci::name::{NameError, PolicyName, RepoName, Tag};
 use crate::oci::page::{PageError, PageRequest};
 use crate::oci::reference::{Reference, ReferenceError};
 
@@ -87,6 +87,8 @@ pub enum Route {
         repo: RepoName,
         /// Of what.
         reference: Reference,
+        /// The one policy to judge by; `None`: all that are asked when something is pulled.
+        policy: Option<PolicyName>,
     },
     /// `/v2/_trust/policy/...`: the signature policies of the registry.
     Policy(PolicyAction),
@@ -179,6 +181,9 @@ pub enum RouteError {
     /// The tag to be set is malformed.
     #[error(transparent)]
     Tag(NameError),
+    /// The name of a policy is malformed.
+    #[error(transparent)]
+    Policy(NameError),
     /// The tag to be read or deleted is malformed, so there cannot be one.
     #[error("there is no such tag: {0}")]
     TagUnknown(NameError),
@@ -217,7 +222,7 @@ impl RouteError {
             Self::Digest(_) | Self::DigestMissing => Condition::DigestInvalid,
             Self::UploadUnknown => Condition::UploadUnknown,
             Self::TooManyTags { .. } => Condition::TooManyTags,
-            Self::Page(_) | Self::Query(_) => Condition::QueryInvalid,
+            Self::Policy(_) | Self::Page(_) | Self::Query(_) => Condition::QueryInvalid,
         }
     }
 }
@@ -253,7 +258,8 @@ impl Route {
                     ReferenceError::Digest(error) => RouteError::Digest(error),
                     ReferenceError::Tag(error) => RouteError::TagUnknown(error),
                 })?;
-                Ok(Self::Verdict { repo: repo_name(repo)?, reference })
+                let policy = query.first("policy").map(str::parse).transpose().map_err(RouteError::Policy)?;
+                Ok(Self::Verdict { repo: repo_name(repo)?, reference, policy })
             }
             [repo @ .., "referrers", digest] => {
                 read_only(method)?;

@@ -199,7 +199,9 @@ async fn dispatch(exchange: &Exchange, route: Route) -> Answer {
             PolicyAction::Revisions { page } => policy::revisions(exchange, &page).await,
             PolicyAction::DryRun(wanted) => policy::dry_run(exchange, wanted).await,
         },
-        Route::Verdict { repo, reference } => trust::verdict(exchange, &repo, &reference).await,
+        Route::Verdict { repo, reference, policy } => {
+            trust::verdict(exchange, &repo, &reference, policy.as_ref()).await
+        }
         Route::Tags { repo, page } => lists::tags(exchange, &repo, &page).await,
         Route::Referrers { repo, digest, artifact_type, page } => {
             lists::referrers(exchange, &repo, &digest, artifact_type.as_deref(), &page).await

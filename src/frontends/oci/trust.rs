@@ -16,7 +16,7 @@ use super::reply::{Answer, DOCKER_CONTENT_DIGEST, JSON_MEDIA_TYPE, Reply};
 use crate::access::{Action, Role};
 use crate::auth::AuthError;
 use crate::oci::error::Condition;
-use crate::oci::name::{RepoName, Tag};
+use crate::oci::name::{PolicyName, RepoName, Tag};
 use crate::oci::reference::Reference;
 use crate::registry::gate::{Guarded, Reader, Ruling};
 use crate::registry::{RegistryError, Result};
@@ -194,10 +194,24 @@ fn add(headers: &mut HeaderMap, name: HeaderName, value: &Bytes) {
     }
 }
 
-/// `GET /v2/<name>/_trust/verify/verdict?ref=<tag or digest>`: what a pull would be told, and why.
-pub(super) async fn verdict(exchange: &Exchange, repo: &RepoName, reference: &Reference) -> Answer {
-    let digest = exchange.registry.resolve(repo, reference).await?;
-    let ruling = exchange.registry.verdict(repo, &digest).await?;
+/// `GET /v2/<name>/_trust/verify/verdict?ref=<tag or digest>[&policy=<name>]`: what a pull would be told, and why; or what
+/// one policy says, wherever it is asked.
+pub(super) async fn verdict(
+    exchange: &Exchange,
+    repo: &RepoName,
+    reference: &Reference,
+    policy: Option<&PolicyName>,
+) -> Answer {
+    let registry = &exchange.registry;
+    let digest = registry.resolve(repo, reference).await?;
+    let ruling = match policy {
+        None => registry.verdict(repo, &digest).await?,
+        // One that is about other repositories is told of no more than one that is not there.
+        Some(name) => registry.verdict_by(repo, &digest, name).await?.ok_or_else(|| {
+            let message = format!("no signature policy '{name}' is about this repository");
+            Failure::new(Condition::PolicyNotHere, message, Value::Null)
+        })?,
+    };
     let verdict = ruling.verdict();
     let help = ruling.help(&format!("{repo}@{digest}"));
     let mut body = verdict.to_json(&digest, help.as_deref());

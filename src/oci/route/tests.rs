@@ -49,6 +49,8 @@ fn every_endpoint_has_its_route() {
         ("DELETE", "/v2/a/manifests/latest", "manifest_delete a"),
         ("GET", "/v2/a/tags/list", "tags a"),
         ("GET", "/v2/a/referrers/$D", "referrers a"),
+        ("GET", "/v2/a/_trust/verify/verdict?ref=latest", "verdict a"),
+        ("HEAD", "/v2/a/_trust/verify/verdict?ref=$D&policy=prod", "verdict a"),
         ("GET", "/v2/_trust/policy/document?number=3", "policy -"),
         ("PUT", "/v2/_trust/policy/document", "policy -"),
         ("GET", "/v2/_trust/policy/revisions?n=3&last=7", "policy_revisions -"),
@@ -113,6 +115,8 @@ fn what_is_no_route_says_why() {
         ("POST", "/v2/a/blobs/uploads/?digest-algorithm=md5", RouteError::Digest(DigestError::Algorithm)),
         ("GET", "/v2/a/blobs/uploads/a%20b", RouteError::UploadUnknown),
         ("GET", "/v2/a/blobs/uploads/a.b", RouteError::UploadUnknown),
+        ("GET", "/v2/a/_trust/verify/verdict?ref=b&policy=", RouteError::Policy(NameError::Policy)),
+        ("GET", "/v2/a/_trust/verify/verdict?ref=b&policy=A", RouteError::Policy(NameError::Policy)),
         ("GET", "/v2/a/tags/list?n=-1", RouteError::Page(PageError)),
         ("GET", "/v2/_catalog?n=x", RouteError::Page(PageError)),
         ("DELETE", "/v2/a/manifests/b?purge=now", RouteError::Query("purge must be wait")),
@@ -230,7 +234,10 @@ fn render(route: &Route) -> (&'static str, String) {
             PolicyAction::Revisions { page } => ("GET", target_revisions(page)),
             PolicyAction::DryRun(wanted) => ("POST", wanted.target()),
         },
-        Route::Verdict { repo, reference } => ("GET", format!("/v2/{repo}/_trust/verify/verdict?ref={reference}")),
+        Route::Verdict { repo, reference, policy } => {
+            let policy = policy.as_ref().map_or_else(String::new, |policy| format!("&policy={policy}"));
+            ("GET", format!("/v2/{repo}/_trust/verify/verdict?ref={reference}{policy}"))
+        }
         Route::Catalog { page } => ("GET", target_catalog(page)),
         Route::Blob { repo, digest, action } => match action {
             BlobAction::Get => ("GET", location_blob(repo, digest)),
@@ -373,8 +380,12 @@ fn any_route() -> impl Strategy<Value = Route> {
         any_manifest_route(),
         any_blob_route(),
         (any_repo(), any_page()).prop_map(|(repo, page)| Route::Tags { repo, page }),
-        (any_repo(), prop_oneof![any_tag().prop_map(Reference::Tag), any_digest().prop_map(Reference::Digest)])
-            .prop_map(|(repo, reference)| Route::Verdict { repo, reference }),
+        (
+            any_repo(),
+            prop_oneof![any_tag().prop_map(Reference::Tag), any_digest().prop_map(Reference::Digest)],
+            proptest::option::of("[a-z0-9][a-z0-9._-]{0,62}".prop_map(|name| name.parse().expect("a name"))),
+        )
+            .prop_map(|(repo, reference, policy)| Route::Verdict { repo, reference, policy }),
         (any_repo(), any_digest(), proptest::option::of(".+"), any_page())
             .prop_map(|(repo, digest, artifact_type, page)| Route::Referrers { repo, digest, artifact_type, page }),
     ]

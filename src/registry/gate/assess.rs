@@ -359,7 +359,7 @@ fn evidence_of(verdicts: &[Verdict]) -> Vec<Digest> {
 }
 
 /// Whether a policy is asked anywhere in a repository.
-fn is_about(policy: &Policy, repo: &RepoName) -> bool {
+pub(super) fn is_about(policy: &Policy, repo: &RepoName) -> bool {
     policy.mode != Mode::Off && policy.scope.covers(repo)
 }
 

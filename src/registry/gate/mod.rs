@@ -34,12 +34,12 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::oci::digest::Digest;
-use crate::oci::name::RepoName;
+use crate::oci::name::{PolicyName, RepoName};
 use crate::oci::reference::Reference;
 use crate::registry::{Registry, RegistryError, Result, StoredManifest};
 use crate::verify::policy::{Blobs, DOCUMENT_BYTES_MAX, Gate as Place, InForce, Mode, Policies, Readers};
 
-use assess::{Asker, Assessment};
+use assess::{Asker, Assessment, is_about};
 use blobs::KeptBlob;
 pub use document::{PolicyFollowed, PolicyStored};
 pub use ruling::Ruling;
@@ -258,5 +258,28 @@ impl Registry {
         }
         let assessment = self.assess(repo, standing, digest, &policies, None).await?;
         Ok(assessment.ruling(&policies, &applying))
+    }
+
+    /// What one policy alone says of a digest, which need not be there yet, wherever that policy is asked. `None`: no policy
+    /// with this name is about the repository, whether there is one or not.
+    ///
+    /// # Errors
+    /// Those of the stores.
+    pub async fn verdict_by(&self, repo: &RepoName, digest: &Digest, name: &PolicyName) -> Result<Option<Ruling>> {
+        let record = self.metadata.manifest_find(repo, &Reference::Digest(digest.clone())).await?;
+        // Before anything of a policy is told.
+        let standing = match &record {
+            Some(record) => record.standing,
+            None => self.metadata.trust_standing(repo).await?.ok_or(RegistryError::RepositoryUnknown)?,
+        };
+        let policies = self.gate.policies.current();
+        let named = policies.get(name.as_str()).filter(|policy| is_about(policy, repo));
+        let Some(policy) = named else { return Ok(None) };
+        let asking = record.as_ref().map_or_else(|| vec![policy], |record| self.asking(record, &[policy]));
+        if asking.is_empty() {
+            return Ok(Some(Ruling::exempt(digest, &policies, self.clock.now())));
+        }
+        let assessment = self.assess(repo, standing, digest, &policies, None).await?;
+        Ok(Some(assessment.ruling(&policies, &asking)))
     }
 }

@@ -10,6 +10,7 @@ use super::shape::{Node, listed};
 use crate::clock::Timestamp;
 use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::json::excerpt;
+use crate::oci::name::{POLICY_NAME_BYTES_MAX, PolicyName};
 use crate::verify::roots::Root;
 
 /// Gives the bytes of a file that a document names, relative to it; or says why it cannot.
@@ -19,8 +20,6 @@ pub type Files<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
 const PATTERNS_MAX: usize = 500;
 /// Most files that one document names.
 const FILES_MAX: usize = 256;
-/// Longest name in bytes.
-const NAME_BYTES_MAX: usize = 63;
 
 /// What stays at hand.
 pub(super) struct Reading<'a> {
@@ -141,13 +140,11 @@ impl<'a> Reading<'a> {
     pub(super) fn name(&mut self, node: &Node<'_>) -> Option<String> {
         let at = node.field("name")?;
         let text = at.text()?;
-        let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let rest = text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
-        if first && rest && text.len() <= NAME_BYTES_MAX {
-            return Some(text.to_owned());
+        if let Ok(name) = text.parse::<PolicyName>() {
+            return Some(name.to_string());
         }
         let message = format!(
-            "`{}` cannot be a name; use up to {NAME_BYTES_MAX} small letters, digits, `.`, `_` and `-`, a letter or a digit \
+            "`{}` cannot be a name; use up to {POLICY_NAME_BYTES_MAX} small letters, digits, `.`, `_` and `-`, a letter or a digit \
              first",
             excerpt(text)
         );

@@ -14,6 +14,7 @@ mod samples;
 mod signer;
 mod sweep;
 mod tags;
+mod verdicts;
 mod verify;
 
 use bonded::verify::policy::Policies;

@@ -143,9 +143,14 @@ impl Exchange {
         if by.name.is_some() {
             self.gate.hooks.denied(repo, "pull unverified", &by);
         }
+        refusal(&ruling, sought, &self.place(repo))
+    }
+
+    /// A repository as whoever sends this request calls it: `host/repository`.
+    fn place(&self, repo: &RepoName) -> String {
         let origin = self.gate.origins.of(&self.headers, &self.uri, self.peer);
         let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
-        refusal(&ruling, sought, &format!("{host}/{repo}"))
+        format!("{host}/{repo}")
     }
 }
 
@@ -213,7 +218,7 @@ pub(super) async fn verdict(
         })?,
     };
     let verdict = ruling.verdict();
-    let help = ruling.help(&format!("{repo}@{digest}"));
+    let help = ruling.help(&format!("{}@{digest}", exchange.place(repo)));
     let mut body = verdict.to_json(&digest, help.as_deref());
     body["refused"] = Value::from(ruling.refuses());
     let warnings: Vec<Value> = ruling.warnings().iter().map(|warning| warning.to_json(&digest, None)).collect();

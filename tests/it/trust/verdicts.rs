@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::signer::Signer;
-use super::{enforce, image, ok, policy_of, set, with};
+use super::{enforce, image, ok, policy_of, refused, set, with};
 use crate::access::Town;
 use crate::app::{TestApp, expect, json};
 use crate::fixtures::{ImageBuilder, sha256};
@@ -88,4 +88,16 @@ async fn a_policy_that_is_not_about_the_repository_is_not_found() {
             expect(with(town.app.get(&path("closed/app", policy)), Some(&stranger)), StatusCode::NOT_FOUND).await;
         assert_eq!(json(answer).await["errors"][0]["code"], "MANIFEST_UNKNOWN");
     }
+}
+
+/// What it says to do can be copied into a shell, as what a refused pull says.
+#[tokio::test]
+async fn help_names_the_host() {
+    let app = TestApp::start().await;
+    let manifest = image(&app, "prod/app", "v1", 2).await;
+    enforce(&app, &[policy_of(&Signer::new())]);
+    let help = format!("cosign sign --key cosign.key {}/prod/app@{}", app.address, sha256(&manifest));
+    assert_eq!(refused(app.get("/v2/prod/app/manifests/v1")).await["help"], help);
+    assert_eq!(json(ok(app.get("/v2/prod/app/_trust/verify/verdict?ref=v1")).await).await["help"], help);
+    assert_eq!(json(ok(app.get(&at("v1", "prod"))).await).await["help"], help);
 }

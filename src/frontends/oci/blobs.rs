@@ -15,6 +15,7 @@ use http::header::{
 use super::conditions::{self, Ranged, Wanted};
 use super::ranges::{self, BLOB_MEDIA_TYPE};
 use super::reply::{Answer, CACHE_FOR_EVER, DOCKER_CONTENT_DIGEST, Reply, http_date};
+use super::trust::Sought;
 use super::{Exchange, trust};
 use crate::access::Action;
 use crate::metadata::model::BlobRecord;
@@ -28,7 +29,7 @@ use crate::registry::{OpenBlob, Purge};
 /// `GET /v2/<name>/blobs/<digest>`.
 pub(super) async fn get(exchange: &Exchange, repo: &RepoName, digest: &Digest) -> Answer {
     let guarded = exchange.registry.pull_blob(repo, digest).await?;
-    let (blob, ruling) = exchange.admit(repo, guarded).await?;
+    let (blob, ruling) = exchange.admit(repo, Sought::Blob(digest), guarded).await?;
     given(exchange, repo, digest, blob, &ruling).await.map(|answer| trust::tell(answer, &ruling))
 }
 
@@ -64,7 +65,7 @@ pub(super) async fn head(exchange: &Exchange, repo: &RepoName, digest: &Digest) 
         (exchange.registry.stat_blob(repo, digest, true).await?, Ruling::off())
     } else {
         let guarded = exchange.registry.pull_blob(repo, digest).await?;
-        let (blob, ruling) = exchange.admit(repo, guarded).await?;
+        let (blob, ruling) = exchange.admit(repo, Sought::Blob(digest), guarded).await?;
         (blob.record, ruling)
     };
     if let Some(answer) = conditions::judge(&exchange.headers, digest)? {

@@ -144,7 +144,7 @@ impl From<RegistryError> for Failure {
             RegistryError::TagImmutable(tag) => {
                 Self::new(Condition::TagImmutable, message, json!({"tag": tag.as_str()}))
             }
-            RegistryError::Unverified(ruling) => trust::refusal(&ruling, trust::Sought::Content, "REPOSITORY"),
+            RegistryError::Unverified(ruling) => trust::refusal(&ruling, trust::Sought::Manifest, "REPOSITORY"),
             RegistryError::PreconditionFailed(_) => plain(Condition::PreconditionFailed),
             RegistryError::Referenced { by, .. } => {
                 Self::new(Condition::Referenced, message, json!({"manifest": by.to_string()}))

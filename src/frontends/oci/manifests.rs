@@ -26,7 +26,7 @@ use crate::registry::{Purge, PutManifest, RegistryError, StoredManifest};
 /// `GET /v2/<name>/manifests/<tag or digest>`.
 pub(super) async fn get(exchange: &Exchange, repo: &RepoName, reference: &Reference) -> Answer {
     let guarded = exchange.registry.pull_manifest(repo, reference).await?;
-    let (manifest, ruling) = exchange.admit(repo, guarded).await?;
+    let (manifest, ruling) = exchange.admit(repo, Sought::Manifest, guarded).await?;
     given(exchange, repo, reference, manifest).map(|answer| trust::tell(answer, &ruling))
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn head(exchange: &Exchange, repo: &RepoName, reference: &Refer
         }
         found => found?,
     };
-    let (manifest, ruling) = exchange.admit(repo, guarded).await?;
+    let (manifest, ruling) = exchange.admit(repo, Sought::Manifest, guarded).await?;
     if let Some(answer) = conditions::judge(&exchange.headers, &manifest.digest)? {
         return Ok(trust::tell(answer, &ruling));
     }

@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::reply::{Answer, DOCKER_CONTENT_DIGEST, JSON_MEDIA_TYPE, Reply};
 use crate::access::{Action, Role};
 use crate::auth::AuthError;
+use crate::oci::digest::Digest;
 use crate::oci::error::Condition;
 use crate::oci::name::{PolicyName, RepoName, Tag};
 use crate::oci::reference::Reference;
@@ -32,8 +33,10 @@ const X_SIGNATURE_CHECKED: HeaderName = HeaderName::from_static("x-signature-che
 /// What somebody wants that the gate may refuse him.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sought<'a> {
-    /// To read something.
-    Content,
+    /// To read a manifest.
+    Manifest,
+    /// To read a blob; the ruling may be about a manifest that names it.
+    Blob(&'a Digest),
     /// To give a manifest these tags.
     Tags(&'a [Tag]),
 }
@@ -42,15 +45,23 @@ impl Sought<'_> {
     /// The sentence of a refusal.
     fn message(self, ruling: &Ruling) -> String {
         match self {
-            Self::Content => ruling.verdict().message(),
+            Self::Manifest | Self::Blob(_) => ruling.verdict().message(),
             Self::Tags(_) => ruling.verdict().tag_message(),
+        }
+    }
+
+    /// The digest of what is asked for.
+    fn digest<'a>(&'a self, ruling: &'a Ruling) -> Option<&'a Digest> {
+        match self {
+            Self::Manifest | Self::Tags(_) => ruling.digest(),
+            Self::Blob(digest) => Some(digest),
         }
     }
 
     /// What to do about one; `image` is what the ruling is about, as `host/repository@digest`.
     pub(super) fn help(self, ruling: &Ruling, image: &str) -> Option<String> {
         match self {
-            Self::Content => ruling.help(image),
+            Self::Manifest | Self::Blob(_) => ruling.help(image),
             Self::Tags([tag]) => ruling.tag_help(image, tag.as_str()),
             Self::Tags(_) => ruling.tag_help(image, "TAG"),
         }
@@ -108,9 +119,10 @@ impl Exchange {
     pub(super) async fn admit<T>(
         &self,
         repo: &RepoName,
+        sought: Sought<'_>,
         guarded: Guarded<T>,
     ) -> std::result::Result<(T, Ruling), Failure> {
-        self.ask(repo, guarded).await.map_err(|error| self.explained(repo, Sought::Content, error))
+        self.ask(repo, guarded).await.map_err(|error| self.explained(repo, sought, error))
     }
 
     /// Whether whoever sends this request would be given what the gate guards.
@@ -161,7 +173,7 @@ pub(super) fn refusal(ruling: &Ruling, sought: Sought<'_>, place: &str) -> Failu
         ruling.verdict().to_json(digest, help.as_deref())
     });
     let mut failure = Failure::new(Condition::Unverified, sought.message(ruling), detail);
-    if let Some(digest) = ruling.digest() {
+    if let Some(digest) = sought.digest(ruling) {
         failure = failure.with_header(DOCKER_CONTENT_DIGEST, digest.to_string());
     }
     if let Some(told) = ruling.told() {

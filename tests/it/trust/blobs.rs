@@ -97,6 +97,23 @@ async fn a_refusal_ends_with_whatever_lets_the_blob_be_read(app: TestApp) {
     ok(app.get(&blob(4))).await;
 }
 
+/// What is refused is the blob; which manifest it was judged by is told beside it.
+#[tokio::test]
+async fn a_refused_blob_is_told_by_its_own_digest() {
+    let app = TestApp::start().await;
+    let manifest = sha256(&image(&app, "prod/app", "v1", 5).await);
+    let loose = app.push_blob("prod/app", b"of no manifest").await;
+    enforce(&app, &[policy_of(&Signer::new())]);
+    for (blob, judged) in [(sha256(&[5; 5000]), &manifest), (loose.clone(), &loose)] {
+        let target = format!("/v2/prod/app/blobs/{blob}");
+        for answer in [app.get(&target), app.get(&target).header("range", "bytes=0-9")] {
+            let answer = expect(answer, StatusCode::FORBIDDEN).await;
+            assert_eq!(shown(&answer, "docker-content-digest"), blob);
+            assert_eq!(crate::app::json(answer).await["errors"][0]["detail"]["digest"], **judged);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_refused_blob_is_looked_through_once() {
     let app = TestApp::start().await;

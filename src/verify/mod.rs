@@ -46,6 +46,7 @@ mod sigstore;
 pub mod statement;
 mod text;
 pub mod verdict;
+pub mod warning;
 
 #[cfg(test)]
 mod tests;

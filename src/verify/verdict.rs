@@ -13,8 +13,6 @@ use crate::oci::digest::Digest;
 /// Most reasons that a verdict keeps; the nearest misses come first.
 pub const REASONS_MAX: usize = 16;
 
-/// Most bytes of all the text in `Warning` headers (distribution-spec, "Warnings").
-const WARNING_BYTES_MAX: usize = 4096;
 /// Longest text of one parameter of a header in characters.
 const PARAMETER_CHARS_MAX: usize = 256;
 /// How many digits of a revision a header shows.
@@ -285,16 +283,6 @@ impl Verdict {
     pub fn checked_header(checked: Timestamp) -> String {
         checked.to_rfc3339()
     }
-
-    /// The value of `Warning` for an answer that is given although the policy is not satisfied.
-    pub fn warning_header(&self) -> String {
-        let mut sentence = self.message();
-        for reason in &self.reasons {
-            sentence.push_str("; ");
-            sentence.push_str(&reason.message);
-        }
-        warning(&sentence)
-    }
 }
 
 impl Reason {
@@ -327,24 +315,6 @@ impl Evidence {
         }
         answer
     }
-}
-
-/// A `Warning` of the form that distribution-spec takes from RFC 7234, section 5.5: `299 - "text"`.
-fn warning(sentence: &str) -> String {
-    let mut text = String::new();
-    for c in sentence.chars() {
-        let mut piece = String::new();
-        match c {
-            '"' | '\\' => piece.extend(['\\', c]),
-            ' '..='~' => piece.push(c),
-            _ => piece.push('?'),
-        }
-        if text.len() + piece.len() > WARNING_BYTES_MAX - r#"299 - """#.len() {
-            break;
-        }
-        text.push_str(&piece);
-    }
-    format!("299 - \"{text}\"")
 }
 
 /// A parameter with a text: a String where all of it is visible ASCII (RFC 9651, section 3.3.3), else a Display String
@@ -431,7 +401,6 @@ mod tests {
         assert!(header.ends_with(r#";signer="https://a \"b\"\\ c""#), "{header}");
         let header = passed("a\"%ü\r\nX-Evil: 1").verdict_header();
         assert!(header.ends_with(";signer=%\"a%22%25%c3%bc%0d%0aX-Evil: 1\""), "{header}");
-        assert_eq!(warning("a \"b\" \\ ü\r\n"), r#"299 - "a \"b\" \\ ???""#);
     }
 
     #[test]
@@ -458,21 +427,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_breaks_out_of_a_header(text in any::<String>(), times in 1_usize..2000) {
-            let verdict = passed(&text.repeat(times.min(40)));
+        fn no_text_breaks_out_of_a_header(text in any::<String>(), times in 1_usize..40) {
+            let verdict = passed(&text.repeat(times));
             let header = verdict.verdict_header();
             prop_assert!(header.bytes().all(|b| matches!(b, b' '..=b'~')));
             prop_assert!(header.len() < 100 + 12 * PARAMETER_CHARS_MAX);
-            let warning = failed(&text.repeat(times)).warning_header();
-            prop_assert!(warning.len() <= WARNING_BYTES_MAX && warning.bytes().all(|b| matches!(b, b' '..=b'~')));
-            let inner = warning.strip_prefix("299 - \"").and_then(|rest| rest.strip_suffix('"')).expect("quoted");
-            let mut chars = inner.chars();
-            while let Some(c) = chars.next() {
-                prop_assert!(c != '"');
-                if c == '\\' {
-                    prop_assert!(matches!(chars.next(), Some('"' | '\\')), "a quote stays escaped");
-                }
-            }
         }
     }
 }

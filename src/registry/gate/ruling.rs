@@ -8,9 +8,7 @@ use crate::clock::Timestamp;
 use crate::oci::digest::Digest;
 use crate::verify::policy::{Combined, Mode, Policies, Policy, Readers, combine};
 use crate::verify::verdict::{Outcome, Verdict};
-
-/// Most warnings of one answer.
-const WARNINGS_MAX: usize = 4;
+use crate::verify::warning::warning_headers;
 
 /// Where no policy applies.
 static OFF: LazyLock<Verdict> = LazyLock::new(|| Verdict::without_policy(Outcome::Off));
@@ -39,7 +37,7 @@ pub struct Told {
     pub reason: Option<&'static str>,
     /// When it was judged ([`Verdict::checked_header`]).
     pub checked: Bytes,
-    /// Warnings of policies that only warn ([`Verdict::warning_header`]).
+    /// Warnings of policies that only warn ([`warning_headers`]).
     pub warnings: Vec<Bytes>,
 }
 
@@ -151,12 +149,11 @@ impl Ruling {
         let ruled = self.0.as_ref()?;
         Some(ruled.told.get_or_init(|| {
             let Combined { verdict, warnings, .. } = &ruled.combined;
-            let warnings = warnings.iter().take(WARNINGS_MAX).map(|warning| warning.warning_header().into()).collect();
             Told {
                 verdict: verdict.verdict_header().into(),
                 reason: verdict.reason_header(),
                 checked: Verdict::checked_header(ruled.checked).into(),
-                warnings,
+                warnings: warning_headers(warnings).into_iter().map(Bytes::from).collect(),
             }
         }))
     }

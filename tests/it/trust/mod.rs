@@ -16,6 +16,7 @@ mod sweep;
 mod tags;
 mod verdicts;
 mod verify;
+mod warnings;
 
 use bonded::verify::policy::Policies;
 use reqwest::{RequestBuilder, Response, StatusCode};

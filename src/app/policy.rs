@@ -62,6 +62,14 @@ struct Snapshot {
     has_accounts: bool,
 }
 
+impl Snapshot {
+    /// The document, as it was read.
+    fn text(&self) -> Option<Arc<str>> {
+        let bytes = self.document.as_deref().ok()?;
+        str::from_utf8(bytes).ok().map(Arc::from)
+    }
+}
+
 struct Seen {
     /// What the policies in force, or the alarm about others, follow from.
     settled: Snapshot,
@@ -103,7 +111,7 @@ impl PolicyFile {
         let (settled, loaded) = take(&path, (around.has_accounts)());
         let loaded = loaded.map_err(|faults| AppError::Policy { path: path.display().to_string(), faults })?;
         let warnings = loaded.warnings.len();
-        around.in_force.replace(loaded, around.clock.now());
+        around.in_force.replace_by(loaded, settled.text(), around.clock.now());
         let file = Self { path, around, seen: Mutex::new(Seen { settled, settling: None }) };
         file.tell(warnings);
         Ok(file)
@@ -125,12 +133,13 @@ impl PolicyFile {
             seen.settling = Some(snapshot);
             return Reload::Settling;
         }
+        let text = snapshot.text();
         *seen = Seen { settled: snapshot, settling: None };
         let now = self.around.clock.now();
         match loaded {
             Ok(loaded) => {
                 let warnings = loaded.warnings.len();
-                self.around.in_force.replace(loaded, now);
+                self.around.in_force.replace_by(loaded, text, now);
                 self.tell(warnings);
                 Reload::Replaced
             }

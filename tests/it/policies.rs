@@ -253,3 +253,36 @@ async fn a_server_that_does_not_start_says_why_and_where() {
         "{said}"
     );
 }
+
+/// What holds is what was read, whatever lies there now.
+#[tokio::test]
+async fn the_document_in_force_is_told_as_it_was_read() {
+    let folder = folder();
+    let path = folder.path().to_owned();
+    let first = format!("# of the release team\n{}", document("nobody"));
+    write(&path, &first);
+    fs::write(path.join("bonded.toml"), format!("[trust]\npolicy = {:?}\n", text(&path.join("policy.yaml"))))
+        .expect("written");
+    let config = path.join("bonded.toml");
+    let mut served = Served::start_in(folder, &["--config", text(&config)]).await;
+    let url = format!("{}/v2/_trust/policy/document", served.url());
+    let told = async || {
+        let answer = client().get(&url).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        crate::app::json(answer).await
+    };
+    let held = told().await;
+    assert_eq!((held["source"].as_str(), held["document"].as_str()), (Some("file"), Some(&*first)), "{held}");
+
+    write(&path, "nothing of the kind");
+    until(async || !told().await["failed"].is_null()).await;
+    let still = told().await;
+    assert_eq!((&still["document"], &still["revision"]), (&held["document"], &held["revision"]), "{still}");
+
+    let second = "apiVersion: trust/v1\npolicies: [] # none of them\n";
+    write(&path, second);
+    until(async || told().await["document"] == second).await;
+    assert!(told().await["failed"].is_null());
+    served.signal("TERM").await;
+    assert_eq!(served.end().await, Some(0));
+}

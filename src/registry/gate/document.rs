@@ -167,16 +167,18 @@ impl Registry {
         self.follow_policy_document(has_accounts).await.map(drop)
     }
 
-    /// Where the policies come from and what they are, for whoever administers them.
+    /// Where the policies come from and what they are, for whoever administers them: of a file, what holds of it, which need
+    /// not be what lies there now.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn policy_status(&self) -> Result<Value> {
-        let mut status = self.gate.policies().status().to_json();
+        let held = self.gate.policies().status();
+        let mut status = held.to_json();
         status["source"] = Value::from(if self.options.policy_file { "file" } else { "database" });
-        if !self.options.policy_file
-            && let Some(record) = self.policy_document().await?
-        {
+        if self.options.policy_file {
+            status["document"] = Value::from(held.document.as_deref());
+        } else if let Some(record) = self.policy_document().await? {
             status["number"] = Value::from(record.id);
             status["document"] = Value::from(record.document);
             status["actor"] = Value::from(record.actor);

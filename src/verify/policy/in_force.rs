@@ -32,6 +32,8 @@ pub struct Status {
     pub warnings: Vec<Finding>,
     /// A newer document, which cannot be used.
     pub failed: Option<Failed>,
+    /// The document, where whoever put it in force said which.
+    pub document: Option<Arc<str>>,
 }
 
 /// A document that cannot be used.
@@ -51,6 +53,11 @@ impl InForce {
 
     /// From now on these hold. Says whether that is another revision.
     pub fn replace(&self, loaded: Loaded, now: Timestamp) -> bool {
+        self.replace_by(loaded, None, now)
+    }
+
+    /// The same, and this is the document that says so.
+    pub fn replace_by(&self, loaded: Loaded, document: Option<Arc<str>>, now: Timestamp) -> bool {
         let Loaded { policies, warnings } = loaded;
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let changed = state.status.since.is_none() || *state.status.revision != *policies.revision();
@@ -58,7 +65,7 @@ impl InForce {
         let (revision, count) = (policies.revision().to_owned(), policies.iter().count());
         *state = State {
             policies: Arc::new(policies),
-            status: Status { revision, policies: count, since, warnings, failed: None },
+            status: Status { revision, policies: count, since, warnings, failed: None, document },
         };
         changed
     }

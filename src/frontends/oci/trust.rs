@@ -42,6 +42,14 @@ pub(super) enum Sought<'a> {
 }
 
 impl Sought<'_> {
+    /// What a refusal is called where it is written down.
+    fn action(self) -> &'static str {
+        match self {
+            Self::Manifest | Self::Blob(_) => "pull unverified",
+            Self::Tags(_) => "tag unverified",
+        }
+    }
+
     /// The sentence of a refusal.
     fn message(self, ruling: &Ruling) -> String {
         match self {
@@ -151,9 +159,9 @@ impl Exchange {
     pub(super) fn explained(&self, repo: &RepoName, sought: Sought<'_>, error: RegistryError) -> Failure {
         let RegistryError::Unverified(ruling) = error else { return error.into() };
         let by = self.actor();
-        self.gate.auth.audit().refused("pull unverified", &by);
+        self.gate.auth.audit().refused(sought.action(), &by);
         if by.name.is_some() {
-            self.gate.hooks.denied(repo, "pull unverified", &by);
+            self.gate.hooks.denied(repo, sought.action(), &by);
         }
         refusal(&ruling, sought, &self.place(repo))
     }

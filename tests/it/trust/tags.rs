@@ -1,14 +1,19 @@
 //! Tags: set on what passes.
 
 use bonded::faults::Moment;
+use bonded::hooks::WebhookWish;
 use bonded::metadata::layers::Fault;
+use bonded::metadata::model::accounts::Actor;
+use bonded::metadata::model::webhooks::{HookEvent, HookEvents};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::signer::{Signer, sig_tag};
-use super::{digest_path, enforce, ok, path, policy_of, refused, set, shown};
+use super::{digest_path, enforce, ok, path, policy_of, refused, set, shown, with};
+use crate::access::Town;
 use crate::app::{TestApp, expect, json, on_both_places};
 use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, sha256};
+use crate::hooks::receiver::Receiver;
 
 on_both_places! {
     a_tag_is_set_on_what_passes_and_on_nothing_else
@@ -102,6 +107,38 @@ async fn a_refused_tag_says_which_way_leads_to_it(app: TestApp) {
     assert!(help.starts_with("this image is revoked"), "{help}");
 }
 
+/// Whoever reads the record sees who wanted to release what nobody signed, and not that he pulled.
+#[tokio::test]
+async fn a_refused_tag_is_written_down_as_one() {
+    let (town, receiver) = (Town::build().await, Receiver::start().await);
+    let (app, by) = (&town.app, Actor::command_line());
+    let wish = WebhookWish { url: receiver.url(), events: HookEvents::of([HookEvent::Denial]), secret: None };
+    app.hooks.add(&"closed".parse().expect("a path"), wish, &by).await.expect("a webhook");
+    let policy = set(guarded(&Signer::new()), "on", json!(["pull", "tag"]));
+    enforce(app, &[set(policy, "match", json!({"repositories": ["closed/**"]}))]);
+    let manifest = ImageBuilder::new().layer(b"layer").manifest();
+    let (writer, reader) = (town.token("writer", &["**:pull,push"]).await, town.token("reader", &["**:pull"]).await);
+    let put = app.put(&path("closed/app", "v2")).header("content-type", IMAGE_MANIFEST).body(manifest);
+    refused(with(put, Some(&writer))).await;
+    refused(with(app.get(&path("closed/app", "v1")), Some(&reader))).await;
+
+    app.auth.audit().flush(true).await.expect("written");
+    let root = town.token("root", &[]).await;
+    let written = json(ok(with(app.get("/api/v1/audit?kind=refused"), Some(&root))).await).await;
+    let events = written["events"].as_array().expect("events");
+    let mut refusals: Vec<_> = events.iter().map(|event| [&event["actor"], &event["detail"]["action"]]).collect();
+    refusals.sort_by_key(|refusal| refusal[0].to_string());
+    assert_eq!(refusals, [[&json!("reader"), &json!("pull unverified")], [&json!("writer"), &json!("tag unverified")]]);
+    app.hooks.tell_denials(true).await.expect("told");
+    for _ in 0..2 {
+        app.hooks.deliver_due().await.expect("a run");
+    }
+    let mut told: Vec<Value> = receiver.take().iter().map(|request| request.event()["data"].clone()).collect();
+    told.sort_by_key(|data| data["actor"].to_string());
+    let told: Vec<_> = told.iter().map(|data| [&data["actor"], &data["action"]]).collect();
+    assert_eq!(told, refusals);
+}
+
 /// Row 15: a signature that goes between the verdict and the tag takes the verdict with it.
 #[tokio::test]
 async fn a_tag_is_judged_again_when_signatures_change_meanwhile() {
@@ -118,7 +155,7 @@ async fn a_tag_is_judged_again_when_signatures_change_meanwhile() {
     let tagged = async { put.send().await.expect("an answer").status() };
     let removed = async {
         app.metadata_faults.hung().await;
-        let by = bonded::metadata::model::accounts::Actor::command_line();
+        let by = Actor::command_line();
         let reference = referrer.parse().expect("a digest");
         let purge = bonded::registry::Purge::Later;
         app.registry.delete_manifest(&repo, &reference, purge, &by).await.expect("deleted");

@@ -47,8 +47,9 @@ pub(super) struct VerifyBundleArgs {
     /// The public key (PEM) that signed, in place of an identity. With a trusted root the signature has to be in a log.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate_identity", "certificate_oidc_issuer"])]
     key: Option<PathBuf>,
-    /// The authorities and logs that are believed (Sigstore `TrustedRoot` JSON). Identities need one, as none is fetched.
-    #[arg(long, value_name = "FILE", required_unless_present = "key")]
+    /// The authorities and logs that are believed (Sigstore `TrustedRoot` JSON). Without it identities are believed by the
+    /// root of Sigstore's public-good instance that this program carries; none is fetched.
+    #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     /// For the staging instance of Sigstore, whose trusted root has to be given.
     #[arg(long, requires = "trusted_root")]
@@ -67,7 +68,7 @@ enum Subject {
 
 /// Does it.
 pub(super) fn run(args: &VerifyBundleArgs) -> Result<ExitCode, Failure> {
-    let root = args.trusted_root.as_deref().map(root).transpose()?;
+    let root = root(args)?;
     let key = args.key.as_deref().map(key).transpose()?;
     let bundle = read(&args.bundle, ATTESTATION_BYTES_MAX)?;
     let subject = subject(&args.subject)?;
@@ -76,7 +77,8 @@ pub(super) fn run(args: &VerifyBundleArgs) -> Result<ExitCode, Failure> {
         Subject::Bytes(bytes) => Blob::Bytes(bytes),
         Subject::Hashes(hashes) => Blob::Hashed(hashes),
     };
-    let proof = check_blob(&bundle, blob, &trust(key.as_ref(), root.as_ref())?).map_err(|failure| {
+    let trust = trust(key.as_ref(), root.as_ref())?;
+    let proof = check_blob(&bundle, blob, &trust).map_err(|failure| {
         let (subject, bundle) = (&args.subject, args.bundle.display());
         let why = plain(&failure.to_string());
         Failure::failed(format!("{bundle} does not prove who signed {subject}: {} ({why})", failure.code))
@@ -93,7 +95,7 @@ fn trust<'a>(key: Option<&'a PublicKey>, root: Option<&'a Root>) -> Result<Trust
             Ok(Trust::Key { key, hash: HashChoice::Auto, tlog, timestamp: Need::Ignore, root })
         }
         (None, Some(root)) => Ok(Trust::Keyless { root, sct: Need::Require, tlog: Need::Require }),
-        (None, None) => Err(Failure::usage("an identity needs `--trusted-root`: no authority is believed without one")),
+        (None, None) => Err(Failure::usage("give `--certificate-identity` or `--key`: nobody is believed unasked")),
     }
 }
 
@@ -137,8 +139,14 @@ fn hold(mut file: impl Read, held_max: usize) -> io::Result<Subject> {
     Ok(Subject::Hashes(hashing.finish()))
 }
 
-fn root(path: &Path) -> Result<Root, Failure> {
-    Root::from_json(&read(path, ROOT_BYTES_MAX)?).map_err(|error| unusable(path, error))
+/// The root that is given; for an identity without one, that of the public-good instance.
+fn root(args: &VerifyBundleArgs) -> Result<Option<Root>, Failure> {
+    let read = match &args.trusted_root {
+        Some(path) => Root::from_json(&read(path, ROOT_BYTES_MAX)?).map_err(|error| unusable(path, error)),
+        None if args.key.is_some() => return Ok(None),
+        None => Root::public_good().map_err(Failure::failed),
+    };
+    read.map(Some)
 }
 
 fn key(path: &Path) -> Result<PublicKey, Failure> {

@@ -10,7 +10,7 @@ use super::der;
 use super::failure::{Failure, at_most};
 use super::json;
 use super::limits::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, KEY_BYTES_MAX, ROOT_BYTES_MAX, ROOT_ENTRIES_MAX};
-use super::sigstore::{BundleVerifier, Library};
+use super::sigstore::{BundleVerifier, Library, PUBLIC_GOOD};
 use super::text::base64;
 
 /// The kinds of authorities and logs in a trusted root.
@@ -54,6 +54,15 @@ impl Root {
         let text = str::from_utf8(text).map_err(|_| RootError("it is not UTF-8".to_owned()))?;
         let revision = format!("sha256:{}", hex::encode(Sha256::digest(text)));
         Ok(Self { revision, verifier: Library::new(text).map_err(RootError)? })
+    }
+
+    /// That of Sigstore's public-good instance, as it was when this version was made. Policies do not know it: who is believed
+    /// there stands in files.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json).
+    pub fn public_good() -> Result<Self, RootError> {
+        Self::from_json(PUBLIC_GOOD.as_bytes())
     }
 
     /// `sha256:` and the hash of its bytes in hexadecimal.

@@ -7,7 +7,7 @@
 mod logs;
 
 use sigstore_verify::bundle::Error as FormError;
-use sigstore_verify::trust_root::TrustedRoot;
+use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
 use sigstore_verify::types::{Artifact, ArtifactDigest, Bundle as Parsed, DerPublicKey, HashAlgorithm, MediaType};
 use sigstore_verify::{
     CertificateError, Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier,
@@ -20,6 +20,9 @@ use super::key::{Hashes, PublicKey};
 use super::verdict::ReasonCode;
 use crate::clock::Timestamp;
 use crate::oci::digest::{Algorithm, Digest};
+
+/// The trusted root of Sigstore's public-good instance, as it was when the library was released.
+pub(super) const PUBLIC_GOOD: &str = SIGSTORE_PRODUCTION_TRUSTED_ROOT;
 
 /// What the signature of a bundle is over.
 #[derive(Clone, Copy, Debug)]

@@ -82,7 +82,7 @@ async fn nobody_is_believed_unasked() {
     let file = sample("keyless-new/subject.manifest.json");
     let root = ["--trusted-root", &root];
     for who in [
-        &ALICE[..],
+        &[&ALICE[..], &["--staging"]].concat()[..],
         &ALICE[..2],
         &[],
         &root,
@@ -95,6 +95,27 @@ async fn nobody_is_believed_unasked() {
         assert_eq!(output.status.code(), Some(2), "{who:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty());
     }
+}
+
+#[tokio::test]
+async fn without_a_root_identities_are_believed_by_that_of_the_public_good_instance() {
+    let data = |name: &str| text(&sources::root().join("tests/data/public-good").join(name)).to_owned();
+    let (bundle, package) = (data("bundle.sigstore.json"), data("package.conda"));
+    let workflow = "https://github.com/prefix-dev/sigstore-example/.github/workflows/action.yaml@refs/heads/main";
+    let verify_by = async |identity: &str| {
+        let issuer = "https://token.actions.githubusercontent.com";
+        let who = ["--certificate-identity", identity, "--certificate-oidc-issuer", issuer];
+        run(&[&["verify-bundle", "--bundle", &bundle], &who[..], &[&package]].concat()).await
+    };
+    let output = verify_by(workflow).await;
+    let said = stdout(&output);
+    assert!(output.status.success() && said.contains(workflow) && said.ends_with(", in a log\n"), "{output:?}");
+    assert!(failure(&verify_by("https://github.com/prefix-dev/sigstore-example").await).contains("was signed by"));
+    let file = sample("keyless-new/subject.manifest.json");
+    assert!(
+        failure(&verify("keyless-new", &ALICE, &file).await).contains("does not prove who signed"),
+        "of the laboratory"
+    );
 }
 
 #[tokio::test]

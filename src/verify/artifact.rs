@@ -214,6 +214,11 @@ pub fn check_layer(kind: ArtifactKind, bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Whether referrers of a type are signatures or attestations, if they have the form.
+pub fn is_signature_type(artifact_type: &str) -> bool {
+    artifact_type.starts_with(BUNDLE_PREFIX) || [COSIGN_SIGNATURE, COSIGN_ATTESTATION].contains(&artifact_type)
+}
+
 /// Whether signatures are found under a tag: `sha256-<64 digits>`, with `.sig` or `.att` behind it or nothing.
 pub fn is_signature_tag(tag: &Tag) -> bool {
     named_subject(tag.as_str()).is_some()

@@ -145,7 +145,7 @@ impl Evidence<'_> {
     fn leaf(&self) -> Result<Leaf, Failure> {
         let der = self.bundle.certificate.as_deref();
         let message = "it was made with a key, and this authority wants a certificate";
-        let leaf = Leaf::parse(der.ok_or_else(|| Failure::new(ReasonCode::NoTrustedSigner, message))?)?;
+        let leaf = Leaf::parse(der.ok_or_else(|| Failure::no_certificate(message))?)?;
         if leaf.key.kind() == KeyKind::P521 {
             let message = "certificates with P-521 keys are not verified";
             return Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message));

@@ -13,13 +13,21 @@ pub struct Failure {
     pub code: ReasonCode,
     /// What is wrong, and where.
     pub message: String,
+    /// Whether it was made with a key, and a certificate is asked for.
+    pub lacks_certificate: bool,
 }
 
 impl Failure {
     /// A failure; the message loses its control characters and what is too long.
     pub fn new(code: ReasonCode, message: impl AsRef<str>) -> Self {
         let shown = |c: char| if c.is_control() { ' ' } else { c };
-        Self { code, message: message.as_ref().chars().take(MESSAGE_CHARS_MAX).map(shown).collect() }
+        let message = message.as_ref().chars().take(MESSAGE_CHARS_MAX).map(shown).collect();
+        Self { code, message, lacks_certificate: false }
+    }
+
+    /// It was made with a key, and a certificate is asked for.
+    pub(super) fn no_certificate(message: impl AsRef<str>) -> Self {
+        Self { lacks_certificate: true, ..Self::new(ReasonCode::NoTrustedSigner, message) }
     }
 
     /// Something has not the form it must have.

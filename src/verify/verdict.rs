@@ -192,6 +192,8 @@ pub struct Verdict {
     /// Until when it holds if nothing else changes. Of a pass: an attestation grows older than `maxAge` then. Of a refusal:
     /// there was no time for everything, or some clock was ahead, so that it may pass then.
     pub holds_until: Option<Timestamp>,
+    /// Whether certificates alone are asked for, and those signatures that there are were all made with keys.
+    pub lacks_certificate: bool,
 }
 
 impl Verdict {
@@ -204,6 +206,7 @@ impl Verdict {
             reasons: Vec::new(),
             evidence: Vec::new(),
             holds_until: None,
+            lacks_certificate: false,
         }
     }
 
@@ -250,6 +253,9 @@ impl Verdict {
             "reasons": self.reasons.iter().map(Reason::to_json).collect::<Vec<_>>(),
             "evidence": self.evidence.iter().map(Evidence::to_json).collect::<Vec<_>>(),
         });
+        if self.lacks_certificate {
+            answer["lacksCertificate"] = Value::from(true);
+        }
         if let Some(until) = self.holds_until {
             answer["holdsUntil"] = Value::from(until.to_rfc3339());
         }
@@ -415,7 +421,9 @@ mod tests {
             Verdict { holds_until: Some(Timestamp::from_micros(0)), ..passed("k") }.to_json(&digest("i"), None);
         assert_eq!(answer["evidence"][0]["signedAt"], "2026-11-21T07:36:20Z");
         assert_eq!(answer["holdsUntil"], "1970-01-01T00:00:00Z");
-        assert!(answer.get("help").is_none());
+        assert!(answer.get("help").is_none() && answer.get("lacksCertificate").is_none());
+        let keys = Verdict { lacks_certificate: true, ..failed("made with a key") };
+        assert_eq!(keys.to_json(&digest("i"), None)["lacksCertificate"], true);
     }
 
     #[test]

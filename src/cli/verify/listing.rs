@@ -7,6 +7,7 @@ use super::remote::{Answer, Image, Remote, RemoteError};
 use crate::oci::digest::Digest;
 use crate::oci::media_type::OCI_IMAGE_INDEX;
 use crate::oci::referrers::{fallback_tag, index_entries, is_index};
+use crate::verify::artifact::is_signature_type;
 
 /// Most signature artifacts that are fetched for one digest.
 const ARTIFACTS_MAX: usize = 64;
@@ -53,9 +54,7 @@ fn collect(page: &Answer, found: &mut Vec<Digest>) -> Result<(), RemoteError> {
         return Err(incomplete("what the registry gives is no index"));
     }
     for entry in index_entries(&page.body) {
-        let kind = entry.artifact_type.unwrap_or_default();
-        let may_sign =
-            kind.starts_with("application/vnd.dev.sigstore.") || kind.starts_with("application/vnd.dev.cosign.");
+        let may_sign = entry.artifact_type.is_some_and(|kind| is_signature_type(&kind));
         if !may_sign || found.contains(&entry.digest) {
             continue;
         }

@@ -21,8 +21,9 @@ use remote::{Image, Remote, RemoteError};
 
 /// Whose signature is asked for, of what.
 ///
-/// Ends with 0 when it passes; 10: no signature; 11: there is no such artifact; 12: no signature that counts; 13: no
-/// certificate that counts; 14: an attestation is missing or says something else; 15: revoked; 2: usage; 1: anything else.
+/// Ends with 0 when it passes; 10: no signature; 11: there is no such artifact; 12: no signature that counts; 13: none has a
+/// certificate, and only certificates count; 14: an attestation is missing or says something else; 15: revoked; 2: usage; 1:
+/// anything else.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// What to verify: `HOST/REPOSITORY:TAG` or `HOST/REPOSITORY@DIGEST`.
@@ -80,11 +81,34 @@ pub(super) struct AccessArgs {
 /// What was found out.
 struct Finding {
     digest: Digest,
-    outcome: String,
-    /// Codes of the reasons, nearest misses first.
-    reasons: Vec<String>,
-    warns: bool,
+    /// The verdict as answers carry it, whether a gate refuses, and verdicts of policies that only warn.
     body: Value,
+}
+
+impl Finding {
+    /// Whether every policy is satisfied, also those that only warn.
+    fn is_clean(&self) -> bool {
+        self.body["verdict"] == Outcome::Pass.as_str() && self.warning().is_none()
+    }
+
+    /// The first verdict of a policy that only warns.
+    fn warning(&self) -> Option<&Value> {
+        self.body["warnings"].as_array().and_then(|warnings| warnings.first())
+    }
+
+    /// The same where it is given all the same.
+    fn only_warns(&self) -> Option<&Value> {
+        self.warning().filter(|_| self.body["refused"] == json!(false))
+    }
+
+    /// The exit code; a strict one takes a policy that warns for one that enforces.
+    fn exit_code(&self, strict: bool) -> u8 {
+        match self.only_warns() {
+            Some(warning) if strict => exit_code(warning),
+            Some(_) => 0,
+            None => exit_code(&self.body),
+        }
+    }
 }
 
 /// Does it.
@@ -102,9 +126,9 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
         Ok(finding) => finding,
         Err(RemoteError::Unknown(message)) => return Ok(refuse(args, 11, &message)),
         Err(RemoteError::Usage(failure)) => return Err(failure),
-        Err(RemoteError::Failed(message)) => return Ok(refuse(args, 1, &message)),
+        Err(RemoteError::Refused(_, message) | RemoteError::Failed(message)) => return Ok(refuse(args, 1, &message)),
     };
-    let code = exit_code(&finding, args.strict);
+    let code = finding.exit_code(args.strict);
     args.output.line(|| text(&args.reference, &finding, code), || finding.body.clone());
     Ok(ExitCode::from(code))
 }
@@ -124,43 +148,36 @@ async fn asked(remote: &Remote, image: &Image, steps: &Steps) -> Result<Finding,
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let digest =
         text(&body["digest"]).parse().map_err(|_| RemoteError::Failed("the answer has no digest".to_owned()))?;
-    let reasons = body["reasons"].as_array().map(|all| all.iter().map(|reason| text(&reason["code"])).collect());
-    let warns = body["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty());
-    // What only warns is given all the same.
-    let outcome = if body["refused"] == json!(false) && warns { "pass".to_owned() } else { text(&body["verdict"]) };
-    Ok(Finding { digest, outcome, reasons: reasons.unwrap_or_default(), warns, body })
+    Ok(Finding { digest, body })
 }
 
-fn exit_code(finding: &Finding, strict: bool) -> u8 {
-    if finding.outcome == Outcome::Pass.as_str() {
-        return u8::from(finding.warns && strict);
+/// What a verdict is as an exit code.
+fn exit_code(verdict: &Value) -> u8 {
+    let outcome = verdict["verdict"].as_str().unwrap_or_default();
+    if outcome == Outcome::Pass.as_str() {
+        return 0;
     }
-    if finding.outcome == Outcome::Unsigned.as_str() {
+    if outcome == Outcome::Unsigned.as_str() {
         return 10;
     }
-    if finding.outcome != Outcome::Fail.as_str() {
+    if outcome != Outcome::Fail.as_str() {
         return 1;
     }
-    let first =
-        finding.reasons.first().and_then(|code| ReasonCode::ALL.into_iter().find(|known| known.as_str() == code));
-    match first {
+    let code = verdict["reasons"][0]["code"].as_str().unwrap_or_default();
+    match ReasonCode::ALL.into_iter().find(|known| known.as_str() == code) {
         Some(ReasonCode::Revoked) => 15,
         Some(ReasonCode::AttestationMissing | ReasonCode::AttestationCondition) => 14,
-        Some(ReasonCode::CertUntrusted | ReasonCode::CertExpired | ReasonCode::SctInvalid) => 13,
-        Some(
-            ReasonCode::NoTrustedSigner
-            | ReasonCode::BadSignature
-            | ReasonCode::IdentityMismatch
-            | ReasonCode::IssuerMismatch
-            | ReasonCode::SubjectMismatch,
-        ) => 12,
-        _ => 1,
+        Some(ReasonCode::NoTrustedSigner) if verdict["lacksCertificate"] == json!(true) => 13,
+        // There was more than is looked at; or it is a newer registry, which knows more reasons.
+        Some(ReasonCode::LimitExceeded) | None => 1,
+        Some(_) => 12,
     }
 }
 
 fn text(reference: &str, finding: &Finding, code: u8) -> String {
-    let mut lines = vec![match (code, finding.outcome.as_str()) {
-        (_, "pass") if finding.warns => {
+    let outcome = finding.body["verdict"].as_str().unwrap_or_default();
+    let mut lines = vec![match (code, outcome) {
+        _ if finding.only_warns().is_some() => {
             format!("{reference}: a policy that only warns is not satisfied, {}", finding.digest)
         }
         (0, "pass") => format!("{reference}: verified, {}", finding.digest),
@@ -174,7 +191,8 @@ fn text(reference: &str, finding: &Finding, code: u8) -> String {
     for evidence in finding.body["evidence"].as_array().into_iter().flatten() {
         lines.push(format!("  signed by {} ({})", shown(&evidence["signer"]), shown(&evidence["authority"])));
     }
-    for reason in finding.body["reasons"].as_array().into_iter().flatten() {
+    let verdict = finding.only_warns().unwrap_or(&finding.body);
+    for reason in verdict["reasons"].as_array().into_iter().flatten() {
         lines.push(format!("  {}: {}", shown(&reason["code"]), shown(&reason["message"])));
     }
     if let Some(help) = finding.body["help"].as_str() {
@@ -201,31 +219,50 @@ mod tests {
     use super::*;
     use crate::oci::digest::Algorithm;
 
+    fn verdict(outcome: &str, reason: &str) -> Value {
+        json!({"verdict": outcome, "reasons": [{"code": reason}, {"code": "malformed"}], "refused": true})
+    }
+
+    fn code(body: Value, strict: bool) -> u8 {
+        Finding { digest: Digest::of(Algorithm::Sha256, b"x"), body }.exit_code(strict)
+    }
+
     #[test]
     fn every_outcome_has_its_exit_code() {
-        let finding = |outcome: &str, reason: &str, warns| Finding {
-            digest: Digest::of(Algorithm::Sha256, b"x"),
-            outcome: outcome.to_owned(),
-            reasons: vec![reason.to_owned()],
-            warns,
-            body: Value::Null,
-        };
-        for (outcome, reason, code) in [
-            ("pass", "", 0),
-            ("exempt", "", 1),
-            ("unsigned", "", 10),
-            ("fail", "no_trusted_signer", 12),
-            ("fail", "cert_untrusted", 13),
-            ("fail", "attestation_missing", 14),
-            ("fail", "revoked", 15),
-            ("fail", "limit_exceeded", 1),
-            ("fail", "something new", 1),
-            ("off", "", 1),
-            ("error", "", 1),
-        ] {
-            assert_eq!(exit_code(&finding(outcome, reason, false), false), code, "{outcome} {reason}");
+        for (outcome, expected) in
+            [("pass", 0), ("exempt", 1), ("unsigned", 10), ("bypass", 1), ("off", 1), ("error", 1)]
+        {
+            assert_eq!(code(verdict(outcome, ""), false), expected, "{outcome}");
         }
-        assert_eq!(exit_code(&finding("pass", "", true), false), 0);
-        assert_eq!(exit_code(&finding("pass", "", true), true), 1);
+        for reason in ReasonCode::ALL {
+            let expected = match reason {
+                ReasonCode::Revoked => 15,
+                ReasonCode::AttestationMissing | ReasonCode::AttestationCondition => 14,
+                ReasonCode::LimitExceeded => 1,
+                _ => 12,
+            };
+            assert_eq!(code(verdict("fail", reason.as_str()), false), expected, "{reason}");
+        }
+        assert_eq!(code(verdict("fail", "something new"), false), 1);
+        assert_eq!(code(json!({"verdict": "fail"}), false), 1);
+        let mut keys = verdict("fail", "no_trusted_signer");
+        keys["lacksCertificate"] = json!(true);
+        assert_eq!(code(keys, false), 13);
+    }
+
+    #[test]
+    fn strict_takes_a_warning_for_a_refusal() {
+        for (reason, expected) in [("no_trusted_signer", 12), ("attestation_missing", 14), ("limit_exceeded", 1)] {
+            let warning = verdict("fail", reason);
+            for first in ["pass", "fail"] {
+                let mut warned = verdict(first, reason);
+                warned["refused"] = json!(false);
+                warned["warnings"] = json!([warning]);
+                assert_eq!((code(warned.clone(), false), code(warned, true)), (0, expected), "{first} {reason}");
+            }
+            let mut refused = verdict("unsigned", "");
+            refused["warnings"] = json!([warning]);
+            assert_eq!((code(refused.clone(), false), code(refused, true)), (10, 10), "{reason}");
+        }
     }
 }

@@ -43,7 +43,9 @@ pub(super) enum RemoteError {
     Unknown(String),
     /// What was given on the command line cannot be used.
     Usage(Failure),
-    /// The registry does not answer, or refuses.
+    /// The registry answers, and does not give it.
+    Refused(StatusCode, String),
+    /// The registry does not answer, or not with what it should.
     Failed(String),
 }
 
@@ -199,7 +201,11 @@ async fn judged(mut answer: reqwest::Response) -> Result<Answer, RemoteError> {
     let error: Value = serde_json::from_slice(&body).unwrap_or_default();
     let said = error["errors"][0]["message"].as_str().unwrap_or_default();
     let message = if said.is_empty() { format!("the registry answered {status}") } else { said.to_owned() };
-    Err(if status == StatusCode::NOT_FOUND { RemoteError::Unknown(message) } else { RemoteError::Failed(message) })
+    Err(if status == StatusCode::NOT_FOUND {
+        RemoteError::Unknown(message)
+    } else {
+        RemoteError::Refused(status, message)
+    })
 }
 
 fn failed(error: impl std::error::Error + 'static) -> RemoteError {

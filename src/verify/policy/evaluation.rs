@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::Policy;
-use super::authority::Authority;
+use super::authority::{Authority, Trusted};
 use super::evaluate::Checked;
 use super::person;
 use super::rules::{AttestationRule, SignatureRule};
@@ -34,6 +34,17 @@ enum About {
     Either,
 }
 
+/// Whether signatures have certificates, as far as anybody has looked for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Certificates {
+    /// Nobody has, or there is no sound signature.
+    Unknown,
+    /// None of them has one.
+    Absent,
+    /// One of them has one.
+    Present,
+}
+
 /// One policy, and what is proved so far.
 pub(super) struct Evaluation<'a> {
     policy: &'a Policy,
@@ -46,6 +57,7 @@ pub(super) struct Evaluation<'a> {
     attested: Vec<Option<(Evidence, Option<Timestamp>)>>,
     /// Whether there is anything that may be a signature.
     has_signature: bool,
+    certificates: Certificates,
     /// Whether what stands in the way may be gone soon, though nothing is pushed.
     may_pass_by_itself: bool,
     reasons: Vec<(About, Reason)>,
@@ -61,6 +73,7 @@ impl<'a> Evaluation<'a> {
             signed: Vec::new(),
             attested: vec![None; policy.attestations.len()],
             has_signature: false,
+            certificates: Certificates::Unknown,
             may_pass_by_itself: false,
             reasons: Vec::new(),
         }
@@ -111,7 +124,9 @@ impl<'a> Evaluation<'a> {
             if !in_time() {
                 return false;
             }
-            match checked.against(authority) {
+            let result = checked.against(authority);
+            self.note_certificate(authority, result);
+            match result {
                 Ok(proof) => match self.consider(at, authority, proof) {
                     Ok(()) => counted = true,
                     Err((about, failure)) => failures.push((about, authority, failure)),
@@ -130,13 +145,21 @@ impl<'a> Evaluation<'a> {
         true
     }
 
+    /// Only who asks for a certificate has looked for one.
+    fn note_certificate(&mut self, authority: &Authority, result: Result<&Proof, &Failure>) {
+        if matches!(authority.trusted, Trusted::Keyless(_)) {
+            let lacks = result.is_err_and(|failure| failure.lacks_certificate);
+            self.certificates = self.certificates.max(if lacks { Certificates::Absent } else { Certificates::Present });
+        }
+    }
+
     fn note_failure(&mut self, about: About, candidate: &Candidate, authority: Option<&Authority>, failure: Failure) {
         if about == About::Either {
             // An envelope is an attestation, whatever else is wrong with it.
             self.has_signature |= !matches!(candidate.material, Material::Envelope { .. });
         }
         let (authority, artifact) = (authority.map(|by| by.name.clone()), Some(candidate.artifact.clone()));
-        let Failure { code, message } = failure;
+        let Failure { code, message, .. } = failure;
         self.note(about, Reason { authority, artifact, code, message });
     }
 
@@ -258,6 +281,7 @@ impl<'a> Evaluation<'a> {
         }
         let nothing = !self.is_signed() && !self.has_signature && spent.is_none() && !self.is_revoked();
         verdict.outcome = if nothing { Outcome::Unsigned } else { Outcome::Fail };
+        verdict.lacks_certificate = spent.is_none() && self.wants_a_certificate();
         // A refusal does not grow old; it ends when a signature comes, or what may end by itself has ended.
         let soon = self.may_pass_by_itself && !self.is_revoked();
         verdict.holds_until = soon.then(|| self.now.after(PASSING_FAULT_HOLDS));
@@ -265,6 +289,14 @@ impl<'a> Evaluation<'a> {
         self.sort_reasons();
         verdict.reasons = self.reasons.into_iter().map(|(_, reason)| reason).take(REASONS_MAX).collect();
         verdict
+    }
+
+    /// Whether a signature is missing that nobody makes with a key, and all that there are were made with one.
+    fn wants_a_certificate(&self) -> bool {
+        let keyless = |at: &usize| matches!(self.policy.authorities[*at].trusted, Trusted::Keyless(_));
+        let of = self.policy.signature.as_ref().map(|rule| rule.of.as_slice()).unwrap_or_default();
+        let is_missing = !self.is_revoked() && !self.is_signed() && of.iter().all(keyless);
+        is_missing && self.certificates == Certificates::Absent
     }
 
     fn note_what_is_missing(&mut self, spent: Option<&str>) {

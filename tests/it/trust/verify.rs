@@ -3,7 +3,8 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::signer::{Signer, sig_tag};
+use super::samples::{self, alice, bundle, by_key, enforce_under, image_of, keyless, push_image, referrer};
+use super::signer::{Signed, Signer, bundle_of, sig_tag};
 use super::{enforce, image, path, policy_of, set};
 use crate::access::Town;
 use crate::app::{TestApp, expect};
@@ -87,7 +88,136 @@ async fn the_registry_is_asked_for_its_verdict() {
     let warn = set(set(policy_of(&Signer::new()), "mode", json!("warn")), "name", json!("other"));
     enforce(&app, &[policy_of(&signer), warn]);
     assert_eq!(verify(&app, "prod/app:v1", &[]).await.0, 0);
-    assert_eq!(verify(&app, "prod/app:v1", &["--strict"]).await.0, 1);
+    assert_eq!(verify(&app, "prod/app:v1", &["--strict"]).await.0, 12);
+}
+
+/// A document under the root of the samples.
+fn document(policy: &Value) -> String {
+    let roots = json!({"lab": {"json": samples::root().to_string()}});
+    json!({"apiVersion": "trust/v1", "trustRoots": roots, "policies": [policy]}).to_string()
+}
+
+/// Exit codes by a policy: of what is judged here, and of what the registry says.
+async fn codes(app: &TestApp, what: &str, policy: &Value, options: &[&str]) -> [i32; 2] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let document = file(&folder, "policy.json", &document(policy));
+    let (here, printed) = verify(app, what, &[&["--policy", &document], options].concat()).await;
+    enforce_under(app, &samples::root(), policy);
+    let (there, answered) = verify(app, what, &[&["--server"], options].concat()).await;
+    println!("{printed}\n{answered}");
+    [here, there]
+}
+
+/// An image of the samples with its signature.
+async fn push_signed(app: &TestApp, name: &str) {
+    push_image(app, name).await;
+    referrer(name, &bundle(name)).push(app, "prod/app", None, None).await;
+}
+
+#[tokio::test]
+async fn every_code_says_what_is_wrong() {
+    let app = samples::registry().await;
+    let unsigned = image(&app, "prod/app", "unsigned", 3).await;
+    for name in ["keyless-new", "key-new-notlog"] {
+        push_signed(&app, name).await;
+    }
+    let codes = async |tag: &str, policy: Value| codes(&app, &format!("prod/app:{tag}"), &policy, &[]).await;
+    let bob = || keyless("https://issuer.lab.example", ("subject", "bob@lab.example"));
+    assert_eq!(codes("keyless-new", alice()).await, [0; 2]);
+    assert_eq!(codes("key-new-notlog", by_key()).await, [0; 2]);
+    assert_eq!(codes("unsigned", alice()).await, [10; 2]);
+    assert_eq!(codes("absent", alice()).await, [11; 2]);
+    assert_eq!(codes("keyless-new", bob()).await, [12; 2], "identity_mismatch");
+    let mut logged = by_key();
+    logged["authorities"][0]["tlog"] = json!("require");
+    assert_eq!(codes("key-new-notlog", logged).await, [12; 2], "tlog_missing");
+    let slsa = json!([{"predicateType": "https://slsa.dev/provenance/v1", "of": ["ci"]}]);
+    assert_eq!(codes("keyless-new", set(alice(), "attestations", slsa)).await, [14; 2]);
+    let digests = json!({"digests": [sha256(&unsigned)]});
+    assert_eq!(codes("unsigned", set(alice(), "revoke", digests)).await, [15; 2]);
+}
+
+#[tokio::test]
+async fn no_certificate_is_another_code_than_the_wrong_one() {
+    let app = samples::registry().await;
+    for name in ["keyless-new", "key-new-notlog"] {
+        push_signed(&app, name).await;
+    }
+    let codes = async |tag: &str, policy: &Value| codes(&app, &format!("prod/app:{tag}"), policy, &[]).await;
+    assert_eq!(codes("key-new-notlog", &alice()).await, [13; 2]);
+    let mut either = alice();
+    let stranger = json!({"name": "release", "key": {"pem": Signer::new().pem()}});
+    either["authorities"].as_array_mut().expect("a list").push(stranger);
+    either["signature"]["of"] = json!(["ci", "release"]);
+    assert_eq!(codes("key-new-notlog", &either).await, [12; 2], "a key would do");
+    let bob = keyless("https://issuer.lab.example", ("subject", "bob@lab.example"));
+    let signer = Signer::new();
+    signer.bundle(&image_of("keyless-new")).push(&app, "prod/app", None, None).await;
+    assert_eq!(codes("keyless-new", &bob).await, [12; 2], "there is one, of somebody else");
+    bundle_of(&image_of("key-new-notlog"), b"junk".to_vec()).push(&app, "prod/app", None, None).await;
+    assert_eq!(codes("key-new-notlog", &alice()).await, [13; 2], "junk has none either");
+}
+
+#[tokio::test]
+async fn strict_takes_a_policy_that_warns_for_one_that_enforces() {
+    let app = samples::registry().await;
+    image(&app, "prod/app", "unsigned", 4).await;
+    for name in ["keyless-new", "key-new-notlog"] {
+        push_signed(&app, name).await;
+    }
+    let warn = set(alice(), "mode", json!("warn"));
+    let slsa = json!([{"predicateType": "https://slsa.dev/provenance/v1", "of": ["ci"]}]);
+    let attested = set(warn.clone(), "attestations", slsa);
+    for (tag, policy, code) in [
+        ("keyless-new", &warn, 0),
+        ("unsigned", &warn, 10),
+        ("key-new-notlog", &warn, 13),
+        ("keyless-new", &attested, 14),
+    ] {
+        let what = format!("prod/app:{tag}");
+        assert_eq!(codes(&app, &what, policy, &[]).await, [0; 2], "{tag}");
+        assert_eq!(codes(&app, &what, policy, &["--strict"]).await, [code; 2], "{tag}");
+    }
+}
+
+#[tokio::test]
+async fn junk_beside_a_signature_is_a_miss() {
+    let app = TestApp::start().await;
+    let (signer, folder) = (Signer::new(), tempfile::tempdir().expect("a folder"));
+    let key = file(&folder, "a.pub", &signer.pem());
+    let (signed, junk, sbom) = (
+        image(&app, "prod/app", "signed", 5).await,
+        image(&app, "prod/app", "junk", 6).await,
+        image(&app, "prod/app", "sbom", 7).await,
+    );
+    for subject in [&signed, &junk] {
+        let bundle = bundle_of(subject, b"junk".to_vec());
+        bundle.push(&app, "prod/app", None, None).await;
+        let mut twice: Value = serde_json::from_slice(&bundle.manifest).expect("JSON");
+        let layer = twice["layers"][0].clone();
+        twice["layers"].as_array_mut().expect("layers").push(layer);
+        let twice = Signed { manifest: twice.to_string().into_bytes(), blobs: Vec::new() };
+        twice.push(&app, "prod/app", Some(&sig_tag(subject)), None).await;
+    }
+    let other = bundle_of(&sbom, b"junk".to_vec());
+    let other = String::from_utf8(other.manifest)
+        .expect("text")
+        .replace("vnd.dev.sigstore.bundle.v0.3+json", "vnd.dev.cosign.artifact.sbom.v1+json");
+    let other = Signed { manifest: other.into_bytes(), blobs: vec![b"{}".to_vec(), b"junk".to_vec()] };
+    other.push(&app, "prod/app", None, None).await;
+    signer.bundle(&signed).push(&app, "prod/app", None, None).await;
+    for closed in [false, true] {
+        if closed {
+            enforce(&app, &[policy_of(&signer)]);
+        }
+        let (code, printed) = verify(&app, "prod/app:signed", &["--key", &key]).await;
+        assert_eq!(code, 0, "{printed}");
+        let (code, printed) = verify(&app, "prod/app:junk", &["--key", &key]).await;
+        let why = if closed { "the registry does not give it" } else { "has not the form" };
+        assert!(code == 12 && printed.contains("malformed") && printed.contains(why), "{printed}");
+        let (code, printed) = verify(&app, "prod/app:sbom", &["--key", &key]).await;
+        assert_eq!(code, 10, "{printed}");
+    }
 }
 
 #[tokio::test]

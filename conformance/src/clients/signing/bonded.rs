@@ -15,7 +15,6 @@ use crate::runner::Context;
 
 /// Exit codes that say what was found (`docs/how-to/verify-in-ci.md`).
 pub(super) const PASSES: i32 = 0;
-pub(super) const OTHERWISE: i32 = 1;
 pub(super) const UNSIGNED: i32 = 10;
 pub(super) const BY_OTHERS: i32 = 12;
 

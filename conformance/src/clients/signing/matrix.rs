@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use conformance::servers::{Rekor2, SigningLab};
 use serde_json::{Value, json};
 
-use super::bonded::{BY_OTHERS, OTHERWISE, PASSES, UNSIGNED};
+use super::bonded::{BY_OTHERS, PASSES, UNSIGNED};
 use super::cosign::{Cosign, IDENTITY, ISSUER, Release, STRANGER};
 use super::registry::{Image, Registry};
 use crate::runner::Context;
@@ -151,7 +151,7 @@ async fn check(
     let lacks_log = case.signer == Signer::Keyless && !case.is_logged();
     let by_options = async |image: &Image, is_stranger: bool, code: i32| {
         let options = cosign.options_of(case.signer, is_stranger);
-        let code = if lacks_log && code != UNSIGNED { OTHERWISE } else { code };
+        let code = if lacks_log && code != UNSIGNED { BY_OTHERS } else { code };
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         registry.verifier.ends_with(&image.reference, &options, code).await
     };

@@ -77,14 +77,14 @@ struct Seen {
     settling: Option<Snapshot>,
 }
 
-/// Reads a document; the files that it names lie beside it.
+/// Reads a document; the files that it names lie beside it. A trusted root that is given stands for every one of those.
 ///
 /// # Errors
 /// Why the document itself cannot be read.
-pub fn read_policies(path: &Path) -> Result<Result<Loaded, Faults>, String> {
+pub fn read_policies(path: &Path, root: Option<&[u8]>) -> Result<Result<Loaded, Faults>, String> {
     let bytes = read_at_most(path, DOCUMENT_BYTES_MAX)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(Policies::load(&bytes, &|name| read_at_most(&folder.join(name), FILE_BYTES_MAX)))
+    Ok(Policies::load_under(&bytes, &|name| read_at_most(&folder.join(name), FILE_BYTES_MAX), root))
 }
 
 /// The same, and what the files hold written into the document.

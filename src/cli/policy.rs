@@ -161,5 +161,5 @@ fn object(policy: &Policy, gates: &[&str]) -> Value {
 
 /// Reads a document; files that it names lie beside it.
 pub(super) fn load(path: &Path) -> Result<Result<Loaded, Faults>, Failure> {
-    read_policies(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    read_policies(path, None).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }

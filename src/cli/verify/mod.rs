@@ -3,6 +3,7 @@
 
 mod listing;
 mod offline;
+mod policies;
 mod remote;
 
 use std::path::PathBuf;
@@ -32,10 +33,10 @@ pub(super) struct VerifyArgs {
     /// Asks the registry; so it is without any of the four options below.
     #[arg(long, conflicts_with_all = ["policy", "key", "identity", "trusted_root"])]
     server: bool,
-    /// A policy document, YAML or JSON, by which the signatures are judged here.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "identity", "trusted_root"])]
+    /// A policy document, YAML or JSON, by which the signatures are judged here. With a key or an identity both must hold.
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// A public key (PEM) that has signed.
+    /// A public key (PEM) that has signed. With a trusted root the signature has to be in a log.
     #[arg(long, value_name = "FILE", conflicts_with = "identity")]
     key: Option<PathBuf>,
     /// Who has signed, as the certificate names him.
@@ -50,8 +51,9 @@ pub(super) struct VerifyArgs {
     /// Who vouches for him.
     #[arg(long, value_name = "URL", visible_alias = "certificate-oidc-issuer", requires = "identity")]
     issuer: Option<String>,
-    /// Authorities and logs to be trusted (a Sigstore trusted root, JSON).
-    #[arg(long, value_name = "FILE", requires = "identity")]
+    /// Authorities and logs to be trusted (a Sigstore trusted root, JSON), in place of every file that a policy document names
+    /// for that.
+    #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     /// Fails where a policy only warns, too.
     #[arg(long)]
@@ -115,7 +117,10 @@ impl Finding {
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let image = Image::parse(&args.reference).map_err(Failure::usage)?;
     let remote = Remote::new(&image, &args.access)?;
-    let here = !args.server && (args.policy.is_some() || args.key.is_some() || args.identity.is_some());
+    let here = args.policy.is_some() || args.key.is_some() || args.identity.is_some();
+    if args.trusted_root.is_some() && !here {
+        return Err(Failure::usage("--trusted-root goes with --policy, --key or --identity"));
+    }
     let steps = Steps::new();
     let found = runtime()?.block_on(async {
         if here { offline::verify(&remote, &image, args, &steps).await } else { asked(&remote, &image, &steps).await }

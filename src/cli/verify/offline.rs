@@ -3,29 +3,23 @@
 //! What the registry refuses to give, or gives in another form than a signature has, is a miss like any signature that does
 //! not count: whoever may push could else turn every pass into a fail.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::listing::signatures_of;
+use super::policies::Asked;
 use super::remote::{Answer, Image, Remote, RemoteError};
 use super::{Finding, VerifyArgs};
-use crate::app::files::read_at_most;
 use crate::cli::progress::Steps;
-use crate::cli::{Failure, policy};
 use crate::clock::SystemClock;
 use crate::oci::digest::Digest;
 use crate::oci::media_type::{DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST};
 use crate::oci::reference::Reference;
 use crate::verify::discovery::{Found, signature_tags};
-use crate::verify::policy::{Budget, Gate, Judgement, Policies, Policy, combine, order};
+use crate::verify::policy::{Budget, Judgement, Policy, combine, order};
 use crate::verify::verdict::{Reason, ReasonCode, Verdict};
-
-/// Most bytes of a key or a trusted root.
-const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// What there is to look at.
 #[derive(Default)]
@@ -44,12 +38,8 @@ pub(super) async fn verify(
     args: &VerifyArgs,
     steps: &Steps,
 ) -> Result<Finding, RemoteError> {
-    let policies = policies(args).map_err(RemoteError::Usage)?;
-    let applying = policies.applying(&image.repository, Gate::Pull, None);
-    if applying.is_empty() {
-        let message = format!("no policy of the document is about {}", image.repository);
-        return Err(RemoteError::Usage(Failure::usage(message)));
-    }
+    let asked = Asked::read(args).map_err(RemoteError::Usage)?;
+    let applying = asked.applying(&image.repository).map_err(RemoteError::Usage)?;
     let digest = resolve(remote, image).await?;
     let clock = SystemClock;
     let mut judgement = Judgement::new(applying.iter().copied(), &image.repository, &digest, &clock, Budget::default());
@@ -178,52 +168,6 @@ async fn find(remote: &Remote, image: &Image, digest: &Digest, steps: &Steps) ->
         }
     }
     Ok(candidates)
-}
-
-/// The document of a file, or one made of the other options.
-fn policies(args: &VerifyArgs) -> Result<Policies, Failure> {
-    let loaded = if let Some(path) = &args.policy {
-        policy::load(path)?
-    } else {
-        let document = document(args)?;
-        // A document names files of its own folder alone; this one has no folder, and one file.
-        let root = args.trusted_root.as_deref().unwrap_or(Path::new(""));
-        let file = |_: &str| read_at_most(root, FILE_BYTES_MAX).map_err(|why| format!("{}: {why}", root.display()));
-        Policies::load(document.to_string().as_bytes(), &file)
-    };
-    let loaded = loaded.map_err(|faults| {
-        let first = faults.0.first().map(ToString::to_string).unwrap_or_default();
-        Failure::usage(format!("the policy cannot be used: {first}"))
-    })?;
-    Ok(loaded.policies)
-}
-
-fn document(args: &VerifyArgs) -> Result<Value, Failure> {
-    let (authority, roots) = match (&args.key, &args.trusted_root) {
-        (Some(key), _) => {
-            let pem = read_at_most(key, FILE_BYTES_MAX)
-                .map_err(|error| Failure::usage(format!("{}: {error}", key.display())))?;
-            let pem = String::from_utf8_lossy(&pem).into_owned();
-            (json!({"name": "key", "key": {"pem": pem}, "tlog": "ignore", "timestamp": "ignore"}), json!({}))
-        }
-        (None, Some(_)) => {
-            let identity = json!({"issuer": args.issuer, "subject": args.identity});
-            let keyless = json!({"trustRoot": "given", "identities": [identity]});
-            (json!({"name": "identity", "keyless": keyless}), json!({"given": {"file": "trusted_root.json"}}))
-        }
-        (None, None) => return Err(Failure::usage("--identity needs --trusted-root")),
-    };
-    let mut document = json!({
-        "apiVersion": "trust/v1",
-        "policies": [{
-            "name": "command-line", "match": {"repositories": ["**"]}, "mode": "enforce", "on": ["pull"],
-            "authorities": [authority], "signature": {"threshold": 1},
-        }],
-    });
-    if roots.as_object().is_some_and(|roots| !roots.is_empty()) {
-        document["trustRoots"] = roots;
-    }
-    Ok(document)
 }
 
 #[cfg(test)]

@@ -114,15 +114,23 @@ impl Policies {
     /// # Errors
     /// Everything that is wrong with it, and everything that is odd.
     pub fn load(bytes: &[u8], files: Files<'_>) -> Result<Loaded, Faults> {
+        Self::load_under(bytes, files, None)
+    }
+
+    /// The same with another trusted root in the place of every file that `trustRoots` names.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_under(bytes: &[u8], files: Files<'_>, root: Option<&[u8]>) -> Result<Loaded, Faults> {
         let tree = text::read(bytes).map_err(|(line, message)| {
             Faults(vec![Finding { severity: Severity::Error, place: String::new(), line, message }])
         })?;
         let mut cx = Reading::new(files);
         shape::check(&document::DOCUMENT, &tree.value, "", &mut cx.findings);
-        let root = Node::root(&tree.value);
-        cx.read_roots(&root);
-        let policies = read_policies(&root, &mut cx);
-        lint::document(&root, &policies, &mut cx);
+        let document = Node::root(&tree.value);
+        cx.read_roots(&document, root);
+        let policies = read_policies(&document, &mut cx);
+        lint::document(&document, &policies, &mut cx);
         let revision: Arc<str> = canonical::revision(&tree.value, &cx.seen).into();
         let unusable = cx.findings.has_errors();
         let findings = cx.findings.finish(&tree.lines);

@@ -49,11 +49,11 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reads all roots.
-    pub(super) fn read_roots(&mut self, node: &Node<'_>) {
+    /// Reads all roots; what is `given` stands for every one in a file.
+    pub(super) fn read_roots(&mut self, node: &Node<'_>, given: Option<&[u8]>) {
         for (name, root) in node.field("trustRoots").map(|roots| roots.members()).unwrap_or_default() {
             let (bytes, place) = match (root.field("file"), root.field("json")) {
-                (Some(file), None) => (self.file(&file), file.place),
+                (Some(file), None) => (self.root_file(&file, given), file.place),
                 (None, Some(json)) => (json.text().map(|text| text.as_bytes().to_vec()), json.place),
                 _ => {
                     self.findings.error(&root.place, "a trusted root is either a `file` or `json`");
@@ -84,6 +84,12 @@ impl<'a> Reading<'a> {
     /// Roots that no authority asked for.
     pub(super) fn unused_roots(&self) -> Vec<String> {
         self.roots.keys().filter(|name| !self.used.contains(*name)).cloned().collect()
+    }
+
+    fn root_file(&mut self, node: &Node<'_>, given: Option<&[u8]>) -> Option<Vec<u8>> {
+        let Some(bytes) = given else { return self.file(node) };
+        self.seen.insert(node.text()?.to_owned(), Digest::of(Algorithm::Sha256, bytes));
+        Some(bytes.to_vec())
     }
 
     /// The bytes of a file beside the document.

@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::samples::{self, alice, bundle, by_key, enforce_under, image_of, keyless, push_image, referrer};
+use super::samples::{self, alice, bundle, by_key, data, enforce_under, image_of, keyless, push_image, referrer};
 use super::signer::{Signed, Signer, bundle_of, sig_tag};
 use super::{enforce, image, path, policy_of, set};
 use crate::access::Town;
@@ -61,7 +61,16 @@ async fn signatures_are_judged_here_by_a_key_or_a_policy() {
 
     let elsewhere = verify(&app, "other/app:v1", &["--policy", &policy]).await;
     assert_eq!(elsewhere.0, 2, "{}", elsewhere.1);
-    for wrong in [&["--key", &policy][..], &["--key", "/nowhere"], &["--key", &key, "--policy", &policy]] {
+    let root = file(&folder, "root.json", &samples::root().to_string());
+    for wrong in [
+        &["--key", &policy][..],
+        &["--key", "/nowhere"],
+        &["--trusted-root", &root],
+        &["--key", &key, "--trusted-root", "/nowhere"],
+        &["--key", &key, "--identity", "a", "--issuer", "b", "--trusted-root", &root],
+        &["--identity", "a", "--issuer", "b"],
+        &["--server", "--policy", &policy],
+    ] {
         let (code, printed) = verify(&app, "prod/app:v1", wrong).await;
         assert_eq!(code, 2, "{printed}");
     }
@@ -178,6 +187,52 @@ async fn strict_takes_a_policy_that_warns_for_one_that_enforces() {
         assert_eq!(codes(&app, &what, policy, &[]).await, [0; 2], "{tag}");
         assert_eq!(codes(&app, &what, policy, &["--strict"]).await, [code; 2], "{tag}");
     }
+}
+
+#[tokio::test]
+async fn a_trusted_root_has_a_key_logged_and_stands_for_those_of_a_policy() {
+    let app = samples::registry().await;
+    for name in ["keyless-new", "key-new-notlog", "key-new-tlog-tsa"] {
+        push_signed(&app, name).await;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = file(&folder, "given.json", &samples::root().to_string());
+    let key = file(&folder, "key.pub", &String::from_utf8(data("keys/key-p256.pub")).expect("PEM"));
+    for (tag, code) in [("key-new-tlog-tsa", 0), ("key-new-notlog", 12)] {
+        let (said, printed) = verify(&app, &format!("prod/app:{tag}"), &["--key", &key, "--trusted-root", &root]).await;
+        assert!(said == code && (code == 0 || printed.contains("tlog_missing")), "{tag}: {printed}");
+    }
+
+    // Somebody else's authorities, under the name that the document has for them.
+    let mut strange = samples::root();
+    strange["certificateAuthorities"] = json!([]);
+    let strange = file(&folder, "root.json", &strange.to_string());
+    let roots = json!({"lab": {"file": "root.json"}});
+    let named = json!({"apiVersion": "trust/v1", "trustRoots": roots, "policies": [alice()]}).to_string();
+    let named = file(&folder, "policy.json", &named);
+    for (options, code) in [(&["--trusted-root", &root][..], 0), (&[], 12), (&["--trusted-root", &strange], 12)] {
+        let (said, printed) = verify(&app, "prod/app:keyless-new", &[&["--policy", &named], options].concat()).await;
+        assert_eq!(said, code, "{options:?}: {printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_and_a_signer_have_to_hold_both() {
+    let app = samples::registry().await;
+    push_signed(&app, "keyless-new").await;
+    let (signer, folder) = (Signer::new(), tempfile::tempdir().expect("a folder"));
+    let root = file(&folder, "root.json", &samples::root().to_string());
+    let (key, by_alice) = (file(&folder, "a.pub", &signer.pem()), file(&folder, "alice.json", &document(&alice())));
+    let by_signer = file(&folder, "signer.json", &document(&policy_of(&signer)));
+    let code = async |options: &[&str]| verify(&app, "prod/app:keyless-new", options).await.0;
+    let identity = |name| ["--identity", name, "--issuer", "https://issuer.lab.example", "--trusted-root", &root];
+    assert_eq!(code(&["--policy", &by_alice]).await, 0);
+    assert_eq!(code(&["--policy", &by_alice, "--key", &key]).await, 12, "the key has not signed");
+    assert_eq!(code(&[&["--policy", &by_signer][..], &identity("alice@lab.example")].concat()).await, 12);
+    signer.bundle(&image_of("keyless-new")).push(&app, "prod/app", None, None).await;
+    assert_eq!(code(&["--policy", &by_alice, "--key", &key]).await, 0);
+    assert_eq!(code(&[&["--policy", &by_signer][..], &identity("alice@lab.example")].concat()).await, 0);
+    assert_eq!(code(&[&["--policy", &by_signer][..], &identity("bob@lab.example")].concat()).await, 12);
 }
 
 #[tokio::test]

@@ -17,9 +17,7 @@ use super::limits::{
 };
 use super::statement::check_simple_signing;
 use crate::oci::digest::{Algorithm, Digest};
-use crate::oci::media_type::{
-    DOCKER_IMAGE_CONFIG, DOCKER_MANIFEST, OCI_EMPTY, OCI_IMAGE_CONFIG, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST,
-};
+use crate::oci::media_type::{DOCKER_MANIFEST, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST};
 use crate::oci::name::Tag;
 
 /// The layer of a `.sig` manifest.
@@ -28,13 +26,10 @@ pub const SIMPLE_SIGNING_LAYER: &str = "application/vnd.dev.cosign.simplesigning
 pub const ENVELOPE_LAYER: &str = "application/vnd.dsse.envelope.v1+json";
 /// What the media types of bundles begin with.
 pub const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
-/// The config type of signatures in cosign's OCI 1.1 referrer mode.
+/// The type of signatures in cosign's OCI 1.1 referrer mode.
 pub const COSIGN_SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
-/// The config type of attestations in that mode.
+/// The type of attestations in that mode.
 pub const COSIGN_ATTESTATION: &str = "application/vnd.dev.cosign.artifact.att.v1+json";
-
-/// The configs that cosign writes beside signatures under a tag.
-const TAG_CONFIGS: [&str; 2] = [OCI_IMAGE_CONFIG, DOCKER_IMAGE_CONFIG];
 
 /// What kind of signature artifact a manifest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +110,8 @@ struct Descriptor {
 impl Artifact {
     /// Reads a manifest that stands under `tag`, or under its digest alone. `None`: it is no signature artifact.
     ///
-    /// That its layers are what their types say has to be checked with [`check_layer`] as well, once the bytes are there;
-    /// and that every manifest of an index is a signature artifact itself.
+    /// That its layers are what their types say has to be checked with [`check_layer`] as well, once the bytes are there,
+    /// and its config with [`check_config`]; and that every manifest of an index is a signature artifact itself.
     pub fn parse(tag: Option<&Tag>, manifest: &[u8]) -> Option<Self> {
         Form::parse(manifest)?.under(tag)
     }
@@ -155,30 +150,30 @@ impl Form {
 }
 
 impl Document {
-    /// A `.sig` or `.att` tag. A `subject` that names something else would make it two things at once.
+    /// A `.sig` or `.att` tag, which says what it is; tools write configs of many types beside it. A `subject` that names
+    /// something else would make it two things at once.
     fn tagged(&self, subject: Digest, kind: ArtifactKind) -> Option<Artifact> {
         let is_other = |named: &Descriptor| named.digest != subject.to_string();
         if self.manifests.is_some() || self.subject.as_ref().is_some_and(is_other) {
             return None;
         }
-        let config = self.config.as_ref()?;
-        let cosign = if kind == ArtifactKind::Signatures { COSIGN_SIGNATURE } else { COSIGN_ATTESTATION };
-        let is_known = TAG_CONFIGS.contains(&config.media_type.as_str()) || config.media_type == cosign;
-        if !is_known || config.size > CONFIG_BYTES_MAX as u64 {
+        if self.config.as_ref()?.size > CONFIG_BYTES_MAX as u64 {
             return None;
         }
         Some(Artifact { subject, kind, layers: layers(self.layers.as_ref()?, kind, LAYERS_MAX)? })
     }
 
+    /// What refers to a manifest, by its type: `artifactType`, or the type of its config where there is none (image-spec,
+    /// "Guidelines for Artifact Usage").
     fn referrer(&self) -> Option<Artifact> {
         let (config, subject) = (self.config.as_ref()?, self.subject.as_ref()?);
         if self.manifests.is_some() || config.size > CONFIG_BYTES_MAX as u64 {
             return None;
         }
-        let kind = match (self.artifact_type.as_deref(), config.media_type.as_str()) {
-            (Some(COSIGN_SIGNATURE) | None, COSIGN_SIGNATURE) => ArtifactKind::Signatures,
-            (Some(COSIGN_ATTESTATION) | None, COSIGN_ATTESTATION) => ArtifactKind::Attestations,
-            (Some(artifact_type), OCI_EMPTY) if artifact_type.starts_with(BUNDLE_PREFIX) => ArtifactKind::Bundle,
+        let kind = match self.artifact_type.as_deref().unwrap_or(&config.media_type) {
+            COSIGN_SIGNATURE => ArtifactKind::Signatures,
+            COSIGN_ATTESTATION => ArtifactKind::Attestations,
+            artifact_type if artifact_type.starts_with(BUNDLE_PREFIX) => ArtifactKind::Bundle,
             _ => return None,
         };
         let layers_max = if kind == ArtifactKind::Bundle { 1 } else { LAYERS_MAX };
@@ -217,6 +212,20 @@ pub fn check_layer(kind: ArtifactKind, bytes: &[u8]) -> Result<(), Failure> {
 /// Whether referrers of a type are signatures or attestations, if they have the form.
 pub fn is_signature_type(artifact_type: &str) -> bool {
     artifact_type.starts_with(BUNDLE_PREFIX) || [COSIGN_SIGNATURE, COSIGN_ATTESTATION].contains(&artifact_type)
+}
+
+/// Whether the bytes of a config can stand beside signatures: an object in JSON, within its limit.
+///
+/// Whoever pushes names any blob of the repository as the config, of any type and size, and everybody may read what
+/// carries signatures. A layer of an image that is refused must not be given away as one, however short it is. The config of
+/// such an image can be: it is JSON as well, and runs nowhere.
+///
+/// # Errors
+/// `malformed`, `limit_exceeded`.
+pub fn check_config(bytes: &[u8]) -> Result<(), Failure> {
+    at_most(bytes.len(), CONFIG_BYTES_MAX, "bytes of the config")?;
+    let is_object = json::exact(bytes, "the config")?.is_object();
+    if is_object { Ok(()) } else { Err(Failure::malformed("the config is not an object in JSON")) }
 }
 
 /// Whether signatures are found under a tag: `sha256-<64 digits>`, with `.sig` or `.att` behind it or nothing.

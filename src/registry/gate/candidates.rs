@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::metadata::model::BlobRecord;
 use crate::metadata::model::trust::SignatureRecord;
 use crate::oci::digest::Digest;
 use crate::oci::name::RepoName;
@@ -101,13 +102,18 @@ impl Registry {
         let Some(record) = found.filter(|record| record.damaged_at.is_none() && record.size == layer.size) else {
             return Ok(None);
         };
+        self.read_whole(repo, record).await.map(Some)
+    }
+
+    /// All bytes of a blob that is short enough.
+    pub(super) async fn read_whole(&self, repo: &RepoName, record: BlobRecord) -> Result<Bytes> {
         let read = self.read_blob(repo, &OpenBlob { record }, None).await?;
         let mut stream = read.into_stream(READ_PIECE);
         let mut bytes = BytesMut::new();
         while let Some(piece) = stream.try_next().await? {
             bytes.extend_from_slice(&piece);
         }
-        Ok(Some(bytes.freeze()))
+        Ok(bytes.freeze())
     }
 
     /// Checks a signature, when there is a processor for it. The place is held for that alone and not while anything is read:

@@ -1,10 +1,10 @@
 //! Which manifests carry signatures: found out as they come in, by their form and by that of everything they hold.
 
-use crate::metadata::model::{BlobRole, NewManifest};
+use crate::metadata::model::{BlobRecord, BlobRole, NewManifest};
 use crate::oci::digest::Digest;
 use crate::oci::name::{RepoName, Tag};
 use crate::registry::{Registry, RegistryError, Result};
-use crate::verify::artifact::{Artifact, ArtifactKind, Form, LayerRef, check_layer, is_signature_tag};
+use crate::verify::artifact::{Artifact, ArtifactKind, Form, LayerRef, check_config, check_layer, is_signature_tag};
 use crate::verify::discovery::signature_tags;
 use crate::verify::limits::CONFIG_BYTES_MAX;
 use crate::verify::policy::{Budget, Gate as Place};
@@ -94,18 +94,25 @@ impl Registry {
             return Ok(false);
         }
         for blob in &manifest.blobs {
-            let small = if blob.role == BlobRole::Config {
-                // What the manifest says of its size is a claim.
-                let found = self.metadata.blob_find(repo, &blob.digest).await?;
-                found.is_some_and(|found| found.damaged_at.is_none() && found.size <= CONFIG_BYTES_MAX as u64)
+            let fits = if blob.role == BlobRole::Config {
+                self.is_signature_config(repo, &blob.digest).await?
             } else {
                 !is_list && artifact.layers.iter().any(|layer| layer.digest == blob.digest)
             };
-            if !small {
+            if !fits {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Whether a config is there and is small and JSON. What the manifest says of its size and its type is a claim.
+    async fn is_signature_config(&self, repo: &RepoName, digest: &Digest) -> Result<bool> {
+        let found = self.metadata.blob_find(repo, digest).await?;
+        let fits = |found: &BlobRecord| found.damaged_at.is_none() && found.size <= CONFIG_BYTES_MAX as u64;
+        let Some(record) = found.filter(fits) else { return Ok(false) };
+        let bytes = self.read_whole(repo, record).await?;
+        Ok(check_config(&bytes).is_ok())
     }
 
     /// Judges signatures that have just come in, so that what counts is known before anybody can hide it among others.

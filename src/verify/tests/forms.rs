@@ -12,7 +12,7 @@ use super::lab::{
 use super::samples::{candidate, code, data, root_json, subject};
 use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::name::Tag;
-use crate::verify::artifact::{Artifact, ArtifactKind, check_layer};
+use crate::verify::artifact::{Artifact, ArtifactKind, check_config, check_layer};
 use crate::verify::bundle::Bundle;
 use crate::verify::certificate::Leaf;
 use crate::verify::limits::{
@@ -25,6 +25,7 @@ use crate::verify::text::to_base64;
 use crate::verify::verdict::ReasonCode;
 
 const SIG: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 fn tag(ending: &str) -> Tag {
@@ -85,6 +86,28 @@ fn signature_artifacts_are_known_by_their_form() {
     );
 }
 
+/// Under a tag only the tag, the layers and sizes count: tools write other configs than cosign does.
+#[test]
+fn a_signature_under_a_tag_has_any_small_config() {
+    for config in ["application/vnd.oci.empty.v1+json", "application/vnd.example.config+json", TAR] {
+        let manifest = with(sig_manifest(), "/config", descriptor(config, 2));
+        assert_eq!(kind(Some(&tag(".sig")), &manifest), Some(ArtifactKind::Signatures), "{config}");
+        assert_eq!(kind(Some(&tag(".sig")), &with(manifest, "/config/size", json!(16 * 1024 + 1))), None, "{config}");
+    }
+}
+
+/// A layer would be read by everybody as one.
+#[test]
+fn a_config_is_a_short_object_in_json() {
+    assert!(check_config(b"{}").is_ok());
+    let long = |bytes: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8)).into_bytes();
+    assert!(check_config(&long(16 * 1024)).is_ok());
+    assert_eq!(check_config(&long(16 * 1024 + 1)).expect_err("long").code, ReasonCode::LimitExceeded);
+    for other in [&b"\x1f\x8b\x08"[..], b"", b"[]", b"\"#!/bin/sh\"", b"#!/bin/sh\n", b"{} x", b"{\"a\":1,\"a\":2}"] {
+        assert_eq!(check_config(other).expect_err("no object").code, ReasonCode::Malformed, "{other:?}");
+    }
+}
+
 /// Row 14 of the table of attacks: an image under the name of a signature.
 #[test]
 fn an_image_in_disguise_is_no_signature_artifact() {
@@ -99,7 +122,6 @@ fn an_image_in_disguise_is_no_signature_artifact() {
     is_none(with(sig_manifest(), "/layers/0/size", json!(SIGNATURE_BYTES_MAX + 1)));
     is_none(with(sig_manifest(), "/layers/0/digest", json!("md5:00")));
     is_none(with(sig_manifest(), "/config/size", json!(16 * 1024 + 1)));
-    is_none(with(sig_manifest(), "/config", descriptor(TAR, 2)));
     is_none(with(sig_manifest(), "/config", Value::Null));
     is_none(with(sig_manifest(), "/mediaType", json!("application/vnd.example+json")));
     is_none(with(
@@ -126,10 +148,31 @@ fn a_referrer_is_a_signature_by_its_type_and_its_layer() {
     is_none(with(referrer(), "/layers/0/size", json!(ATTESTATION_BYTES_MAX + 1)));
     is_none(with(referrer(), "/artifactType", json!("application/spdx+json")));
     is_none(with(referrer(), "/artifactType", Value::Null));
-    is_none(with(referrer(), "/config", descriptor("application/vnd.oci.image.config.v1+json", 2)));
+    is_none(with(referrer(), "/artifactType", json!("application/vnd.oci.image.config.v1+json")));
+    is_none(with(referrer(), "/config/size", json!(16 * 1024 + 1)));
     is_none(with(referrer(), "/subject", Value::Null));
     is_none(with(referrer(), "/manifests", json!([])));
     assert!(Artifact::parse(None, b"{}").is_none() && Artifact::parse(None, b"").is_none());
+}
+
+#[test]
+fn a_referrer_without_a_type_is_of_that_of_its_config() {
+    for (media_type, layer, expected) in [
+        (BUNDLE, BUNDLE, Some(ArtifactKind::Bundle)),
+        (BUNDLE, TAR, None),
+        ("application/vnd.dev.cosign.artifact.sig.v1+json", SIG, Some(ArtifactKind::Signatures)),
+        ("application/vnd.oci.image.config.v1+json", BUNDLE, None),
+    ] {
+        let manifest = with(referrer(), "/layers", json!([descriptor(layer, 3000)]));
+        let manifest = with(manifest, "/config", descriptor(media_type, 2));
+        let alone = with(manifest.clone(), "/artifactType", Value::Null);
+        assert_eq!(kind(None, &alone), expected, "{media_type} {layer}");
+        // One that has a type is of that, whatever its config is.
+        let other = with(manifest, "/artifactType", json!("application/spdx+json"));
+        assert_eq!(kind(None, &other), None, "{media_type} {layer}");
+    }
+    let config = with(referrer(), "/config", descriptor("application/vnd.oci.image.config.v1+json", 2));
+    assert_eq!(kind(None, &config), Some(ArtifactKind::Bundle));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod attacks;
 mod blobs;
 mod documents;
 mod dryrun;
+mod forms;
 mod indexes;
 mod lists;
 mod pulls;

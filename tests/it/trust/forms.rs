@@ -1,0 +1,109 @@
+//! What is a signature by its form, and what only looks like one.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use super::signer::{Signed, Signer, sig_tag};
+use super::{enforce, image, ok, path, policy_of, refused, shown};
+use crate::app::{TestApp, expect, on_both_places};
+use crate::fixtures::{ImageBuilder, descriptor, sha256};
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+on_both_places! {
+    a_signature_under_a_tag_has_any_config
+    a_bundle_is_known_by_its_config
+    no_layer_is_given_away_as_a_config
+}
+
+/// The same with another config, of bytes that are there or come along.
+fn with_config(mut signed: Signed, media_type: &str, config: &[u8]) -> Signed {
+    let mut manifest: Value = serde_json::from_slice(&signed.manifest).expect("JSON");
+    manifest["config"] = descriptor(media_type, config);
+    signed.manifest = manifest.to_string().into_bytes();
+    signed.blobs[0] = config.to_vec();
+    signed
+}
+
+/// The same without a type beside that of its config.
+fn without_type(mut signed: Signed) -> Signed {
+    let mut manifest: Value = serde_json::from_slice(&signed.manifest).expect("JSON");
+    manifest.as_object_mut().expect("an object").remove("artifactType");
+    signed.manifest = manifest.to_string().into_bytes();
+    signed
+}
+
+async fn is_exempt(app: &TestApp, by: &str) {
+    let answer = ok(app.get(by)).await;
+    assert!(shown(&answer, "x-signature-verdict").starts_with("exempt"), "{by}");
+}
+
+async fn a_signature_under_a_tag_has_any_config(app: TestApp) {
+    let signer = Signer::new();
+    let manifest = image(&app, "prod/app", "v1", 1).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let (by, tag) = (path("prod/app", "v1"), sig_tag(&manifest));
+    for (media_type, config) in [
+        (EMPTY, &b"{}"[..]),
+        ("application/vnd.example.config.v1+json", b"{\"tool\": \"another\"}"),
+        ("application/octet-stream", b"{}"),
+    ] {
+        let signed = with_config(signer.simple(&manifest), media_type, config);
+        signed.push(&app, "prod/app", Some(&tag), None).await;
+        ok(app.get(&by)).await;
+        is_exempt(&app, &path("prod/app", &tag)).await;
+        expect(app.delete(&path("prod/app", &tag)), StatusCode::ACCEPTED).await;
+        refused(app.get(&by)).await;
+    }
+}
+
+async fn a_bundle_is_known_by_its_config(app: TestApp) {
+    let signer = Signer::new();
+    let manifest = image(&app, "prod/app", "v1", 2).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let by = path("prod/app", "v1");
+    for signed in [
+        without_type(with_config(signer.bundle(&manifest), BUNDLE, b"{}")),
+        with_config(signer.bundle(&manifest), "application/vnd.oci.image.config.v1+json", b"{}"),
+    ] {
+        let digest = signed.push(&app, "prod/app", None, None).await;
+        ok(app.get(&by)).await;
+        is_exempt(&app, &path("prod/app", &digest)).await;
+        expect(app.delete(&path("prod/app", &digest)), StatusCode::ACCEPTED).await;
+        refused(app.get(&by)).await;
+    }
+    // Of another type, it is an ordinary referrer.
+    let other = without_type(with_config(signer.bundle(&manifest), "application/vnd.example+json", b"{}"));
+    let digest = other.push(&app, "prod/app", None, None).await;
+    refused(app.get(&path("prod/app", &digest))).await;
+    refused(app.get(&by)).await;
+}
+
+/// Row 14: whoever pushes says what is the config of a signature, and everybody reads what carries signatures.
+async fn no_layer_is_given_away_as_a_config(app: TestApp) {
+    let signer = Signer::new();
+    let script = &b"#!/bin/sh\nexec a-secret\n"[..];
+    let guarded = ImageBuilder::new().layer(script);
+    app.push_image("prod/app", "guarded", &guarded).await;
+    let manifest = image(&app, "prod/app", "v1", 3).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let layer = format!("/v2/prod/app/blobs/{}", sha256(script));
+    refused(app.get(&layer)).await;
+    let tag = sig_tag(&manifest);
+    let image_config = "application/vnd.oci.image.config.v1+json";
+    for (signed, tag) in [
+        (with_config(signer.simple(&manifest), image_config, script), Some(&*tag)),
+        (with_config(signer.simple(&manifest), EMPTY, script), Some(&*tag)),
+        (with_config(signer.bundle(&manifest), EMPTY, script), None),
+        (without_type(with_config(signer.bundle(&manifest), BUNDLE, script)), None),
+    ] {
+        let digest = signed.push(&app, "prod/app", tag, None).await;
+        refused(app.get(&path("prod/app", &digest))).await;
+        refused(app.get(&layer)).await;
+        refused(app.get(&path("prod/app", "v1"))).await;
+    }
+    signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    ok(app.get(&path("prod/app", "v1"))).await;
+    refused(app.get(&layer)).await;
+}

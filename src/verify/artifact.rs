@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, Content};
 use super::dsse::Envelope;
 use super::failure::{Failure, at_most};
 use super::json;
 use super::limits::{
     ATTESTATION_BYTES_MAX, CONFIG_BYTES_MAX, FALLBACK_CHILDREN_MAX, LAYERS_MAX, MANIFEST_BYTES_MAX, SIGNATURE_BYTES_MAX,
 };
-use super::statement::check_simple_signing;
+use super::statement::{check_simple_signing, is_attestation};
 use crate::oci::digest::{Algorithm, Digest};
 use crate::oci::media_type::{DOCKER_MANIFEST, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST};
 use crate::oci::name::Tag;
@@ -195,18 +195,25 @@ impl Document {
     }
 }
 
-/// Whether the bytes of a layer are what the kind of its artifact says: JSON of that form, within its limits.
+/// Whether the bytes of a layer are what the kind of its artifact says: JSON of that form, within its limits. What is no
+/// attestation is a signature, and has the limit of one whatever it is wrapped in.
 ///
 /// # Errors
 /// `malformed`, `limit_exceeded`, and those of [`Bundle::parse`].
 pub fn check_layer(kind: ArtifactKind, bytes: &[u8]) -> Result<(), Failure> {
     at_most(bytes.len(), kind.layer_bytes_max(), "bytes of the layer")?;
-    match kind {
-        ArtifactKind::Bundle => Bundle::parse(bytes).map(drop),
-        ArtifactKind::Signatures => check_simple_signing(bytes),
-        ArtifactKind::Attestations => Envelope::parse(bytes).map(drop),
-        ArtifactKind::Fallback => Err(Failure::malformed("an index has no layers")),
+    let content = match kind {
+        ArtifactKind::Bundle => Bundle::parse(bytes)?.content,
+        ArtifactKind::Signatures => return check_simple_signing(bytes),
+        ArtifactKind::Attestations => Content::Envelope(Envelope::parse(bytes)?),
+        ArtifactKind::Fallback => return Err(Failure::malformed("an index has no layers")),
+    };
+    let attests =
+        |content: &Content| matches!(content, Content::Envelope(envelope) if is_attestation(&envelope.payload));
+    if bytes.len() <= SIGNATURE_BYTES_MAX || attests(&content) {
+        return Ok(());
     }
+    at_most(bytes.len(), SIGNATURE_BYTES_MAX, "bytes of a layer that is no attestation")
 }
 
 /// Whether referrers of a type are signatures or attestations, if they have the form.

@@ -157,6 +157,11 @@ pub fn statement(payload: &[u8], subject: &Digest) -> Result<Claim, Failure> {
     })
 }
 
+/// Whether bytes have the form of a statement that is more than a signature, whatever it says and of what.
+pub fn is_attestation(payload: &[u8]) -> bool {
+    read_statement(payload).is_ok_and(|statement| statement.predicate_type != COSIGN_SIGN)
+}
+
 fn mismatch(subject: &Digest) -> Failure {
     Failure::new(ReasonCode::SubjectMismatch, format!("what was signed is not {subject}"))
 }

@@ -226,6 +226,38 @@ fn layers_are_what_their_artifact_says() {
     assert!(check_layer(ArtifactKind::Fallback, b"{}").is_err());
 }
 
+/// Attestations are long; what says no more than that somebody signed has no reason to be.
+#[test]
+fn only_attestations_are_long() {
+    let (lab, bob) = (Lab::new(), Person::with_key(&PKCS_ECDSA_P256_SHA256));
+    let padded = |mut statement: Value, bytes: usize| {
+        statement["predicate"] = json!({ "padding": "x".repeat(bytes) });
+        lab.bundle(&bob, &statement, None)
+    };
+    let (signature, attestation) = (signature_of(&some_digest("an image")), attestation_of(&some_digest("an image")));
+    // In base64 it is a third longer.
+    let (short, long) = (2 << 20, 15 << 18);
+    let both = |bundle: &Value| {
+        let envelope = bundle["dsseEnvelope"].to_string();
+        let (whole, envelope) = (bundle.to_string().into_bytes(), envelope.into_bytes());
+        [check_layer(ArtifactKind::Bundle, &whole), check_layer(ArtifactKind::Attestations, &envelope)]
+    };
+    for (statement, bytes) in [(&signature, short), (&attestation, short), (&attestation, long)] {
+        assert_eq!(both(&padded(statement.clone(), bytes)), [Ok(()), Ok(())], "{statement}");
+    }
+    let nothing = json!({ "_type": "https://in-toto.io/Statement/v1" });
+    for statement in [&signature, &nothing] {
+        for checked in both(&padded(statement.clone(), long)) {
+            assert_eq!(checked.expect_err("too long").code, ReasonCode::LimitExceeded, "{statement}");
+        }
+    }
+    let mut message = lab.file_bundle(&bob, b"a file", None).to_string();
+    assert!(check_layer(ArtifactKind::Bundle, message.as_bytes()).is_ok());
+    message.push_str(&" ".repeat(SIGNATURE_BYTES_MAX));
+    let failure = check_layer(ArtifactKind::Bundle, message.as_bytes()).expect_err("too long");
+    assert_eq!(failure.code, ReasonCode::LimitExceeded);
+}
+
 fn sample_bundle() -> Value {
     let Material::Bundle(text) = candidate("keyless-new").material else { panic!("a bundle") };
     serde_json::from_slice(&text).expect("JSON")

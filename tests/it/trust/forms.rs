@@ -1,15 +1,17 @@
 //! What is a signature by its form, and what only looks like one.
 
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::signer::{Signed, Signer, sig_tag};
+use super::signer::{Signed, Signer, bundle_of, sig_tag};
 use super::{enforce, image, ok, path, policy_of, refused, shown};
 use crate::app::{TestApp, expect, on_both_places};
 use crate::fixtures::{ImageBuilder, descriptor, sha256};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+const SLSA: &str = "https://slsa.dev/provenance/v1";
 
 on_both_places! {
     a_signature_under_a_tag_has_any_config
@@ -106,4 +108,33 @@ async fn no_layer_is_given_away_as_a_config(app: TestApp) {
     signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
     ok(app.get(&path("prod/app", "v1"))).await;
     refused(app.get(&layer)).await;
+}
+
+/// Row 12: a signature says who signed what, and is short; what is long is an attestation.
+#[tokio::test]
+async fn a_long_signature_is_none() {
+    let signer = Signer::new();
+    let app = TestApp::start().await;
+    let manifest = image(&app, "prod/app", "v1", 4).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let by = path("prod/app", "v1");
+    let hex = sha256(&manifest).replace("sha256:", "");
+    let long = |predicate_type: &str| {
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v1", "subject": [{"digest": {"sha256": hex}}],
+            "predicateType": predicate_type, "predicate": {"padding": "x".repeat(15 << 18)},
+        });
+        let bundle = signer.envelope(&statement.to_string()).to_string().into_bytes();
+        // In base64.
+        assert!((5 << 20..6 << 20).contains(&bundle.len()), "{}", bundle.len());
+        bundle_of(&manifest, bundle)
+    };
+    let digest = long(SIGN).push(&app, "prod/app", None, None).await;
+    refused(app.get(&path("prod/app", &digest))).await;
+    refused(app.get(&by)).await;
+    let digest = long(SLSA).push(&app, "prod/app", None, None).await;
+    is_exempt(&app, &path("prod/app", &digest)).await;
+    refused(app.get(&by)).await;
+    signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    ok(app.get(&by)).await;
 }

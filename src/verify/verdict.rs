@@ -116,7 +116,7 @@ impl fmt::Display for ReasonCode {
 pub struct Reason {
     /// The authority that was tried.
     pub authority: Option<String>,
-    /// The manifest of the signature that was tried.
+    /// The manifest of the signature that was tried, or the index that could have vouched.
     pub artifact: Option<Digest>,
     /// What it was.
     pub code: ReasonCode,

@@ -17,6 +17,7 @@ use crate::oci::digest::Digest;
 use crate::oci::manifest::{Descriptor, Manifest, ManifestKind};
 use crate::oci::media_type::{OCI_EMPTY, OCI_IMAGE_MANIFEST};
 use crate::oci::name::RepoName;
+use crate::oci::reference::Reference;
 use crate::registry::manifests::manifest_limits;
 use crate::registry::{Registry, Result};
 use crate::verify::policy::{Children, Gate as Place, Mode, Policies, Policy};
@@ -26,6 +27,8 @@ use crate::verify::verdict::{Outcome, Reason, ReasonCode, Verdict};
 const DEPTH_MAX: usize = 4;
 /// Most indexes that are looked at for one manifest.
 const PARENTS_MAX: u32 = 512;
+/// Most manifests that an index vouches for; one that lists more vouches for none.
+const CHILDREN_MAX: usize = 512;
 /// Longest time that is spent on indexes for one manifest.
 const PARENTS_TIME: Duration = Duration::from_secs(1);
 /// The bytes of an empty config: `{}`.
@@ -313,8 +316,13 @@ impl<'a> Walk<'a> {
             }
             self.looks += 1;
             let above = self.assess(&parent, None, depth + 1).await?;
+            let passes = |policy: &Policy| above.of(policy).is_some_and(|lent| lent.outcome == Outcome::Pass);
+            let mut all = asked.iter().zip(&*verdicts);
+            let is_lent = all.any(|(policy, verdict)| open(policy, verdict) && passes(policy));
+            let is_too_long = is_lent && self.lists_too_many(&parent).await?;
             for (policy, verdict) in asked.iter().zip(verdicts.iter_mut()) {
                 match above.of(policy).filter(|_| open(policy, verdict)) {
+                    Some(lent) if lent.outcome == Outcome::Pass && is_too_long => refuse_for_length(verdict, &parent),
                     Some(lent) if lent.outcome == Outcome::Pass => *verdict = lent.clone(),
                     Some(refused) => take_over(verdict, refused),
                     None => {}
@@ -322,6 +330,15 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether an index lists more than it can vouch for. One that cannot be read vouches for nothing.
+    async fn lists_too_many(&self, index: &Digest) -> Result<bool> {
+        let registry = self.registry;
+        let record = registry.metadata.manifest_find(self.repo, &Reference::Digest(index.clone())).await?;
+        let limits = manifest_limits(&registry.options.limits);
+        let read = |record: ManifestRecord| Manifest::parse(&record.payload, Some(&record.media_type), &limits).ok();
+        Ok(record.and_then(read).is_none_or(|index| index.manifests.len() > CHILDREN_MAX))
     }
 
     fn give_up(&self, asked: &[&Policy], verdicts: &mut [Verdict], open: &dyn Fn(&Policy, &Verdict) -> bool) {
@@ -344,6 +361,16 @@ fn take_over(verdict: &mut Verdict, above: &Verdict) {
         && !verdict.reasons.iter().any(Reason::is_want_of_room)
     {
         verdict.reasons.push(Reason { message: format!("an index that lists it: {}", limit.message), ..limit.clone() });
+    }
+}
+
+/// An index that passes and lists too many lends its pass to none of them. That is told of the first such index.
+fn refuse_for_length(verdict: &mut Verdict, index: &Digest) {
+    let message =
+        format!("an index that passes lists more than {CHILDREN_MAX} manifests, and so vouches for none of them");
+    if !verdict.reasons.iter().any(|reason| reason.message == message) {
+        let code = ReasonCode::LimitExceeded;
+        verdict.reasons.push(Reason { authority: None, artifact: Some(index.clone()), code, message });
     }
 }
 

@@ -91,7 +91,8 @@ const POLICY: Shape = Shape::Table(&[
         "children",
         Default(r#""inherit""#),
         Shape::Word(&["inherit", "each"]),
-        "`inherit`: what a passing index names passes with it. `each`: every manifest needs its own signature.",
+        "`inherit`: what a passing index names passes with it, unless it names more than 512. `each`: every manifest needs its \
+         own signature.",
     ),
     field(
         "unverifiedReaders",

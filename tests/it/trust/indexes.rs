@@ -11,6 +11,7 @@ use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, descriptor, sha256};
 on_both_places! {
     what_a_signed_index_lists_passes_with_it
     a_signed_child_does_not_vouch_for_its_index
+    an_index_of_very_many_vouches_for_none
 }
 
 fn index_of(media_type: &str, children: &[&[u8]]) -> Vec<u8> {
@@ -90,4 +91,41 @@ async fn more_indexes_than_are_looked_at_vouch_for_nothing() {
     ok(app.get(&digest_path("prod/app", &one))).await;
     let detail = refused(app.get(&digest_path("prod/app", &other))).await;
     assert!(!detail.to_string().contains("limit_exceeded"), "{detail}");
+}
+
+async fn an_index_of_very_many_vouches_for_none(app: TestApp) {
+    let signer = Signer::new();
+    let (one, two) = (image(&app, "prod/app", "one", 5).await, image(&app, "prod/app", "two", 6).await);
+    let of = |count: usize| {
+        let mut children = vec![&one[..]; count - 1];
+        children.push(&two);
+        index_of(IMAGE_MANIFEST, &children)
+    };
+    let (within, beyond, far) = (of(512), of(513), of(514));
+    let above = index_of(IMAGE_INDEX, &[&far]);
+    for (tag, index) in [("within", &within), ("beyond", &beyond), ("far", &far), ("above", &above)] {
+        app.push_manifest("prod/app", tag, IMAGE_INDEX, index).await;
+    }
+    enforce(&app, &[policy_of(&signer)]);
+    let refused_for_length = async |index: &[u8]| {
+        for child in [&one, &two] {
+            let detail = refused(app.get(&digest_path("prod/app", child))).await;
+            let reasons = detail["reasons"].as_array().expect("reasons");
+            let told = reasons.iter().find(|reason| reason["code"] == "limit_exceeded").expect("a reason");
+            assert_eq!(told["artifact"], sha256(index), "{told}");
+            assert!(told["message"].as_str().expect("a sentence").contains("more than 512 manifests"), "{told}");
+        }
+    };
+    // By its own signature, and by that of an index above it.
+    for (signed, index) in [(&beyond, &beyond), (&above, &far)] {
+        let signature = signer.bundle(signed).push(&app, "prod/app", None, None).await;
+        ok(app.get(&digest_path("prod/app", index))).await;
+        refused_for_length(index).await;
+        expect(app.delete(&path("prod/app", &signature)), StatusCode::ACCEPTED).await;
+    }
+    signer.bundle(&beyond).push(&app, "prod/app", None, None).await;
+    signer.bundle(&within).push(&app, "prod/app", None, None).await;
+    for manifest in [&beyond, &within, &one, &two] {
+        ok(app.get(&digest_path("prod/app", manifest))).await;
+    }
 }

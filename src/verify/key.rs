@@ -174,6 +174,21 @@ impl PublicKey {
         self.kind
     }
 
+    /// Whether the key can make a signature over this hash.
+    pub fn signs(&self, hash: HashChoice) -> bool {
+        !schemes(self.kind, hash).is_empty()
+    }
+
+    /// Whether log entries and timestamps of such signatures are verified: what verifies them (`super::sigstore`) knows one
+    /// hash of each kind of key, and no key on P-521.
+    pub fn is_witnessed(&self, hash: HashChoice) -> bool {
+        use HashChoice::{Auto, Sha256, Sha384};
+        matches!(
+            (self.kind, hash),
+            (KeyKind::P256 | KeyKind::Rsa, Auto | Sha256) | (KeyKind::P384, Auto | Sha384) | (KeyKind::Ed25519, Auto)
+        )
+    }
+
     /// Its DER encoding.
     pub fn spki(&self) -> &[u8] {
         &self.spki

@@ -267,7 +267,29 @@ fn read_key(authority: &Node<'_>, node: &Node<'_>, cx: &mut Reading<'_>) -> Opti
         Some("sha512") => HashChoice::Sha512,
         _ => HashChoice::Auto,
     };
+    check_hash(node, &key, hash, tlog == Need::Require || timestamp == Need::Require, cx);
     Some(TrustedKey { fingerprint: key.fingerprint(), key, hash, tlog, timestamp, root })
+}
+
+/// Finds keys whose signatures can never count: `witnessed` where a log entry or a timestamp has to come with them.
+fn check_hash(node: &Node<'_>, key: &PublicKey, hash: HashChoice, witnessed: bool, cx: &mut Reading<'_>) {
+    let kind = key.kind();
+    let named = node.field("hash").map_or_else(|| node.place.clone(), |hash| hash.place);
+    if !key.signs(hash) {
+        cx.findings.error(named, format!("{kind} keys have their hash built in, and sign no other; say `auto`"));
+    } else if witnessed && !key.is_witnessed(HashChoice::Auto) {
+        let message = format!(
+            "log entries and timestamps of {kind} keys are not verified, so that none of its signatures counts with `tlog` or \
+             `timestamp` on `require`; take a key on P-256 or P-384"
+        );
+        cx.findings.error(&node.place, message);
+    } else if witnessed && !key.is_witnessed(hash) {
+        let message = format!(
+            "log entries and timestamps of {kind} keys are not verified with this hash, so that no signature counts with \
+             `tlog` or `timestamp` on `require`; say `auto`"
+        );
+        cx.findings.error(named, message);
+    }
 }
 
 fn read_keyless(node: &Node<'_>, cx: &mut Reading<'_>) -> Option<Keyless> {

@@ -156,7 +156,8 @@ const KEY: Shape = Shape::Table(&[
         "hash",
         Default(r#""auto""#),
         Shape::Word(&["auto", "sha256", "sha384", "sha512"]),
-        "The hash it signs; `auto` takes the natural one of the key, then SHA-256.",
+        "The hash it signs; `auto` takes the natural one of the key, then SHA-256. Log entries and timestamps are verified with \
+         the natural one alone, and not those of P-521.",
     ),
 ]);
 

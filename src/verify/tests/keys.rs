@@ -2,7 +2,8 @@
 
 use rcgen::{
     KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA256, PKCS_ECDSA_P521_SHA512,
-    PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize, SignatureAlgorithm,
+    PKCS_ED25519, PKCS_RSA_SHA256, PKCS_RSA_SHA384, PKCS_RSA_SHA512, PublicKeyData as _, RsaKeySize,
+    SignatureAlgorithm,
 };
 
 use super::lab::{
@@ -76,12 +77,41 @@ fn log_entries_of_every_kind_of_key_but_one_are_verified() {
             let key = person.public_key();
             let proof = by_logged_key(&key, &root, material, &subject);
             assert!(proof.as_ref().is_ok_and(|proof| proof.tlog), "{} {proof:?}", key.kind());
+            assert!(key.is_witnessed(HashChoice::Auto));
         }
     }
     let large = person(&PKCS_ECDSA_P521_SHA512);
     for material in signatures(&lab, &large, Some(NOW)) {
         let failure = code(by_logged_key(&large.public_key(), &root, material, &subject));
         assert_eq!(failure, ReasonCode::UnsupportedAlgorithm);
+    }
+}
+
+/// What a policy is refused for: the same signatures count without a log entry.
+#[test]
+fn log_entries_of_other_hashes_are_never_verified() {
+    let (lab, subject) = (Lab::new(), some_digest("an image"));
+    let root = lab.root();
+    let rsa = |algorithm| Person {
+        key: KeyPair::generate_rsa_for(algorithm, RsaKeySize::_2048).expect("a key"),
+        certificate: None,
+    };
+    for (hash, person) in [
+        (HashChoice::Sha384, rsa(&PKCS_RSA_SHA384)),
+        (HashChoice::Sha512, rsa(&PKCS_RSA_SHA512)),
+        (HashChoice::Sha256, person(&PKCS_ECDSA_P521_SHA256)),
+        (HashChoice::Sha512, person(&PKCS_ECDSA_P521_SHA512)),
+    ] {
+        let key = person.public_key();
+        assert!(key.signs(hash) && !key.is_witnessed(hash), "{key:?} {hash:?}");
+        for material in signatures(&lab, &person, Some(NOW)) {
+            let by = |tlog, root| {
+                let trust = Trust::Key { key: &key, hash, tlog, timestamp: Need::Ignore, root };
+                check(&found(material.clone()), &trust, &subject)
+            };
+            assert!(by(Need::Ignore, None).is_ok(), "{key:?} {hash:?}");
+            assert_eq!(code(by(Need::Require, Some(&root))), ReasonCode::UnsupportedAlgorithm, "{key:?} {hash:?}");
+        }
     }
 }
 

@@ -234,6 +234,7 @@ fn what_can_never_be_satisfied_is_an_error() {
     assert!(load(&document(&[with(mixed, "/attestations/0/of", json!(["b"]))]).to_string()).is_ok());
     let twice = policy("p", &[keyless("a", ISSUER, "x@Y.example"), keyless("b", ISSUER, "x@y.example")]);
     assert_one(&faults_of(&with(twice, "/signature/threshold", json!(2))), "there can be 1 at most");
+    never_signed_so();
     let both = with(policy("p", &[key("a", 0)]), "/authorities/0/keyless", json!({}));
     assert!(faults_of(&both).iter().any(|fault| fault.contains("`key` and `keyless` are both here")));
     let apart = with(policy("p", &[keyless("a", "i", "s")]), "/authorities/0/tlog", json!("ignore"));
@@ -242,6 +243,47 @@ fn what_can_never_be_satisfied_is_an_error() {
         &faults(&document(&[policy("p", &[key("a", 0)]), policy("p", &[key("a", 0)])]).to_string()),
         "policies[0] has this name already",
     );
+}
+
+/// Keys whose signatures the verifier cannot take.
+fn never_signed_so() {
+    let of = |name: &str, hash: &str, needed: Option<&str>| {
+        let pem = super::samples::pem_of(name);
+        let mut authority = json!({"name": "a", "key": {"pem": pem, "hash": hash}});
+        if let Some(needed) = needed {
+            authority[needed] = json!("require");
+            authority["trustRoot"] = json!("lab");
+        }
+        policy("p", &[authority])
+    };
+    for needed in ["tlog", "timestamp"] {
+        for hash in ["auto", "sha256", "sha384", "sha512"] {
+            assert_one(&faults_of(&of("k-p521", hash, Some(needed))), "of P-521 keys are not verified, so that none");
+        }
+        for (name, hash) in [
+            ("key-p256", "sha384"),
+            ("key-p256", "sha512"),
+            ("k-p384", "sha256"),
+            ("k-p384", "sha512"),
+            ("k-rsa", "sha384"),
+            ("k-rsa", "sha512"),
+        ] {
+            assert!(load(&document(&[of(name, hash, None)]).to_string()).is_ok(), "{name} {hash}");
+            assert_one(&faults_of(&of(name, hash, Some(needed))), "not verified with this hash");
+        }
+        for (name, hash) in
+            [("key-p256", "sha256"), ("k-p384", "sha384"), ("k-rsa", "sha256"), ("k-ed", "auto"), ("k-p384", "auto")]
+        {
+            assert!(load(&document(&[of(name, hash, Some(needed))]).to_string()).is_ok(), "{name} {hash}");
+        }
+    }
+    assert!(load(&document(&[of("k-p521", "sha512", None)]).to_string()).is_ok());
+    for hash in ["sha256", "sha384", "sha512"] {
+        for needed in [None, Some("tlog")] {
+            assert_one(&faults_of(&of("k-ed", hash, needed)), "have their hash built in");
+        }
+    }
+    assert!(load(&document(&[of("k-ed", "auto", None)]).to_string()).is_ok());
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn data(path: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn pem_of(name: &str) -> String {
+pub(super) fn pem_of(name: &str) -> String {
     String::from_utf8(data(&format!("keys/{name}.pub"))).expect("PEM")
 }
 

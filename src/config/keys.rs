@@ -9,6 +9,12 @@ use super::units::TIME_FORMAT;
 /// What every environment variable of ours begins with.
 pub(super) const PREFIX: &str = "BONDED_";
 
+/// The token of whoever asks a registry from the command line.
+pub const TOKEN_VARIABLE: &str = "BONDED_TOKEN";
+/// Variables that verbs of the command line read themselves. They stand for no key, and whoever has set one may call every
+/// other verb all the same.
+pub(super) const COMMAND_VARIABLES: [&str; 1] = [TOKEN_VARIABLE];
+
 /// One key.
 #[derive(Clone, Debug)]
 pub struct Key {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::keys::{Key, Kind, PREFIX, keys};
+use super::keys::{COMMAND_VARIABLES, Key, Kind, PREFIX, keys};
 use super::settings::Settings;
 use super::{Config, ConfigError};
 
@@ -185,7 +185,7 @@ fn is_section(name: &str, keys: &[Key]) -> bool {
 
 fn read_environment(variables: &[(OsString, OsString)], keys: &[Key], values: &mut Values) -> Result<(), ConfigError> {
     for (variable, value) in variables {
-        let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX) && !is_service_link(name)) else {
+        let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX) && !is_for_others(name)) else {
             continue;
         };
         let Some(key) = keys.iter().find(|key| key.variable() == variable) else {
@@ -207,6 +207,11 @@ fn read_environment(variables: &[(OsString, OsString)], keys: &[Key], values: &m
 
 fn parse_value(text: &str) -> Option<Value> {
     text.parse::<Value>().ok()
+}
+
+/// Whether a variable is no business of the configuration.
+fn is_for_others(variable: &str) -> bool {
+    is_service_link(variable) || COMMAND_VARIABLES.contains(&variable)
 }
 
 /// Kubernetes sets these for every service of the namespace, so a service that is called `bonded` must not stop us.

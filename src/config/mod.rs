@@ -27,7 +27,7 @@ use crate::oci::glob::{ImmutableTags, RepoGlobs};
 use crate::registry::{Limits, RegistryOptions};
 use crate::storage::s3::S3Options;
 
-pub use keys::{Key, Kind, keys, schema, sections};
+pub use keys::{Key, Kind, TOKEN_VARIABLE, keys, schema, sections};
 pub use load::{Loaded, Origin, Sources};
 pub use settings::{Durability, LogFormat, Registration, Settings};
 pub use units::{DatabaseUrl, Size, Span, SpanOrNever, UnitError};

@@ -256,6 +256,12 @@ fn what_is_unknown_is_refused_with_the_nearest_name() {
         variable_refusal("BONDED_LISTEN_ON", "x"),
         "BONDED_LISTEN_ON: the environment variable stands for no key; did you mean BONDED_LISTEN?"
     );
+    // What verbs of the command line read stands for no key; a name like it is a mistake.
+    let token = [("BONDED_TOKEN", "bonded_pat_x")];
+    assert!(load("", &token, &[]).is_ok());
+    assert!(
+        variable_refusal("BONDED_TOKENS", "x").starts_with("BONDED_TOKENS: the environment variable stands for no")
+    );
     assert_eq!(variable_refusal("BONDED_", "x"), "BONDED_: the environment variable stands for no key; unset it");
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::AccessArgs;
 use crate::cli::{Failure, variable};
+use crate::config::TOKEN_VARIABLE;
 use crate::oci::name::RepoName;
 use crate::oci::reference::Reference;
 use crate::telemetry::chain;
@@ -233,11 +234,11 @@ pub(in crate::cli) fn credentials(host: &str, args: &AccessArgs) -> Result<Optio
         Some(text.trim_end_matches(['\r', '\n']).to_owned())
     } else {
         // Who names no account means no host by it either.
-        let token = args.username.as_ref().and_then(|_| variable("BONDED_TOKEN"));
+        let token = args.username.as_ref().and_then(|_| variable(TOKEN_VARIABLE));
         token.and_then(|token| token.into_string().ok())
     };
     if args.username.is_some() && secret.is_none() {
-        return Err(Failure::usage("--username needs --password-stdin, or the variable BONDED_TOKEN"));
+        return Err(Failure::usage(format!("--username needs --password-stdin, or the variable {TOKEN_VARIABLE}")));
     }
     if let Some(secret) = secret {
         let name = args.username.as_deref().unwrap_or("token");

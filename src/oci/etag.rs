@@ -72,12 +72,25 @@ impl EntityTags {
         self.digests(|_| true)
     }
 
+    /// What strong tags say, as `If-Match` wants them of something that is known by no digest; `None` for `*`.
+    pub fn strong_texts(self) -> Option<Vec<String>> {
+        self.texts(|tag| !tag.weak)
+    }
+
+    /// What all tags say, as `If-None-Match` wants them; `None` for `*`.
+    pub fn all_texts(self) -> Option<Vec<String>> {
+        self.texts(|_| true)
+    }
+
     fn digests(&self, keep: impl Fn(&EntityTag) -> bool) -> Option<Vec<Digest>> {
+        let texts = self.clone().texts(keep)?;
+        Some(texts.iter().filter_map(|text| text.parse().ok()).collect())
+    }
+
+    fn texts(self, keep: impl Fn(&EntityTag) -> bool) -> Option<Vec<String>> {
         match self {
             Self::Any => None,
-            Self::List(tags) => {
-                Some(tags.iter().filter(|tag| keep(tag)).filter_map(|tag| tag.opaque.parse().ok()).collect())
-            }
+            Self::List(tags) => Some(tags.into_iter().filter(keep).map(|tag| tag.opaque).collect()),
         }
     }
 }

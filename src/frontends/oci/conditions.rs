@@ -19,6 +19,7 @@ use crate::oci::etag::{EntityTags, etag, if_range_holds};
 use crate::oci::media_type::MediaType;
 use crate::oci::range::{ContentRange, Ranges, Selection};
 use crate::oci::reference::Reference;
+use crate::registry::gate::PolicyCondition;
 use crate::registry::{ChunkRange, RegistryError};
 
 /// Content as a `Range` sees it.
@@ -91,6 +92,33 @@ pub(super) fn judge(headers: &HeaderMap, digest: &Digest) -> Result<Option<Respo
 /// # Errors
 /// 400 when one is malformed or both are there: a guard that is not understood must not be dropped.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Failure> {
+    Ok(match guard(headers)? {
+        Guard::None => Precondition::None,
+        Guard::Match(tags) => tags.strong_digests().map_or(Precondition::Exists, Precondition::AnyOf),
+        Guard::NoneMatch(tags) => tags.all_digests().map_or(Precondition::Absent, Precondition::NoneOf),
+    })
+}
+
+/// The same of the policy document whose place a PUT takes; its tag is its revision.
+///
+/// # Errors
+/// As those of [`precondition`].
+pub(super) fn policy_condition(headers: &HeaderMap) -> Result<PolicyCondition, Failure> {
+    Ok(match guard(headers)? {
+        Guard::None => PolicyCondition::None,
+        Guard::Match(tags) => tags.strong_texts().map_or(PolicyCondition::Exists, PolicyCondition::AnyOf),
+        Guard::NoneMatch(tags) => tags.all_texts().map_or(PolicyCondition::Absent, PolicyCondition::NoneOf),
+    })
+}
+
+/// The one header that guards a write.
+enum Guard {
+    None,
+    Match(EntityTags),
+    NoneMatch(EntityTags),
+}
+
+fn guard(headers: &HeaderMap) -> Result<Guard, Failure> {
     let tags = |name: &HeaderName| {
         if !headers.contains_key(name) {
             return Ok(None);
@@ -99,9 +127,9 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Failure>
         tags.map(Some).ok_or_else(|| invalid(&format!("{name} is not * or a list of entity tags")))
     };
     match (tags(&IF_MATCH)?, tags(&IF_NONE_MATCH)?) {
-        (None, None) => Ok(Precondition::None),
-        (Some(tags), None) => Ok(tags.strong_digests().map_or(Precondition::Exists, Precondition::AnyOf)),
-        (None, Some(tags)) => Ok(tags.all_digests().map_or(Precondition::Absent, Precondition::NoneOf)),
+        (None, None) => Ok(Guard::None),
+        (Some(tags), None) => Ok(Guard::Match(tags)),
+        (None, Some(tags)) => Ok(Guard::NoneMatch(tags)),
         (Some(_), Some(_)) => Err(invalid("if-match and if-none-match cannot be combined")),
     }
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, ETAG, IF_MATCH, LINK};
+use http::header::{CACHE_CONTROL, ETAG, LINK};
 use serde_json::{Value, json};
 
-use super::Exchange;
 use super::failure::Failure;
 use super::reply::{Answer, JSON_MEDIA_TYPE, Reply};
+use super::{Exchange, conditions};
 use crate::auth::Identity;
 use crate::metadata::model::trust::PolicyEntry;
 use crate::oci::error::Condition;
@@ -90,18 +90,17 @@ pub(super) async fn dry_run(exchange: &Exchange, mut wanted: DryRun) -> Answer {
 }
 
 /// `PUT`: another document, YAML or JSON, takes its place as a whole or not at all; an empty one ends all policies.
-/// `If-Match` names the revision whose place it takes.
+/// `If-Match` names the revision whose place it takes, `If-None-Match` one whose place it does not take.
 pub(super) async fn put(exchange: &Exchange) -> Answer {
     not_for_everybody(exchange)?;
     if exchange.registry.policies_are_a_file() {
         let message = "the policies of this registry are a file (`trust.policy`); change that";
         return Err(Failure::new(Condition::PolicyElsewhere, message, Value::Null));
     }
+    let condition = conditions::policy_condition(&exchange.headers)?;
     let document = received(exchange).await?;
-    let replaces =
-        exchange.headers.get(IF_MATCH).map(|value| value.to_str().unwrap_or_default().trim().trim_matches('"'));
     let has_accounts = exchange.gate.auth.has_accounts();
-    let stored = exchange.registry.put_policy_document(&document, replaces, has_accounts, &exchange.actor()).await?;
+    let stored = exchange.registry.put_policy_document(&document, &condition, has_accounts, &exchange.actor()).await?;
     match stored {
         PolicyStored::Stored { number, revision, warnings } => {
             let body = json!({"number": number, "revision": revision, "warnings": findings(&warnings)});
@@ -112,7 +111,7 @@ pub(super) async fn put(exchange: &Exchange) -> Answer {
             Err(faulty("the document cannot be used, and the one before it goes on to hold", &faults))
         }
         PolicyStored::Moved => {
-            let message = "another document holds than the one that `If-Match` names";
+            let message = "the document that holds is not as `If-Match` or `If-None-Match` wants it";
             Err(Failure::new(Condition::PreconditionFailed, message, Value::Null))
         }
     }

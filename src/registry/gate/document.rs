@@ -12,6 +12,37 @@ use crate::verify::policy::{Faults, Finding, Loaded, Policies};
 /// Most documents of one page of a list.
 const DOCUMENTS_PAGE_MAX: u32 = 100;
 
+/// What has to hold of the document in the database when another one takes its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyCondition {
+    /// Nothing.
+    None,
+    /// There is one.
+    Exists,
+    /// There was never one.
+    Absent,
+    /// Its revision is one of these. Where there was never one it is empty, as whoever asks for it is told.
+    AnyOf(Vec<String>),
+    /// Its revision is none of these.
+    NoneOf(Vec<String>),
+}
+
+impl PolicyCondition {
+    fn holds(&self, held: Option<&PolicyRecord>) -> bool {
+        let is_named = |revisions: &[String]| {
+            let revision = held.map_or_else(String::new, revision_now);
+            revisions.contains(&revision)
+        };
+        match self {
+            Self::None => true,
+            Self::Exists => held.is_some(),
+            Self::Absent => held.is_none(),
+            Self::AnyOf(revisions) => is_named(revisions),
+            Self::NoneOf(revisions) => !is_named(revisions),
+        }
+    }
+}
+
 /// What became of a document that was to take the place of another one.
 #[derive(Debug)]
 pub enum PolicyStored {
@@ -26,7 +57,7 @@ pub enum PolicyStored {
     },
     /// It cannot be used.
     Faulty(Faults),
-    /// Another document holds than the one whose place it was to take.
+    /// The document whose place it was to take is not as the condition wants it.
     Moved,
 }
 
@@ -83,15 +114,15 @@ impl Registry {
         Ok(cut_page(entries, limit, |entry| entry.id.to_string()))
     }
 
-    /// Puts a document in the place of the one that holds, on this node at once. `replaces`: the revision of that one;
-    /// `has_accounts`: whether anybody has to say who he is.
+    /// Puts a document in the place of the one that holds, on this node at once. `condition` is on that one; `has_accounts`:
+    /// whether anybody has to say who he is.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn put_policy_document(
         &self,
         document: &str,
-        replaces: Option<&str>,
+        condition: &PolicyCondition,
         has_accounts: bool,
         by: &Actor,
     ) -> Result<PolicyStored> {
@@ -100,13 +131,12 @@ impl Registry {
             Err(faults) => return Ok(PolicyStored::Faulty(faults)),
         };
         let mut number = None;
-        if let Some(revision) = replaces {
-            let current = self.metadata.policy_find().await?;
-            let text = current.as_ref().map_or("", |current| current.document.as_str());
-            if read(text, true).map_or_else(|_| String::new(), |held| held.policies.revision().to_owned()) != revision {
+        if *condition != PolicyCondition::None {
+            let held = self.metadata.policy_find().await?;
+            if !condition.holds(held.as_ref()) {
                 return Ok(PolicyStored::Moved);
             }
-            number = Some(current.map_or(0, |current| current.id));
+            number = Some(held.map_or(0, |held| held.id));
         }
         let (revision, warnings) = (loaded.policies.revision().to_owned(), loaded.warnings.clone());
         let put = PolicyPut {
@@ -192,6 +222,13 @@ impl Registry {
 fn revision_of(record: &PolicyRecord) -> String {
     let read = || read(&record.document, true).map(|read| read.policies.revision().to_owned());
     record.revision.clone().unwrap_or_else(|| read().unwrap_or_default())
+}
+
+/// The revision by which a document is known that is in force here: as this release finds it out. One that this release
+/// cannot read has that which was written down.
+fn revision_now(record: &PolicyRecord) -> String {
+    let read = read(&record.document, true).map(|read| read.policies.revision().to_owned());
+    read.unwrap_or_else(|_| record.revision.clone().unwrap_or_default())
 }
 
 /// Reads a document that lies in no folder; an empty one has no policies.

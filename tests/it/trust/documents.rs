@@ -2,7 +2,7 @@
 
 use bonded::metadata::MetadataStore as _;
 use bonded::metadata::model::trust::PolicyPut;
-use bonded::registry::gate::PolicyFollowed;
+use bonded::registry::gate::{PolicyCondition, PolicyFollowed};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -68,6 +68,50 @@ async fn administrators_change_the_policies_and_nobody_else_does() {
     assert_eq!(events["events"].as_array().expect("events").len(), 2, "{events}");
 }
 
+#[tokio::test]
+async fn a_document_takes_the_place_of_the_one_that_is_meant() {
+    let town = Town::build().await;
+    let root = town.token("root", &[]).await;
+    let body = document(&[policy_of(&Signer::new())]);
+    let put = async |name: &'static str, value: &str| {
+        let request = with(town.app.put(DOCUMENT), Some(&root)).header(name, value).body(body.clone());
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    let held = async || shown(&ok(with(town.app.get(DOCUMENT), Some(&root))).await, "etag");
+    let numbers = async || {
+        let listed = json(ok(with(town.app.get("/v2/_trust/policy/revisions"), Some(&root))).await).await;
+        listed["revisions"].as_array().expect("a list").len()
+    };
+    // Where there was never one.
+    assert_eq!([put("if-match", "*").await, put("if-match", "\"x\"").await], [412, 412]);
+    assert_eq!(put("if-none-match", "\"\"").await, 412);
+    assert_eq!((held().await.as_str(), put("if-match", "\"\"").await), ("\"\"", 200));
+    // A guard that is not understood is no guard.
+    let tag = held().await;
+    let bare = tag.trim_matches('"');
+    for value in [bare, "", "\"x", "x\"", &format!("{bare}\""), "*, \"x\""] {
+        for name in ["if-match", "if-none-match"] {
+            assert_eq!(put(name, value).await, 400, "{name}: {value}");
+        }
+    }
+    let both = with(town.app.put(DOCUMENT), Some(&root)).header("if-match", &tag).header("if-none-match", "*");
+    expect(both.body(body.clone()), StatusCode::BAD_REQUEST).await;
+    for (name, value, status) in [
+        ("if-none-match", "*".to_owned(), 412),
+        ("if-none-match", tag.clone(), 412),
+        ("if-none-match", format!("\"x\", W/{tag}"), 412),
+        ("if-match", format!("W/{tag}"), 412),
+        ("if-match", "\"\"".to_owned(), 412),
+        ("if-match", "\"x\", \"y\"".to_owned(), 412),
+        ("if-none-match", "\"x\"".to_owned(), 200),
+        ("if-match", "*".to_owned(), 200),
+        ("if-match", format!("\"x\" , {tag}"), 200),
+    ] {
+        assert_eq!(put(name, &value).await, status, "{name}: {value}");
+    }
+    assert_eq!(numbers().await, 4, "what was refused was not kept");
+}
+
 /// A node hears of accounts a moment after the one where they were made, and perhaps of a document before that.
 #[tokio::test]
 async fn a_document_that_needs_accounts_holds_as_soon_as_there_are_some() {
@@ -103,7 +147,7 @@ async fn a_document_holds_on_every_node() {
     let manifest = image(&nodes[0], "prod/app", "v1", 1).await;
     let by = bonded::metadata::model::accounts::Actor::command_line();
     let new = document(&[policy_of(&signer)]);
-    nodes[0].registry.put_policy_document(&new, None, true, &by).await.expect("stored");
+    nodes[0].registry.put_policy_document(&new, &PolicyCondition::None, true, &by).await.expect("stored");
     refused(nodes[0].get(&path("prod/app", "v1"))).await;
     nodes[1].registry.follow_policy_document(true).await.expect("a look");
     refused(nodes[1].get(&path("prod/app", "v1"))).await;
@@ -135,7 +179,8 @@ impl Tagging {
     /// The first node takes a document in, and the second one does not look.
     async fn store(&self, policies: &[Value]) {
         let by = bonded::metadata::model::accounts::Actor::command_line();
-        self.nodes[0].registry.put_policy_document(&document(policies), None, true, &by).await.expect("stored");
+        let any = PolicyCondition::None;
+        self.nodes[0].registry.put_policy_document(&document(policies), &any, true, &by).await.expect("stored");
     }
 
     fn put(&self, tag: &str) -> RequestBuilder {

@@ -11,6 +11,7 @@ use crate::oci::manifest::{Manifest, ManifestLimits};
 use crate::oci::name::{RepoName, Tag};
 use crate::oci::reference::Reference;
 use crate::registry::error::RETRY_AFTER;
+use crate::registry::gate::Ruling;
 use crate::registry::{
     Limits, ManifestReceipt, Page, PageRequest, Purge, PutManifest, Registry, RegistryError, Result, StoredManifest,
     cut_page, page_limit,
@@ -95,22 +96,23 @@ impl Registry {
             now: self.clock.now(),
             by,
         };
-        self.store_manifest(&mut put).await?;
+        let ruling = self.store_manifest(&mut put).await?;
         if let Some(about) = carried.and_then(|carried| carried.subject) {
             self.note_signatures(repo, &digest, &about).await;
         }
-        Ok(ManifestReceipt { digest, subject, tags })
+        Ok(ManifestReceipt { digest, subject, tags, ruling })
     }
 
     /// Stores it when the gate lets it have its tags; starts over when what it was judged by has changed meanwhile.
-    async fn store_manifest(&self, put: &mut ManifestPut<'_>) -> Result<()> {
+    async fn store_manifest(&self, put: &mut ManifestPut<'_>) -> Result<Ruling> {
         for _ in 0..JUDGED_AGAIN_MAX {
             // Under the tags of signatures they are found; under any other, one would take the place of an image.
             let carries = put.manifest.signature_bytes.is_some();
             let tags: Vec<Tag> = put.tags.iter().filter(|tag| !(carries && is_signature_tag(tag))).cloned().collect();
-            put.guard = self.admit_tags(put.repo, &tags, &put.manifest.digest).await?;
+            let (guard, ruling) = self.admit_tags(put.repo, &tags, &put.manifest.digest).await?;
+            put.guard = guard;
             return match self.metadata.manifest_put(put).await? {
-                ManifestStored::Stored => Ok(()),
+                ManifestStored::Stored => Ok(ruling),
                 ManifestStored::Missing(digests) => Err(RegistryError::ContentMissing(digests)),
                 ManifestStored::Immutable(tag) => Err(RegistryError::TagImmutable(tag)),
                 ManifestStored::PreconditionFailed => Err(RegistryError::PreconditionFailed(put.condition_on.clone())),

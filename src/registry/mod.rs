@@ -242,7 +242,7 @@ pub struct PutManifest {
 }
 
 /// A stored manifest, as the answer to its PUT needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ManifestReceipt {
     /// Its digest.
     pub digest: Digest,
@@ -250,6 +250,8 @@ pub struct ManifestReceipt {
     pub subject: Option<Digest>,
     /// Tags that were set, for `OCI-Tag`.
     pub tags: Vec<Tag>,
+    /// What the gate said of its tags.
+    pub ruling: gate::Ruling,
 }
 
 /// A manifest, as its GET needs it.

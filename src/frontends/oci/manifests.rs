@@ -102,7 +102,7 @@ pub(super) async fn put(exchange: &Exchange, repo: &RepoName, reference: Referen
     for tag in &receipt.tags {
         reply = reply.header(OCI_TAG, tag);
     }
-    Ok(reply.finish())
+    Ok(trust::tell(reply.finish(), &receipt.ruling))
 }
 
 /// `DELETE /v2/<name>/manifests/<tag or digest>`.

@@ -139,6 +139,41 @@ async fn a_refused_tag_is_written_down_as_one() {
     assert_eq!(told, refusals);
 }
 
+/// Whoever sets a tag is told at once what those who pull by it are told.
+#[tokio::test]
+async fn a_policy_that_warns_of_a_tag_says_so_when_it_is_set() {
+    let app = TestApp::start().await;
+    let signer = Signer::new();
+    let warning = set(guarded(&signer), "mode", json!("warn"));
+    enforce(&app, std::slice::from_ref(&warning));
+    let image = ImageBuilder::new().layer(&[3; 100]);
+    let manifest = image.manifest();
+    for blob in image.blobs() {
+        app.push_blob("prod/app", &blob).await;
+    }
+    let put = async |to: &str| {
+        let put = app.put(&path("prod/app", to)).header("content-type", IMAGE_MANIFEST).body(manifest.clone());
+        expect(put, StatusCode::CREATED).await
+    };
+    let told = |answer: &reqwest::Response| {
+        ["warning", "x-signature-verdict", "x-signature-reason"].map(|name| shown(answer, name))
+    };
+    let [warned, verdict, reason] = told(&put("v1").await);
+    assert!(warned.starts_with("299 - \"signature policy 'prod' not satisfied"), "{warned}");
+    assert!(verdict.starts_with("unsigned;policy=\"prod\""), "{verdict}");
+    assert_eq!(reason, "unsigned");
+    // Of other tags no policy speaks.
+    assert_eq!(told(&put("candidate-1").await), ["", "", ""]);
+    signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    let [warned, verdict, _] = told(&put("v1").await);
+    assert!(warned.is_empty() && verdict.starts_with("pass;policy=\"prod\""), "{warned} {verdict}");
+    // One that enforces beside it is satisfied, and the other one warns.
+    let other = set(set(policy_of(&Signer::new()), "name", json!("other")), "on", json!(["tag"]));
+    enforce(&app, &[guarded(&signer), set(other, "mode", json!("warn"))]);
+    let [warned, verdict, _] = told(&put("v1").await);
+    assert!(warned.contains("'other'") && verdict.starts_with("pass;policy=\"prod\""), "{warned} {verdict}");
+}
+
 /// Row 15: a signature that goes between the verdict and the tag takes the verdict with it.
 #[tokio::test]
 async fn a_tag_is_judged_again_when_signatures_change_meanwhile() {

@@ -57,22 +57,28 @@ async fn given(exchange: &Exchange, repo: &RepoName, digest: &Digest, blob: Open
 }
 
 /// `HEAD /v2/<name>/blobs/<digest>`. A `Range` is not looked at (RFC 9110, section 14.2: only GET has one).
+///
+/// Whoever may push asks this of every blob before he sends it, so nothing is judged for him and no verdict told; where a
+/// policy guards blobs, nobody may keep the answer all the same.
 pub(super) async fn head(exchange: &Exchange, repo: &RepoName, digest: &Digest) -> Answer {
     // Whoever may push comes to rely on the answer.
-    let may_push = exchange.may(Action::Push, repo).await?;
-    let (record, ruling) = if may_push {
+    if exchange.may(Action::Push, repo).await? {
         // That it is there is told to them whatever a policy says: they would send it again.
-        (exchange.registry.stat_blob(repo, digest, true).await?, Ruling::off())
-    } else {
-        let guarded = exchange.registry.pull_blob(repo, digest).await?;
-        let (blob, ruling) = exchange.admit(repo, Sought::Blob(digest), guarded).await?;
-        (blob.record, ruling)
-    };
-    if let Some(answer) = conditions::judge(&exchange.headers, digest)? {
-        return Ok(trust::tell(answer, &ruling));
+        let record = exchange.registry.stat_blob(repo, digest, true).await?;
+        let answer = looked_at(exchange, &record)?;
+        return Ok(if exchange.registry.guards_blobs(repo) { trust::kept_by_nobody(answer) } else { answer });
     }
-    let reply = described(StatusCode::OK, &record).header(CONTENT_TYPE, BLOB_MEDIA_TYPE);
-    Ok(trust::tell(reply.header(CONTENT_LENGTH, record.size).finish(), &ruling))
+    let guarded = exchange.registry.pull_blob(repo, digest).await?;
+    let (blob, ruling) = exchange.admit(repo, Sought::Blob(digest), guarded).await?;
+    looked_at(exchange, &blob.record).map(|answer| trust::tell(answer, &ruling))
+}
+
+fn looked_at(exchange: &Exchange, record: &BlobRecord) -> Answer {
+    if let Some(answer) = conditions::judge(&exchange.headers, &record.digest)? {
+        return Ok(answer);
+    }
+    let reply = described(StatusCode::OK, record).header(CONTENT_TYPE, BLOB_MEDIA_TYPE);
+    Ok(reply.header(CONTENT_LENGTH, record.size).finish())
 }
 
 /// `DELETE /v2/<name>/blobs/<digest>`.

@@ -1,7 +1,7 @@
 //! What answers say of signatures: headers beside what is given, and a refusal that tells what to do.
 //!
 //! Invariants: a refusal is 403 and never 401, which clients answer by logging in again, or 404, which they answer by
-//! looking elsewhere; HEAD has the headers of GET; nobody on the way may keep what a policy may refuse tomorrow.
+//! looking elsewhere; HEAD has the headers of GET, but for a blob that is looked for by whoever may push it; nobody on the way may keep what a policy may refuse tomorrow.
 
 use async_trait::async_trait;
 use axum::response::Response;
@@ -207,6 +207,12 @@ pub(super) fn tell(mut answer: Response, ruling: &Ruling) -> Response {
     for warning in &told.warnings {
         add(to, WARNING, warning);
     }
+    kept_by_nobody(answer)
+}
+
+/// Says that nobody on the way may keep an answer, nor give it to anybody else.
+pub(super) fn kept_by_nobody(mut answer: Response) -> Response {
+    let to = answer.headers_mut();
     to.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     to.append(VARY, HeaderValue::from_static("Authorization"));
     answer

@@ -77,10 +77,14 @@ impl Registry {
         Ok(Guarded { content, ruling })
     }
 
+    /// Whether a policy guards the blobs of a repository, so that what is said of one today may not be said tomorrow.
+    pub fn guards_blobs(&self, repo: &RepoName) -> bool {
+        !guarding(&self.gate.policies.current(), repo).is_empty()
+    }
+
     async fn rule_blob(&self, repo: &RepoName, digest: &Digest) -> Result<Ruling> {
         let policies = self.gate.policies.current();
-        let mut applying = policies.applying(repo, Place::Pull, None);
-        applying.retain(|policy| policy.blobs == Blobs::Gate);
+        let applying = guarding(&policies, repo);
         if applying.is_empty() {
             return Ok(Ruling::off());
         }
@@ -150,6 +154,13 @@ impl Registry {
         }
         self.rule_by(repo, *standing, manifest, policies, &asking, Keeping::Gate).await.map(Some)
     }
+}
+
+/// The policies that guard the blobs of a repository.
+fn guarding<'p>(policies: &'p Policies, repo: &RepoName) -> Vec<&'p Policy> {
+    let mut applying = policies.applying(repo, Place::Pull, None);
+    applying.retain(|policy| policy.blobs == Blobs::Gate);
+    applying
 }
 
 /// One digest for everything that names a blob: with the same manifests in the same repository, nothing else comes of a look.

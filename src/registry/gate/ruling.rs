@@ -111,11 +111,11 @@ impl Ruling {
         self.0.as_ref().map_or(&[], |ruled| &ruled.exceptions)
     }
 
-    /// The same for a reader who is an exception.
+    /// The same for a reader who is an exception; what other policies only warn of he is told as everybody is.
     pub(super) fn bypassed(&self) -> Self {
         let Some(ruled) = &self.0 else { return Self(None) };
         let verdict = Verdict { outcome: Outcome::Bypass, ..ruled.combined.verdict.clone() };
-        let combined = Combined { verdict, refuses: false, warnings: Vec::new() };
+        let combined = Combined { verdict, refuses: false, warnings: ruled.combined.warnings.clone() };
         Self::new(&ruled.digest, combined, Vec::new(), &ruled.policies, ruled.checked)
     }
 

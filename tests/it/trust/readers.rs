@@ -27,9 +27,27 @@ async fn who_may_push_may_read_what_he_is_to_sign() {
             let answer = ok(with(town.app.get(target), Some(token))).await;
             assert!(shown(&answer, "x-signature-verdict").starts_with("bypass;policy=\"prod\""));
             assert_eq!(shown(&answer, "cache-control"), "private, no-store");
-            ok(with(town.app.head(target), Some(token))).await;
+            let looked = ok(with(town.app.head(target), Some(token))).await;
+            assert_eq!(shown(&looked, "cache-control"), "private, no-store", "{target}");
+            assert_eq!(shown(&looked, "vary"), "Authorization", "{target}");
         }
     }
+    let known = ok(with(town.app.head(&blob), Some(&writer))).await;
+    let again = with(town.app.head(&blob), Some(&writer)).header("if-none-match", shown(&known, "etag"));
+    assert_eq!(shown(&expect(again, StatusCode::NOT_MODIFIED).await, "cache-control"), "private, no-store");
+    // Where blobs are open anybody may keep them.
+    enforce(&town.app, &[set(policy.clone(), "blobs", json!("open"))]);
+    let open = ok(with(town.app.head(&blob), Some(&writer))).await;
+    assert_eq!((shown(&open, "vary"), shown(&open, "cache-control").contains("immutable")), (String::new(), true));
+    // What is given all the same comes with what other policies warn of.
+    let warning = set(set(policy.clone(), "name", json!("other")), "mode", json!("warn"));
+    enforce(&town.app, &[policy.clone(), warning]);
+    for target in [&by, &blob] {
+        let answer = ok(with(town.app.get(target), Some(&writer))).await;
+        assert!(shown(&answer, "x-signature-verdict").starts_with("bypass;policy=\"prod\""));
+        assert!(shown(&answer, "warning").starts_with("299 - \"signature policy 'other' not satisfied"));
+    }
+    enforce(&town.app, std::slice::from_ref(&policy));
     for target in [&by, &blob] {
         refused(with(town.app.get(target), Some(&reader))).await;
         // Nobody is known by what he calls his program.

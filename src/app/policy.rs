@@ -93,11 +93,6 @@ pub fn read_policies(path: &Path, root: Option<&[u8]>) -> Result<Result<Loaded, 
 /// Why the document itself cannot be read.
 pub fn read_policies_inlined(path: &Path) -> Result<Result<Inlined, Faults>, String> {
     let bytes = read_at_most(path, DOCUMENT_BYTES_MAX)?;
-    if bytes.trim_ascii().is_empty() {
-        // As in the database, one that says nothing has no policies.
-        let loaded = Loaded { policies: Policies::default(), warnings: Vec::new() };
-        return Ok(Ok(Inlined { loaded, document: String::new() }));
-    }
     let folder = path.parent().unwrap_or(Path::new(""));
     Ok(Policies::load_inlined(&bytes, &|name| read_at_most(&folder.join(name), FILE_BYTES_MAX)))
 }

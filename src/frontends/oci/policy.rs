@@ -89,7 +89,7 @@ pub(super) async fn dry_run(exchange: &Exchange, mut wanted: DryRun) -> Answer {
     Ok(reply.bytes(JSON_MEDIA_TYPE, body.to_string().into()))
 }
 
-/// `PUT`: another document, YAML or JSON, takes its place as a whole or not at all; an empty one ends all policies.
+/// `PUT`: another document, YAML or JSON, takes its place as a whole or not at all; `policies: []` ends all of them.
 /// `If-Match` names the revision whose place it takes, `If-None-Match` one whose place it does not take.
 pub(super) async fn put(exchange: &Exchange) -> Answer {
     not_for_everybody(exchange)?;

@@ -86,7 +86,7 @@ impl Registry {
     /// # Errors
     /// What is wrong with it.
     pub fn read_policy_document(document: &str, has_accounts: bool) -> std::result::Result<Loaded, Faults> {
-        read(document, has_accounts)
+        read_new(document, has_accounts)
     }
 
     /// The document with a number, whether it holds or not. `None`: there was none.
@@ -126,7 +126,7 @@ impl Registry {
         has_accounts: bool,
         by: &Actor,
     ) -> Result<PolicyStored> {
-        let loaded = match read(document, has_accounts) {
+        let loaded = match read_new(document, has_accounts) {
             Ok(loaded) => loaded,
             Err(faults) => return Ok(PolicyStored::Faulty(faults)),
         };
@@ -231,11 +231,16 @@ fn revision_now(record: &PolicyRecord) -> String {
     read.unwrap_or_else(|_| record.revision.clone().unwrap_or_default())
 }
 
-/// Reads a document that lies in no folder; an empty one has no policies.
+/// Reads a document of the database. An empty one has no policies: there was a time when one could be stored.
 fn read(document: &str, has_accounts: bool) -> std::result::Result<Loaded, Faults> {
     if document.trim().is_empty() {
         return Ok(Loaded { policies: Policies::default(), warnings: Vec::new() });
     }
+    read_new(document, has_accounts)
+}
+
+/// Reads a document that is to be stored, and lies in no folder.
+fn read_new(document: &str, has_accounts: bool) -> std::result::Result<Loaded, Faults> {
     let nothing = |_: &str| Err("a document in the database lies in no folder; write `pem` or `json`".to_owned());
     let loaded = Policies::load(document.as_bytes(), &nothing)?;
     if has_accounts { Ok(loaded) } else { loaded.without_accounts() }

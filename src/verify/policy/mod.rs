@@ -125,6 +125,13 @@ impl Policies {
         let tree = text::read(bytes).map_err(|(line, message)| {
             Faults(vec![Finding { severity: Severity::Error, place: String::new(), line, message }])
         })?;
+        if tree.value.is_null() {
+            // Perhaps a file that was not written, or is being: nothing that is taken for "no policies".
+            let message =
+                "the document is empty; one that ends all policies says `apiVersion: trust/v1` and `policies: []`";
+            let message = message.to_owned();
+            return Err(Faults(vec![Finding { severity: Severity::Error, place: String::new(), line: None, message }]));
+        }
         let mut cx = Reading::new(files);
         shape::check(&document::DOCUMENT, &tree.value, "", &mut cx.findings);
         let document = Node::root(&tree.value);

@@ -59,9 +59,16 @@ async fn administrators_change_the_policies_and_nobody_else_does() {
     refused(with(app.get(&by), Some(&reader))).await;
 
     // Only in the place of the one that was read.
-    let late = put(Some(&root), "").header("if-match", "\"0000\"");
+    let late = put(Some(&root), &document(&[])).header("if-match", "\"0000\"");
     expect(late, StatusCode::PRECONDITION_FAILED).await;
-    ok(put(Some(&root), "").header("if-match", etag)).await;
+    // What was not written by mistake ends no policies.
+    for nothing in ["", " \n", "# to be written\n"] {
+        let empty = json(expect(put(Some(&root), nothing), StatusCode::BAD_REQUEST).await).await;
+        let message = empty["errors"][0]["detail"][0]["message"].as_str().expect("a sentence").to_owned();
+        assert!(message.contains("`policies: []`"), "{message}");
+    }
+    refused(with(app.get(&by), Some(&reader))).await;
+    ok(put(Some(&root), &document(&[])).header("if-match", etag)).await;
     ok(with(app.get(&by), Some(&reader))).await;
     expect(with(app.request(Method::DELETE, DOCUMENT), Some(&root)), StatusCode::METHOD_NOT_ALLOWED).await;
     let events = json(ok(with(app.get("/api/v1/audit?kind=trust.policy"), Some(&root))).await).await;

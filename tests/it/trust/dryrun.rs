@@ -391,6 +391,16 @@ async fn a_registry_is_asked_from_the_command_line() {
         let (code, said) = tried(server, token, &[]).await;
         assert!(code == Some(2) && said.contains(expected), "{server}: {said}");
     }
+    // A file that was not written is none without policies.
+    for (text, expected) in [("", 2), ("# later\n", 2), ("apiVersion: trust/v1\npolicies: []\n", 0)] {
+        std::fs::write(&file, text).expect("written");
+        let (code, said) = tried(&address, &root, &[]).await;
+        assert_eq!((code, said.contains("the document is empty")), (Some(expected), expected == 2), "{said}");
+    }
+    for text in ["", " \n"] {
+        let answer = expect(with(town.app.post(DRY_RUN), Some(&root)).body(text), StatusCode::BAD_REQUEST).await;
+        assert_eq!(crate::app::error_code(answer).await, "UNSUPPORTED");
+    }
     let lacking = json!({"apiVersion": "trust/v1", "policies": [], "trustRoots": {"a": {"file": "none.json"}}});
     std::fs::write(&file, lacking.to_string()).expect("written");
     let (code, said) = tried(&address, &root, &[]).await;

@@ -210,7 +210,9 @@ fn what_is_no_document_is_refused_in_one_sentence() {
         &faults("- 1"),
         "this is a list, and has to be a mapping with `apiVersion`, `trustRoots` and `policies`",
     );
-    assert_one(&faults(""), "this is nothing");
+    for nothing in ["", "\n \n", "# nothing yet\n", "---\n", "null"] {
+        assert_one(&faults(nothing), "the document is empty; one that ends all policies says");
+    }
     assert_eq!(load("apiVersion: trust/v1\npolicies: []").expect("an empty document").policies.iter().count(), 0);
 }
 

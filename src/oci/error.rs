@@ -97,10 +97,12 @@ conditions! {
         "The document of signature policies has faults; `detail` has all of them. The one before it goes on to hold.";
     PolicyNotHere UNSUPPORTED 404 "no such policy here"
         "No signature policy with this name is about the repository. Without `policy`, all that are are asked.";
+    PolicyTooLarge UNSUPPORTED 413 "the policy document is too large"
+        "A document of signature policies has 1 MiB at most.";
     PolicyUnknown UNSUPPORTED 404 "policy document unknown"
         "There is no document of signature policies with this number; `/v2/_trust/policy/revisions` lists those that there were.";
     PreconditionFailed DENIED 412 "condition does not hold"
-        "`If-Match` or `If-None-Match` does not hold: somebody else changed the tag first. Read it again.";
+        "`If-Match` or `If-None-Match` does not hold: somebody else changed the tag, or the document of signature policies, first. Read it again.";
     QueryInvalid UNSUPPORTED 400 "query invalid"
         "A query parameter is malformed, for example `n` is not a non-negative integer.";
     RangeUnsatisfiable SIZE_INVALID 416 "range not satisfiable"

@@ -15,8 +15,8 @@ use crate::metadata::model::trust::PolicyEntry;
 use crate::oci::error::Condition;
 use crate::oci::page::{PageRequest, link_next};
 use crate::oci::route::{DryRun, target_revisions};
-use crate::registry::Registry;
 use crate::registry::gate::{Compared, DRY_RUN_TIME_MAX, POLICY_BYTES_MAX, PolicyStored};
+use crate::registry::{Registry, RegistryError};
 use crate::verify::policy::{Faults, Finding};
 
 /// `GET`: the document that holds, and how it came to hold.
@@ -133,7 +133,13 @@ fn not_for_everybody(exchange: &Exchange) -> Result<(), Failure> {
 
 /// The document of a request.
 async fn received(exchange: &Exchange) -> Result<String, Failure> {
-    let body = exchange.inbound.read_manifest(POLICY_BYTES_MAX as u64).await?;
+    let body = exchange.inbound.read_manifest(POLICY_BYTES_MAX as u64).await.map_err(|error| match error {
+        RegistryError::ManifestTooLarge { max } => {
+            let message = format!("the document is larger than {max} bytes");
+            Failure::new(Condition::PolicyTooLarge, message, Value::Null)
+        }
+        other => other.into(),
+    })?;
     let not_text = |_| Failure::new(Condition::PolicyInvalid, "the document is not UTF-8", Value::Null);
     String::from_utf8(body.to_vec()).map_err(not_text)
 }

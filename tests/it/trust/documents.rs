@@ -55,7 +55,9 @@ async fn administrators_change_the_policies_and_nobody_else_does() {
     assert!(findings >= 2, "{findings}");
     let named = json!({"apiVersion": "trust/v1", "trustRoots": {"a": {"file": "/etc/passwd"}}, "policies": []});
     expect(put(Some(&root), &named.to_string()), StatusCode::BAD_REQUEST).await;
-    expect(put(Some(&root), &"x".repeat(2 << 20)), StatusCode::PAYLOAD_TOO_LARGE).await;
+    let large = expect(put(Some(&root), &"x".repeat(2 << 20)), StatusCode::PAYLOAD_TOO_LARGE).await;
+    let message = json(large).await["errors"][0]["message"].as_str().expect("a text").to_owned();
+    assert!(message.starts_with("the document is larger than 1048576 bytes"), "{message}");
     refused(with(app.get(&by), Some(&reader))).await;
 
     // Only in the place of the one that was read.

@@ -62,7 +62,7 @@ impl Asked<'_> {
     /// What the policies say of a blob that nothing makes readable.
     fn refused(&self, code: ReasonCode, message: &str, now: Timestamp) -> Ruling {
         let verdicts: Vec<_> = self.applying.iter().map(|policy| (*policy, refusal(policy, code, message))).collect();
-        Ruling::of(self.digest, verdicts.iter().map(|(policy, verdict)| (*policy, verdict)), self.policies, now)
+        Ruling::of_blob(self.digest, verdicts.iter().map(|(policy, verdict)| (*policy, verdict)), self.policies, now)
     }
 }
 

@@ -25,6 +25,8 @@ struct Ruled {
     exceptions: Vec<Readers>,
     policies: Arc<Policies>,
     checked: Timestamp,
+    /// Whether it is of a manifest, which can be signed.
+    signable: bool,
     told: OnceLock<Told>,
 }
 
@@ -39,6 +41,32 @@ pub struct Told {
     pub checked: Bytes,
     /// Warnings of policies that only warn ([`warning_headers`]).
     pub warnings: Vec<Bytes>,
+}
+
+impl Ruled {
+    fn of<'a>(
+        digest: &Digest,
+        verdicts: impl Iterator<Item = (&'a Policy, &'a Verdict)> + Clone,
+        policies: &Arc<Policies>,
+        checked: Timestamp,
+    ) -> Self {
+        let refusing =
+            verdicts.clone().filter(|(policy, verdict)| policy.mode == Mode::Enforce && verdict.outcome.refuses());
+        let exceptions = refusing.map(|(policy, _)| policy.readers.clone()).collect();
+        let combined = combine(verdicts.map(|(policy, verdict)| (policy.mode, verdict.clone())));
+        Self::new(digest, combined, exceptions, policies, checked)
+    }
+
+    fn new(
+        digest: &Digest,
+        combined: Combined,
+        exceptions: Vec<Readers>,
+        policies: &Arc<Policies>,
+        checked: Timestamp,
+    ) -> Self {
+        let (digest, policies) = (digest.clone(), Arc::clone(policies));
+        Self { digest, combined, exceptions, policies, checked, signable: true, told: OnceLock::new() }
+    }
 }
 
 impl Ruling {
@@ -61,18 +89,25 @@ impl Ruling {
         Self::new(digest, combined, Vec::new(), policies, checked)
     }
 
-    /// What several policies say together.
+    /// What several policies say together of a manifest.
     pub(super) fn of<'a>(
         digest: &Digest,
         verdicts: impl Iterator<Item = (&'a Policy, &'a Verdict)> + Clone,
         policies: &Arc<Policies>,
         checked: Timestamp,
     ) -> Self {
-        let refusing =
-            verdicts.clone().filter(|(policy, verdict)| policy.mode == Mode::Enforce && verdict.outcome.refuses());
-        let exceptions = refusing.map(|(policy, _)| policy.readers.clone()).collect();
-        let combined = combine(verdicts.map(|(policy, verdict)| (policy.mode, verdict.clone())));
-        Self::new(digest, combined, exceptions, policies, checked)
+        Self(Some(Arc::new(Ruled::of(digest, verdicts, policies, checked))))
+    }
+
+    /// The same of a blob that no manifest makes readable. Nobody can sign one, so there is no help.
+    pub(super) fn of_blob<'a>(
+        digest: &Digest,
+        verdicts: impl Iterator<Item = (&'a Policy, &'a Verdict)> + Clone,
+        policies: &Arc<Policies>,
+        checked: Timestamp,
+    ) -> Self {
+        let ruled = Ruled::of(digest, verdicts, policies, checked);
+        Self(Some(Arc::new(Ruled { signable: false, ..ruled })))
     }
 
     fn new(
@@ -82,8 +117,7 @@ impl Ruling {
         policies: &Arc<Policies>,
         checked: Timestamp,
     ) -> Self {
-        let (digest, policies) = (digest.clone(), Arc::clone(policies));
-        Self(Some(Arc::new(Ruled { digest, combined, exceptions, policies, checked, told: OnceLock::new() })))
+        Self(Some(Arc::new(Ruled::new(digest, combined, exceptions, policies, checked))))
     }
 
     /// Whether it is refused to everybody who is no exception.
@@ -165,7 +199,7 @@ impl Ruling {
 
     /// What to do about a refusal; `image` is what was asked for, as `host/repository@digest`.
     pub fn help(&self, image: &str) -> Option<String> {
-        let ruled = self.0.as_ref()?;
+        let ruled = self.0.as_ref().filter(|ruled| ruled.signable)?;
         let verdict = &ruled.combined.verdict;
         ruled.policies.get(&verdict.policy)?.help(verdict, image)
     }

@@ -310,15 +310,11 @@ impl<'a> Evaluation<'a> {
             let message = format!("{spent}; delete those that do not count");
             self.note(About::Whole, reason(ReasonCode::LimitExceeded, message));
         }
-        let named = |of: &[usize]| {
-            let names: Vec<_> = of.iter().map(|at| policy.authorities[*at].name.as_str()).collect();
-            names.join(", ")
-        };
         if let Some(rule) = policy.signature.as_ref().filter(|_| !self.is_signed()) {
             let (found, wanted) = (self.signed.len(), rule.threshold);
             let message = match wanted {
-                1 => format!("no signature counts that is by {}", named(&rule.of)),
-                _ => format!("{found} of {wanted} different signers found among {}", named(&rule.of)),
+                1 => format!("no signature counts that is by {}", policy.names(&rule.of)),
+                _ => format!("{found} of {wanted} different signers found among {}", policy.names(&rule.of)),
             };
             self.note(About::Signature, reason(ReasonCode::NoTrustedSigner, message));
         }
@@ -326,8 +322,7 @@ impl<'a> Evaluation<'a> {
             if self.attested[at].is_some() {
                 continue;
             }
-            let message = format!("no attestation {} counts that is by {}", rule.predicate_type, named(&rule.of));
-            self.note(About::Attestation, reason(ReasonCode::AttestationMissing, message));
+            self.note(About::Attestation, reason(ReasonCode::AttestationMissing, policy.lacking(rule)));
         }
     }
 }

@@ -251,7 +251,11 @@ impl Policy {
                 Some(format!("cosign sign {}{image}", if key { "--key cosign.key " } else { "" }))
             }
             _ => {
-                let rule = self.attestations.first()?;
+                let told = |rule: &&AttestationRule| {
+                    let lacking = self.lacking(rule);
+                    verdict.reasons.iter().any(|reason| reason.message == lacking)
+                };
+                let rule = self.attestations.iter().find(told).or(self.attestations.first())?;
                 let key = rule.of.iter().any(|at| matches!(self.authorities[*at].trusted, Trusted::Key(_)));
                 let key = if key { "--key cosign.key " } else { "" };
                 Some(format!("cosign attest {key}--type {} --predicate predicate.json {image}", rule.predicate_type))
@@ -270,10 +274,19 @@ impl Policy {
         ))
     }
 
+    /// What is said where no attestation satisfies a rule.
+    fn lacking(&self, rule: &AttestationRule) -> String {
+        format!("no attestation {} counts that is by {}", rule.predicate_type, self.names(&rule.of))
+    }
+
+    /// The names of authorities.
+    fn names(&self, of: &[usize]) -> String {
+        of.iter().map(|at| self.authorities[*at].name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// What it asks for, a sentence each.
     pub fn asks(&self) -> Vec<String> {
-        let named =
-            |of: &[usize]| of.iter().map(|at| self.authorities[*at].name.as_str()).collect::<Vec<_>>().join(", ");
+        let named = |of: &[usize]| self.names(of);
         let mut asks = Vec::new();
         if let Some(rule) = &self.signature {
             let formats = match (rule.bundle, rule.legacy) {

@@ -27,6 +27,9 @@ async fn a_blob_is_read_through_a_manifest_that_passes(app: TestApp) {
         assert_eq!(refused(app.get(blob)).await["policy"], "prod");
         refused(app.get(blob).header("range", "bytes=0-9")).await;
     }
+    // A manifest can be signed; a blob cannot.
+    assert!(refused(app.get(&layer)).await["help"].as_str().is_some_and(|help| help.contains("cosign sign")));
+    assert!(refused(app.get(&loose)).await["help"].is_null());
     let referrer = signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
     for _ in 0..2 {
         let answer = ok(app.get(&layer)).await;

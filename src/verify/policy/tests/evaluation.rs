@@ -460,6 +460,12 @@ fn what_to_do_is_said() {
             .starts_with("cosign attest --type https://slsa")
     );
     assert_eq!(help(&release(), &[by_key(0)]), "");
+    // Of several attestations that which is not there.
+    let two = json!([{"predicateType": SLSA}, {"predicateType": "https://spdx.dev/Document"}]);
+    let two = with(release(), "/attestations", two);
+    let attested = by_key(0).attesting(SLSA, json!({}));
+    assert!(help(&two, &[by_key(0), attested]).contains("--type https://spdx.dev/Document"));
+    assert!(help(&two, &[by_key(0)]).contains(&format!("--type {SLSA}")));
     let policies = policies(&[provenance(release(), json!({"maxAge": null}))]);
     let asks = policies.get("prod").expect("a policy").asks();
     assert_eq!(asks, ["a signature by 1 of release", &format!("an attestation {SLSA} by release")]);

@@ -19,6 +19,8 @@ const DEPTH_MAX: usize = 12;
 pub(super) const NAME_BYTES_MAX: usize = 128;
 /// Most values in it, those behind aliases counted each time.
 const VALUES_MAX: usize = 50_000;
+/// Most bytes of its texts and names, those behind aliases counted each time: a value can be as long as the document.
+const TEXT_BYTES_MAX: usize = 4 * DOCUMENT_BYTES_MAX;
 
 /// A document as a tree.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ struct Builder {
     open: Vec<Open>,
     anchors: HashMap<usize, Value>,
     lines: HashMap<String, usize>,
-    values: usize,
+    weight: Weight,
 }
 
 impl Builder {
@@ -107,7 +109,8 @@ impl Builder {
                 let place = self.next_place();
                 self.lines.entry(place).or_insert_with(|| span.start.line());
                 let value = if style == ScalarStyle::Plain { plain(&text)? } else { Value::from(text.into_owned()) };
-                self.put(value, anchor, 1)
+                self.charge(Weight::of(&value))?;
+                self.put(value, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 no_tag(tag.is_some())?;
@@ -123,10 +126,9 @@ impl Builder {
                     return Err("an alias cannot be a name here; write the name out".to_owned());
                 }
                 // An anchor around the alias is not complete, so there is no value and no way to nest without end.
-                let value = self.anchors.get(&anchor).cloned();
-                let value = value.ok_or("this alias stands inside what it stands for; write it out")?;
-                let count = count(&value);
-                self.put(value, 0, count)
+                let known = self.anchors.get(&anchor).map(Weight::of);
+                self.charge(known.ok_or("this alias stands inside what it stands for; write it out")?)?;
+                self.put(self.anchors.get(&anchor).cloned().unwrap_or_default(), 0)
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
                 Ok(())
@@ -148,8 +150,9 @@ impl Builder {
             return Err(format!("`{}` stands here twice; keep one", json::excerpt(&name)));
         }
         self.lines.insert(member(place, &name), span.start.line());
+        let weight = Weight { values: 0, bytes: name.len() };
         *key = Some(name);
-        Ok(())
+        self.charge(weight)
     }
 
     /// Where the next value stands.
@@ -182,18 +185,28 @@ impl Builder {
             Items::List(items) => Value::from(items),
             Items::Mapping(members, _) => Value::from(members),
         };
-        self.put(value, anchor, 1)
+        // What stands in it has been counted as it came.
+        self.charge(Weight { values: 1, bytes: 0 })?;
+        self.put(value, anchor)
     }
 
-    /// Puts a complete value where it belongs; `cost` is how many values it counts for.
-    fn put(&mut self, value: Value, anchor: usize, cost: usize) -> Result<(), String> {
-        self.values = self.values.saturating_add(cost);
-        if self.values > VALUES_MAX {
+    /// Counts what is about to be kept, before memory is spent on it.
+    fn charge(&mut self, weight: Weight) -> Result<(), String> {
+        self.weight = self.weight.and(weight);
+        if self.weight.values > VALUES_MAX {
             return Err(format!("the document has more than {VALUES_MAX} values, aliases written out"));
         }
+        if self.weight.bytes > TEXT_BYTES_MAX {
+            return Err(format!("the document has more than {TEXT_BYTES_MAX} bytes of texts, aliases written out"));
+        }
+        Ok(())
+    }
+
+    /// Puts a complete value, which has been counted, where it belongs.
+    fn put(&mut self, value: Value, anchor: usize) -> Result<(), String> {
         if anchor != 0 {
             // The copy is kept, so it counts as one more.
-            self.values = self.values.saturating_add(count(&value));
+            self.charge(Weight::of(&value))?;
             self.anchors.insert(anchor, value.clone());
         }
         match self.open.last_mut().map(|open| &mut open.items) {
@@ -211,12 +224,31 @@ fn no_tag(tagged: bool) -> Result<(), String> {
     if tagged { Err("tags such as `!!str` are not read here; put a text in quotes instead".to_owned()) } else { Ok(()) }
 }
 
-/// How many values there are in a value, itself included.
-fn count(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.iter().map(count).sum::<usize>() + 1,
-        Value::Object(members) => members.values().map(count).sum::<usize>() + 1,
-        _ => 1,
+/// What a value takes of memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    /// How many values there are in it, itself included.
+    values: usize,
+    /// How long its texts and names are together.
+    bytes: usize,
+}
+
+impl Weight {
+    fn of(value: &Value) -> Self {
+        let own = |bytes| Self { values: 1, bytes };
+        match value {
+            Value::String(text) => own(text.len()),
+            Value::Array(items) => items.iter().map(Self::of).fold(own(0), Self::and),
+            Value::Object(members) => {
+                let names = members.keys().map(String::len).sum();
+                members.values().map(Self::of).fold(own(names), Self::and)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => own(0),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { values: self.values.saturating_add(other.values), bytes: self.bytes.saturating_add(other.bytes) }
     }
 }
 
@@ -297,6 +329,13 @@ mod tests {
             writeln!(bomb, "a{n}: &a{n} [{uses}]").expect("a String takes any text");
         }
         assert!(fault(&bomb).contains("more than 50000 values"));
+        // Few values, and each of them long.
+        let long = "x".repeat(1 << 12);
+        let uses = |n: usize| format!("a: &x \"{long}\"\nb: [{}]\n", vec!["*x"; n].join(","));
+        assert_eq!(value(&uses(1000))["b"][999], json!(long));
+        assert!(fault(&uses(1100)).contains("more than 4194304 bytes of texts"));
+        let copies = format!("a: &a [&b [&c [&d [&e \"{}\"]]]]\n", "x".repeat(1_000_000));
+        assert!(fault(&copies).contains("more than 4194304 bytes of texts"));
         assert!(fault("a: &x [*x]").contains("inside what it stands for"));
         assert!(fault("a: &x b\n*x : c\n").contains("cannot be a name"));
     }

@@ -88,6 +88,7 @@ impl std::error::Error for Faults {}
 pub(super) struct Findings {
     errors: Kept,
     warnings: Kept,
+    excess: bool,
 }
 
 /// Findings of one severity, and how many there were more.
@@ -101,6 +102,12 @@ impl Findings {
     /// Notes why the document cannot be used.
     pub(super) fn error(&mut self, place: impl Into<String>, message: impl Into<String>) {
         self.add(Severity::Error, place.into(), message.into());
+    }
+
+    /// Notes that there is more of something than is looked at.
+    pub(super) fn too_many(&mut self, place: impl Into<String>, message: impl Into<String>) {
+        self.excess = true;
+        self.error(place, message);
     }
 
     /// Notes what is odd.
@@ -125,6 +132,11 @@ impl Findings {
     /// Whether the document cannot be used.
     pub(super) fn has_errors(&self) -> bool {
         !self.errors.findings.is_empty()
+    }
+
+    /// Whether there was more of something than is looked at.
+    pub(super) fn has_excess(&self) -> bool {
+        self.excess
     }
 
     /// All that were kept with their lines, errors first, then in the order of the document.

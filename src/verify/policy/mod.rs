@@ -134,6 +134,10 @@ impl Policies {
         }
         let mut cx = Reading::new(files);
         shape::check(&document::DOCUMENT, &tree.value, "", &mut cx.findings);
+        // What comes next looks through one list for each entry of another, and takes the product of their lengths.
+        if cx.findings.has_excess() {
+            return Err(Faults(cx.findings.finish(&tree.lines)));
+        }
         let document = Node::root(&tree.value);
         cx.read_roots(&document, root);
         let policies = read_policies(&document, &mut cx);

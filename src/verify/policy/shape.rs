@@ -71,6 +71,8 @@ const NAMES_MAX: usize = 64;
 const COUNT_MAX: u64 = 1000;
 /// Longest text in bytes.
 const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Most words that a message lists: those of a document are many, and are listed once for each fault.
+const LISTED_MAX: usize = 20;
 
 /// Notes everything in `value` that has not its form. What `null` stands for is what is missing.
 pub(super) fn check(shape: &Shape, value: &Value, place: &str, findings: &mut Findings) {
@@ -121,7 +123,7 @@ fn check_length(length: usize, least: usize, most: usize, place: &str, findings:
     if length < least {
         findings.error(place, "this is empty; it needs at least one entry");
     } else if length > most {
-        findings.error(place, format!("there are {length} entries here, and {most} at most may be"));
+        findings.too_many(place, format!("there are {length} entries here, and {most} at most may be"));
     }
 }
 
@@ -153,12 +155,14 @@ fn unknown(fields: &[Field], name: &str) -> String {
     format!("nothing is called `{}` here; {hint}", excerpt(name))
 }
 
-/// `a, b and c`.
+/// `a, b and c`, or the first of them and how many there are besides.
 pub(super) fn listed(words: &[&str]) -> String {
-    match words {
+    let quoted: Vec<_> = words.iter().take(LISTED_MAX).map(|word| format!("`{}`", excerpt(word))).collect();
+    match quoted.as_slice() {
         [] => "none".to_owned(),
-        [only] => format!("`{only}`"),
-        [first @ .., last] => format!("`{}` and `{last}`", first.join("`, `")),
+        all if words.len() > all.len() => format!("{} and {} more", all.join(", "), words.len() - all.len()),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 

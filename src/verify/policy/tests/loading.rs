@@ -216,6 +216,21 @@ fn what_is_no_document_is_refused_in_one_sentence() {
     assert_eq!(load("apiVersion: trust/v1\npolicies: []").expect("an empty document").policies.iter().count(), 0);
 }
 
+/// What is read besides takes as long as the lists are long, each times another.
+#[test]
+fn of_lists_that_are_too_long_nothing_else_is_said() {
+    let with = |count: usize| {
+        let authorities: Vec<_> = (0..count).map(|n| key(&format!("k{n}"), 0)).collect();
+        let mut policy = policy("a", &authorities);
+        policy["signature"]["of"] = json!(["nobody"]);
+        faults_of(&policy)
+    };
+    assert_one(&with(65), "there are 65 entries here, and 64 at most may be");
+    let faults = with(64);
+    let unknown = faults.iter().find(|fault| fault.contains("no authority is called `nobody`")).expect("a fault");
+    assert!(unknown.ends_with("`k18`, `k19` and 44 more"), "{unknown}");
+}
+
 #[test]
 fn what_can_never_be_satisfied_is_an_error() {
     let two = policy("p", &[key("a", 0), key("b", 0)]);

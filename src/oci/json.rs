@@ -14,14 +14,29 @@ pub const JSON_VALUES_MAX: usize = 1 << 18;
 
 /// Why a text is not the JSON that is wanted here; says line and column.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct JsonError(#[from] serde_json::Error);
+pub enum JsonError {
+    /// It has not the form.
+    #[error("{0}")]
+    Form(#[from] serde_json::Error),
+    /// It has more values than are read.
+    #[error("{0}")]
+    Values(serde_json::Error),
+}
 
 /// Reads a document whose arrays and objects are nested at most `depth_max` deep (and never deeper than 127).
 pub fn parse(payload: &[u8], depth_max: usize) -> Result<Value, JsonError> {
-    let values_left = Cell::new(JSON_VALUES_MAX);
+    parse_long(payload, depth_max, JSON_VALUES_MAX)
+}
+
+/// The same with another limit on the number of values.
+pub fn parse_long(payload: &[u8], depth_max: usize, values_max: usize) -> Result<Value, JsonError> {
+    let values_left = Cell::new(Some(values_max));
     let mut deserializer = serde_json::Deserializer::from_slice(payload);
-    let value = Strict { depth_left: depth_max, values_left: &values_left }.deserialize(&mut deserializer)?;
+    let value = Strict { depth_left: depth_max, values_left: &values_left }.deserialize(&mut deserializer);
+    let value = value.map_err(|error| match values_left.get() {
+        Some(_) => JsonError::Form(error),
+        None => JsonError::Values(error),
+    })?;
     deserializer.end()?;
     Ok(value)
 }
@@ -39,7 +54,8 @@ pub(crate) fn excerpt(text: &str) -> String {
 #[derive(Clone, Copy)]
 struct Strict<'a> {
     depth_left: usize,
-    values_left: &'a Cell<usize>,
+    /// `None`, once there was one too many.
+    values_left: &'a Cell<Option<usize>>,
 }
 
 impl Strict<'_> {
@@ -55,9 +71,10 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self.values_left.get().checked_sub(1) {
-            Some(left) => self.values_left.set(left),
-            None => return Err(D::Error::custom("too many values")),
+        let left = self.values_left.get().and_then(|left| left.checked_sub(1));
+        self.values_left.set(left);
+        if left.is_none() {
+            return Err(D::Error::custom("too many values"));
         }
         deserializer.deserialize_any(self)
     }

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::limits::JSON_DEPTH_MAX;
-use crate::oci::json;
+use crate::oci::json::{self, JSON_VALUES_MAX, JsonError};
 
 /// Reads a text in which no object has two members whose names differ in case only.
 ///
 /// # Errors
-/// `malformed` with the place, which begins with `what`.
+/// `malformed` with the place, which begins with `what`; `limit_exceeded` for more values than manifests may have.
 pub(super) fn strict(text: &[u8], what: &str) -> Result<Value, Failure> {
-    let value = exact(text, what)?;
+    let value = exact(text, JSON_VALUES_MAX, what)?;
     unambiguous(&value, what)?;
     Ok(value)
 }
@@ -27,9 +27,12 @@ pub(super) fn strict(text: &[u8], what: &str) -> Result<Value, Failure> {
 /// attestations hold maps of other people's names, such as environment variables.
 ///
 /// # Errors
-/// `malformed` with the place, which begins with `what`.
-pub(super) fn exact(text: &[u8], what: &str) -> Result<Value, Failure> {
-    json::parse(text, JSON_DEPTH_MAX).map_err(|error| Failure::malformed(format!("{what} is not strict JSON: {error}")))
+/// `malformed` with the place, which begins with `what`; `limit_exceeded` for more than `values_max` values.
+pub(super) fn exact(text: &[u8], values_max: usize, what: &str) -> Result<Value, Failure> {
+    json::parse_long(text, JSON_DEPTH_MAX, values_max).map_err(|error| match error {
+        JsonError::Form(error) => Failure::malformed(format!("{what} is not strict JSON: {error}")),
+        JsonError::Values(error) => Failure::limit(format!("{what} has more than {values_max} values: {error}")),
+    })
 }
 
 /// Reads a text into a type, under the rules of [`strict`].
@@ -98,7 +101,7 @@ mod tests {
             r#"{"stra\u00dfe":1,"STRASSE":2}"#,
         ] {
             assert!(fault(text).contains("but for their case"), "{text}");
-            assert!(exact(text.as_bytes(), "the text").is_ok(), "{text}");
+            assert!(exact(text.as_bytes(), JSON_VALUES_MAX, "the text").is_ok(), "{text}");
         }
         assert!(strict(br#"{"a":{"b":1},"c":{"b":1}}"#, "the text").is_ok());
     }

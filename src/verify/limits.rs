@@ -51,6 +51,9 @@ pub const DER_DEPTH_MAX: usize = 32;
 /// Most members of one SET in DER: sorting it takes the square of that.
 pub const DER_SET_MAX: usize = 32;
 
+/// Most JSON values of a statement: bills of materials have hundreds of thousands, and each takes some 50 bytes of memory.
+pub const STATEMENT_VALUES_MAX: usize = 1 << 20;
+
 /// Most subjects of a statement.
 pub const SUBJECTS_MAX: usize = 1024;
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::failure::{Failure, at_most};
 use super::json;
-use super::limits::{ATTESTATION_BYTES_MAX, SIGNATURE_BYTES_MAX, SUBJECTS_MAX, TEXT_BYTES_MAX};
+use super::limits::{ATTESTATION_BYTES_MAX, SIGNATURE_BYTES_MAX, STATEMENT_VALUES_MAX, SUBJECTS_MAX, TEXT_BYTES_MAX};
 use super::verdict::ReasonCode;
 use crate::oci::digest::Digest;
 
@@ -175,7 +175,7 @@ fn read_simple_signing(payload: &[u8]) -> Result<SimpleSigning, Failure> {
 fn read_statement(payload: &[u8]) -> Result<Statement, Failure> {
     const WHAT: &str = "the statement";
     at_most(payload.len(), ATTESTATION_BYTES_MAX, "bytes of the statement")?;
-    let mut value = json::exact(payload, WHAT)?;
+    let mut value = json::exact(payload, STATEMENT_VALUES_MAX, WHAT)?;
     let predicate = value.get_mut("predicate").map(Value::take);
     json::unambiguous(&value, WHAT)?;
     if let Some(subjects) = value.get("subject").and_then(Value::as_array) {

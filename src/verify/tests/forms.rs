@@ -17,7 +17,7 @@ use crate::verify::bundle::Bundle;
 use crate::verify::certificate::Leaf;
 use crate::verify::limits::{
     ATTESTATION_BYTES_MAX, CERTIFICATE_BYTES_MAX, CHAIN_MAX, LAYERS_MAX, LOG_ENTRIES_MAX, SIGNATURE_BYTES_MAX,
-    SUBJECTS_MAX, TIMESTAMPS_MAX,
+    STATEMENT_VALUES_MAX, SUBJECTS_MAX, TIMESTAMPS_MAX,
 };
 use crate::verify::proof::Material;
 use crate::verify::roots::Root;
@@ -368,6 +368,12 @@ fn statements_have_limits() {
     assert_eq!(by(&many(0)), ReasonCode::SubjectMismatch);
     assert_eq!(by(&with(attestation_of(&image), "/predicateType", json!(""))), ReasonCode::Malformed);
     assert_eq!(by(&with(attestation_of(&image), "/predicateType", json!("x".repeat(2000)))), ReasonCode::LimitExceeded);
+    let values = |count: usize| {
+        let bundle = lab.bundle(&bob, &with(attestation_of(&image), "/predicate", vec![0; count].into()), None);
+        by_key(&bob.public_key(), in_bundle(&bundle), &image)
+    };
+    assert!(values(300_000).is_ok(), "as long as a bill of materials");
+    assert_eq!(code(values(STATEMENT_VALUES_MAX)), ReasonCode::LimitExceeded);
     let twice = signature_of(&image)["subject"][0].clone();
     assert_eq!(by(&with(signature_of(&image), "/subject", json!([twice, twice]))), ReasonCode::Malformed);
     let long = payload_of(&image).replace("prod", &"x".repeat(SIGNATURE_BYTES_MAX));

@@ -16,7 +16,7 @@ use super::Failure;
 use super::output::{Format, plain};
 use crate::app::files::read_at_most;
 use crate::clock::Timestamp;
-use crate::oci::digest::{Algorithm, Digest};
+use crate::oci::digest::Digest;
 use crate::verify::blob::{Blob, BlobProof, check_blob};
 use crate::verify::key::{HashChoice, Hashes, Hashing, PublicKey};
 use crate::verify::limits::{ATTESTATION_BYTES_MAX, KEY_BYTES_MAX, ROOT_BYTES_MAX};
@@ -115,7 +115,9 @@ fn check_identity(args: &VerifyBundleArgs, proof: &BlobProof) -> Result<(), Fail
 
 /// A digest or the name of a file, whichever it has the form of.
 fn subject(text: &str) -> Result<Subject, Failure> {
-    let digest = text.parse::<Digest>().ok().filter(|digest| digest.algorithm() == Algorithm::Sha256);
+    // Other tools write its digits in upper case.
+    let digest = text.strip_prefix("sha256:").map(|digits| format!("sha256:{}", digits.to_ascii_lowercase()));
+    let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
     if let Some(digest) = digest {
         return Ok(Subject::Digest(digest));
     }

@@ -68,7 +68,7 @@ pub enum HashChoice {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// It is not PEM, or more than one block of it.
-    #[error("a public key is one PEM block `PUBLIC KEY`, {KEY_BYTES_MAX} bytes at most")]
+    #[error("a public key is one PEM block `PUBLIC KEY` (or `RSA PUBLIC KEY`), {KEY_BYTES_MAX} bytes at most")]
     Pem,
     /// The block is not what it says.
     #[error("the public key is not a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7)")]
@@ -133,16 +133,21 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a key as `cosign generate-key-pair` and `openssl pkey -pubout` write it.
+    /// Reads a key as `cosign generate-key-pair` and `openssl pkey -pubout` write it, or as `openssl rsa -RSAPublicKey_out`
+    /// does.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         if pem.len() > KEY_BYTES_MAX {
             return Err(KeyError::Pem);
         }
         let (rest, block) = parse_x509_pem(pem.as_bytes()).map_err(|_| KeyError::Pem)?;
-        if block.label != "PUBLIC KEY" || !rest.trim_ascii().is_empty() {
+        if !rest.trim_ascii().is_empty() {
             return Err(KeyError::Pem);
         }
-        Self::from_spki(&block.contents)
+        match block.label.as_str() {
+            "PUBLIC KEY" => Self::from_spki(&block.contents),
+            "RSA PUBLIC KEY" => Self::from_spki(&rsa_spki(&block.contents).ok_or(KeyError::Form)?),
+            _ => Err(KeyError::Pem),
+        }
     }
 
     /// Reads a key from DER (RFC 5280, section 4.1.2.7).
@@ -264,6 +269,23 @@ fn check_rsa(parameters: Option<&Any<'_>>, key: &[u8]) -> Result<(), KeyError> {
     };
     let bits = modulus.len() * 8 - first.leading_zeros() as usize;
     if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) { Ok(()) } else { Err(KeyError::RsaBits(bits)) }
+}
+
+/// What an RSA key is in a SubjectPublicKeyInfo (RFC 3279, section 2.3.1), so that it has one fingerprint however it is written.
+fn rsa_spki(key: &[u8]) -> Option<Vec<u8>> {
+    const SEQUENCE: u8 = 0x30;
+    const BIT_STRING: u8 = 3;
+    /// `rsaEncryption` with its NULL.
+    const ALGORITHM: [u8; 15] = [SEQUENCE, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
+    let der = |tag: u8, content: &[u8]| {
+        let length = match u16::try_from(content.len()).ok()?.to_be_bytes() {
+            [0, low @ ..0x80] => vec![low],
+            [0, low] => vec![0x81, low],
+            [high, low] => vec![0x82, high, low],
+        };
+        Some([&[tag], &length[..], content].concat())
+    };
+    der(SEQUENCE, &[&ALGORITHM[..], &der(BIT_STRING, &[&[0], key].concat())?].concat())
 }
 
 /// The schemes to try, in this order.

@@ -162,13 +162,14 @@ fn a_key_is_one_block_of_pem() {
         "not PEM".to_owned(),
         format!("{good}{good}"),
         format!("{good}x"),
-        good.replace("PUBLIC KEY", "RSA PUBLIC KEY"),
+        good.replace("PUBLIC KEY", "EC PUBLIC KEY"),
         good.replace("PUBLIC KEY", "CERTIFICATE"),
         "x".repeat(1 << 20),
     ] {
         assert_eq!(PublicKey::from_pem(&bad), Err(KeyError::Pem), "{bad:.60}");
     }
     assert_eq!(PublicKey::from_pem(&pem("PUBLIC KEY", b"\x30\x00")), Err(KeyError::Form));
+    assert_eq!(PublicKey::from_pem(&pem("RSA PUBLIC KEY", key("key-p256").spki())), Err(KeyError::Form));
 }
 
 /// A public key: its algorithm, the parameters of that, and the key itself.
@@ -201,6 +202,21 @@ fn rsa_keys_are_neither_short_nor_endless() {
     assert_eq!(PublicKey::from_spki(&spki(RSA, &[], &rsa_key(2048))), Err(KeyError::Form), "no parameters");
     let behind = [rsa_key(2048), vec![0]].concat();
     assert_eq!(PublicKey::from_spki(&spki(RSA, NULL, &behind)), Err(KeyError::Form), "bytes behind the key");
+}
+
+/// RFC 8017, appendix A.1.1, and RFC 5280.
+#[test]
+fn an_rsa_key_has_one_fingerprint_in_both_its_forms() {
+    for bits in [2048, 4096] {
+        let whole = PublicKey::from_spki(&spki(RSA, NULL, &rsa_key(bits))).expect("a key");
+        assert_eq!(PublicKey::from_pem(&pem("RSA PUBLIC KEY", &rsa_key(bits))), Ok(whole));
+    }
+    for bits in [8, 512, 1024] {
+        assert_eq!(PublicKey::from_pem(&pem("RSA PUBLIC KEY", &rsa_key(bits))), Err(KeyError::RsaBits(bits)));
+    }
+    let behind = [rsa_key(2048), vec![0]].concat();
+    assert_eq!(PublicKey::from_pem(&pem("RSA PUBLIC KEY", &behind)), Err(KeyError::Form));
+    assert_eq!(PublicKey::from_pem(&pem("RSA PUBLIC KEY", &[])), Err(KeyError::Form));
 }
 
 #[test]

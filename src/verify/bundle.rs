@@ -12,6 +12,7 @@ use super::der;
 use super::dsse::{Envelope, Wire};
 use super::failure::{Failure, at_most};
 use super::json;
+use super::key::{Hash, Hashes};
 use super::limits::{
     ATTESTATION_BYTES_MAX, CERTIFICATE_BYTES_MAX, CHAIN_MAX, CHECKPOINT_BYTES_MAX, CHECKPOINT_LINES_MAX,
     LOG_BODY_BYTES_MAX, LOG_ENTRIES_MAX, PROOF_HASHES_MAX, SIGNATURE_VALUE_BYTES_MAX, TEXT_BYTES_MAX,
@@ -36,8 +37,17 @@ pub enum Version {
 pub enum Content {
     /// A DSSE envelope with its payload.
     Envelope(Envelope),
-    /// Bytes that stand elsewhere, and the signature's value.
-    Message(Vec<u8>),
+    /// Bytes that stand elsewhere.
+    Message(Message),
+}
+
+/// A signature of bytes that stand elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The signature's value.
+    pub signature: Vec<u8>,
+    /// The hash of the bytes as whoever wrote the bundle says, which nobody has signed.
+    pub digest: Option<(Hash, Vec<u8>)>,
 }
 
 /// Whether log entries need a proof of inclusion. The version does not say: it is the sender's word, and with version 0.1 on
@@ -95,7 +105,7 @@ impl Bundle {
         let timestamps = timestamps(material.timestamp_verification_data)?;
         let content = match (document.dsse_envelope, document.message_signature) {
             (Some(envelope), None) => Content::Envelope(envelope.try_into()?),
-            (None, Some(message)) => Content::Message(message.value()?),
+            (None, Some(message)) => Content::Message(message.try_into()?),
             _ => return Err(Failure::malformed("the bundle must have either dsseEnvelope or messageSignature")),
         };
         let text = str::from_utf8(text).map_err(|_| Failure::malformed("the bundle is not UTF-8"))?.to_owned();
@@ -111,7 +121,7 @@ impl Bundle {
     pub fn signature(&self) -> &[u8] {
         match &self.content {
             Content::Envelope(envelope) => &envelope.signature,
-            Content::Message(value) => value,
+            Content::Message(message) => &message.signature,
         }
     }
 
@@ -315,13 +325,51 @@ fn timestamps(data: Option<TimestampData>) -> Result<usize, Failure> {
     Ok(timestamps.len())
 }
 
-impl MessageSignature {
-    fn value(&self) -> Result<Vec<u8>, Failure> {
-        if let Some(digest) = &self.message_digest {
-            at_most(digest.algorithm.len(), TEXT_BYTES_MAX, "bytes of the name of the digest")?;
-            base64(&digest.digest, TEXT_BYTES_MAX, "the digest of the message")?;
+impl Message {
+    /// Checks that the bundle is one for a file, as far as it says.
+    ///
+    /// # Errors
+    /// `subject_mismatch`, `unsupported_algorithm`.
+    pub(super) fn check_digest(&self, hashes: &Hashes) -> Result<(), Failure> {
+        let Some((hash, value)) = &self.digest else { return Ok(()) };
+        let (code, message) = match hashes.get(*hash) {
+            Some(known) if known == value => return Ok(()),
+            Some(_) => (ReasonCode::SubjectMismatch, "the bundle says that it is for another file"),
+            None => (ReasonCode::UnsupportedAlgorithm, "the bundle has another hash than the one that is given"),
+        };
+        Err(Failure::new(code, message))
+    }
+}
+
+impl TryFrom<MessageSignature> for Message {
+    type Error = Failure;
+
+    fn try_from(wire: MessageSignature) -> Result<Self, Failure> {
+        let digest = wire.message_digest.map(MessageDigest::value).transpose()?;
+        Ok(Self {
+            signature: base64(&wire.signature, SIGNATURE_VALUE_BYTES_MAX, "the signature of the message")?,
+            digest,
+        })
+    }
+}
+
+impl MessageDigest {
+    fn value(self) -> Result<(Hash, Vec<u8>), Failure> {
+        at_most(self.algorithm.len(), TEXT_BYTES_MAX, "bytes of the name of the digest")?;
+        let value = base64(&self.digest, TEXT_BYTES_MAX, "the digest of the message")?;
+        let hash = match self.algorithm.as_str() {
+            "SHA2_256" => Hash::Sha256,
+            "SHA2_384" => Hash::Sha384,
+            "SHA2_512" => Hash::Sha512,
+            _ => {
+                let message = "the digest of the message is none of SHA2_256, SHA2_384 and SHA2_512";
+                return Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message));
+            }
+        };
+        if value.len() != hash.output_len() {
+            return Err(Failure::malformed("the digest of the message has not the length of its algorithm"));
         }
-        base64(&self.signature, SIGNATURE_VALUE_BYTES_MAX, "the signature of the message")
+        Ok((hash, value))
     }
 }
 

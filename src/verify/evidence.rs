@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::bundle::{Bundle, Content};
 use super::certificate::Leaf;
 use super::failure::Failure;
-use super::key::{HashChoice, KeyKind, PublicKey, Rejected};
+use super::key::{HashChoice, Hashes, KeyKind, PublicKey, Rejected};
 use super::proof::{Format, Need, Signer, Trust};
 use super::roots::Root;
 use super::sigstore::{Believe, BundleVerifier as _, Found, Signed};
@@ -63,20 +63,15 @@ pub(super) fn or_of_the_log(failure: Failure, is_named: impl FnOnce() -> bool) -
 }
 
 impl Evidence<'_> {
-    /// Checks the signature's value, where what it is over is here and not only a digest of it.
+    /// Checks the signature's value.
     fn verify(&self, key: &PublicKey, hash: HashChoice) -> Result<(), Rejected> {
         let value = self.bundle.signature();
         match (&self.bundle.content, self.signed) {
             (Content::Envelope(envelope), _) => key.verify(hash, &envelope.signed_bytes(), value),
             (Content::Message(_), Signed::Bytes(bytes)) => key.verify(hash, bytes, value),
             (Content::Message(_), Signed::Hashed(hashes, _)) => key.verify_hashed(hash, hashes, value),
-            (Content::Message(_), Signed::Digest(_)) => Ok(()),
+            (Content::Message(_), Signed::Digest(digest)) => key.verify_hashed(hash, &Hashes::known(digest), value),
         }
-    }
-
-    /// Whether [`verify`](Self::verify) has something to look at.
-    fn is_verified_here(&self) -> bool {
-        !matches!((&self.bundle.content, self.signed), (Content::Message(_), Signed::Digest(_)))
     }
 
     /// The key is the policy's, whatever the hint or a `keyid` says; a hint only makes the message better.
@@ -94,7 +89,11 @@ impl Evidence<'_> {
             ),
             Rejected::Whole => Failure::new(
                 ReasonCode::UnsupportedAlgorithm,
-                format!("{} keys sign the whole of what they sign, and this is too long to be held", key.kind()),
+                format!("{} keys sign the whole of what they sign, and of this there are only hashes", key.kind()),
+            ),
+            Rejected::Unhashed => Failure::new(
+                ReasonCode::UnsupportedAlgorithm,
+                format!("{} keys sign another hash than the one that is given; the bytes are needed", key.kind()),
             ),
             Rejected::Wrong if key.kind() == KeyKind::Ed25519 && self.is_message() => Failure::new(
                 ReasonCode::UnsupportedAlgorithm,
@@ -121,11 +120,6 @@ impl Evidence<'_> {
     /// What else has to be there for a key. What is not asked for is not looked at, and proves nothing.
     fn at_key(&self, key: &PublicKey, wanted: Wanted, root: Option<&Root>) -> Result<Held, Failure> {
         if !wanted.tlog && !wanted.timestamp {
-            // Nobody has checked the signature yet, then.
-            if !self.is_verified_here() {
-                let message = "without a log entry the bytes that were signed are needed, not only their digest";
-                return Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message));
-            }
             return Ok(Held::default());
         }
         self.check_present(wanted)?;
@@ -152,8 +146,11 @@ impl Evidence<'_> {
         }
         match self.verify(&leaf.key, HashChoice::Auto) {
             Ok(()) => Ok(leaf),
-            Err(Rejected::Whole) => {
-                let message = "certificates with Ed25519 keys are verified over the whole of what they sign, and this is too long";
+            Err(Rejected::Whole | Rejected::Unhashed) => {
+                let message = format!(
+                    "of certificates with {} keys the whole of what was signed is needed, and there are only hashes",
+                    leaf.key.kind()
+                );
                 Err(Failure::new(ReasonCode::UnsupportedAlgorithm, message))
             }
             Err(_) => Err(Failure::new(ReasonCode::BadSignature, "it is not a signature of its certificate's key")),
@@ -178,7 +175,7 @@ impl Evidence<'_> {
     /// What has been found to be a signature here, and is none to the library, is one with another hash than it knows.
     fn verified(&self, root: &Root, believe: Believe<'_>) -> Result<Found, Failure> {
         root.verifier().verify(&self.bundle, self.signed, believe).map_err(|failure| {
-            if failure.code == ReasonCode::BadSignature && self.is_verified_here() {
+            if failure.code == ReasonCode::BadSignature {
                 return Failure::new(ReasonCode::UnsupportedAlgorithm, failure.message);
             }
             failure

@@ -13,7 +13,7 @@ use x509_parser::public_key::RSAPublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::limits::{KEY_BYTES_MAX, RSA_BITS_MAX, RSA_BITS_MIN};
-use crate::oci::digest::Digest;
+use crate::oci::digest::{Algorithm, Digest};
 
 const EC: Oid<'static> = oid!(1.2.840.10045.2.1);
 const P256: Oid<'static> = oid!(1.2.840.10045.3.1.7);
@@ -88,11 +88,50 @@ pub(super) enum Rejected {
     Wrong,
     /// The key does not go with the hash that was chosen.
     Hash,
-    /// The key signs whole messages, and this one was only hashed.
+    /// The key signs whole messages, and of this one there are only hashes.
     Whole,
+    /// The key may have signed another hash than those that there are.
+    Unhashed,
 }
 
-/// The hashes of a message that is too long to be held, taken as it goes by.
+/// The hashes that signatures are made over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// Its name in a statement.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// How many bytes one has.
+    pub(super) fn output_len(self) -> usize {
+        self.algorithm().output_len()
+    }
+
+    fn algorithm(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        }
+    }
+}
+
+/// The hashes of a message, taken as it goes by.
 #[derive(Clone)]
 pub struct Hashing([digest::Context; 3]);
 
@@ -104,24 +143,51 @@ impl Hashing {
 
     /// The hashes of everything taken in.
     pub fn finish(self) -> Hashes {
-        Hashes(self.0.map(digest::Context::finish))
+        Hashes(self.0.map(digest::Context::finish).to_vec())
     }
 }
 
 impl Default for Hashing {
     fn default() -> Self {
-        Self([&digest::SHA256, &digest::SHA384, &digest::SHA512].map(digest::Context::new))
+        Self(Hash::ALL.map(|hash| digest::Context::new(hash.algorithm())))
     }
 }
 
-/// The hashes of a message by everything that signatures are made over: SHA-256, SHA-384 and SHA-512.
+/// The hashes of a message: by everything that signatures are made over, or the one that is known.
 #[derive(Clone, Debug)]
-pub struct Hashes([digest::Digest; 3]);
+pub struct Hashes(Vec<digest::Digest>);
 
 impl Hashes {
-    /// SHA-256.
-    pub fn sha256(&self) -> Digest {
-        format!("sha256:{}", hex::encode(self.0[0])).parse().expect("a hash is written as a digest")
+    /// Those of bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hashing = Hashing::default();
+        hashing.update(bytes);
+        hashing.finish()
+    }
+
+    /// The one that is known.
+    pub fn known(digest: &Digest) -> Self {
+        let hash = match digest.algorithm() {
+            Algorithm::Sha256 => Hash::Sha256,
+            Algorithm::Sha512 => Hash::Sha512,
+        };
+        // It has the length of its algorithm.
+        Self(digest::Digest::import_less_safe(digest.as_bytes(), hash.algorithm()).into_iter().collect())
+    }
+
+    /// The value of a hash, where it is there.
+    pub(super) fn get(&self, hash: Hash) -> Option<&[u8]> {
+        self.0.iter().find(|known| known.algorithm() == hash.algorithm()).map(AsRef::as_ref)
+    }
+
+    /// Every hash that is there, and its value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Hash, &[u8])> {
+        Hash::ALL.into_iter().filter_map(|hash| Some((hash, self.get(hash)?)))
+    }
+
+    /// One of them as a digest; there are none of SHA-384.
+    pub(super) fn digest(&self, hash: Hash) -> Option<Digest> {
+        format!("{}:{}", hash.name(), hex::encode(self.get(hash)?)).parse().ok()
     }
 }
 
@@ -228,7 +294,11 @@ impl PublicKey {
         let holds = |scheme: &&'static dyn VerificationAlgorithm| {
             hashes.0.iter().any(|hash| scheme.verify_digest_sig(&self.spki, hash, value).is_ok())
         };
-        if schemes.iter().any(holds) { Ok(()) } else { Err(Rejected::Wrong) }
+        if schemes.iter().any(holds) {
+            return Ok(());
+        }
+        let are_there = signed_hashes(self.kind, choice).iter().all(|hash| hashes.get(*hash).is_some());
+        Err(if are_there { Rejected::Wrong } else { Rejected::Unhashed })
     }
 }
 
@@ -286,6 +356,17 @@ fn rsa_spki(key: &[u8]) -> Option<Vec<u8>> {
         Some([&[tag], &length[..], content].concat())
     };
     der(SEQUENCE, &[&ALGORITHM[..], &der(BIT_STRING, &[&[0], key].concat())?].concat())
+}
+
+/// The hashes of the schemes to try.
+fn signed_hashes(kind: KeyKind, choice: HashChoice) -> &'static [Hash] {
+    match (choice, kind) {
+        (HashChoice::Auto, KeyKind::P384) => &[Hash::Sha384, Hash::Sha256],
+        (HashChoice::Auto, KeyKind::P521) => &[Hash::Sha512, Hash::Sha256],
+        (HashChoice::Auto | HashChoice::Sha256, _) => &[Hash::Sha256],
+        (HashChoice::Sha384, _) => &[Hash::Sha384],
+        (HashChoice::Sha512, _) => &[Hash::Sha512],
+    }
 }
 
 /// The schemes to try, in this order.

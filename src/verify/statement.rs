@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::failure::{Failure, at_most};
 use super::json;
+use super::key::{Hash, Hashes};
 use super::limits::{ATTESTATION_BYTES_MAX, SIGNATURE_BYTES_MAX, STATEMENT_VALUES_MAX, SUBJECTS_MAX, TEXT_BYTES_MAX};
 use super::verdict::ReasonCode;
 use crate::oci::digest::Digest;
@@ -97,6 +98,13 @@ impl Subject {
     fn is(&self, digest: &Digest) -> bool {
         self.digest.get(digest.algorithm().as_str()).is_some_and(|hex| *hex == digest.hex())
     }
+
+    /// Whether it has one of the hashes at least, and none that differs.
+    fn is_file(&self, hashes: &Hashes) -> bool {
+        let named = |(hash, value): (Hash, &[u8])| Some(*self.digest.get(hash.name())? == hex::encode(value));
+        let mut named = hashes.iter().filter_map(named).peekable();
+        named.peek().is_some() && named.all(|is_same| is_same)
+    }
 }
 
 /// What a signed simple signing payload says of `subject`.
@@ -132,6 +140,28 @@ pub fn check_simple_signing(payload: &[u8]) -> Result<(), Failure> {
 /// # Errors
 /// `malformed`, `limit_exceeded`, `subject_mismatch`.
 pub fn statement(payload: &[u8], subject: &Digest) -> Result<Claim, Failure> {
+    claim(payload, |named| named.is(subject), || mismatch(subject)).map(|(claim, _)| claim)
+}
+
+/// What a signed in-toto statement says of a file, and a digest it names the file by; `None`: by SHA-384 alone.
+///
+/// Whoever states something of a file may choose the hash; of manifests, it is the one of their digest.
+///
+/// # Errors
+/// `malformed`, `limit_exceeded`, `subject_mismatch`.
+pub(super) fn statement_of_file(payload: &[u8], hashes: &Hashes) -> Result<(Claim, Option<Digest>), Failure> {
+    let mismatch = || Failure::new(ReasonCode::SubjectMismatch, "what was signed is not about this file");
+    let (claim, named) = claim(payload, |named| named.is_file(hashes), mismatch)?;
+    let hash = [Hash::Sha256, Hash::Sha512].into_iter().find(|hash| named.contains_key(hash.name()));
+    Ok((claim, hash.and_then(|hash| hashes.digest(hash))))
+}
+
+/// What a statement says of the subject that `is` the one asked for, and the digests that it names it by.
+fn claim(
+    payload: &[u8],
+    is: impl Fn(&Subject) -> bool,
+    mismatch: impl FnOnce() -> Failure,
+) -> Result<(Claim, BTreeMap<String, String>), Failure> {
     let statement = read_statement(payload)?;
     if !STATEMENTS.contains(&statement.kind.as_str()) {
         return Err(Failure::malformed("the _type of the statement is not that of in-toto, version 1 or 0.1"));
@@ -140,21 +170,23 @@ pub fn statement(payload: &[u8], subject: &Digest) -> Result<Claim, Failure> {
     if statement.predicate_type.is_empty() {
         return Err(Failure::malformed("predicateType of the statement is empty"));
     }
-    let mut named = statement.subject.into_iter().filter(|named| named.is(subject));
-    let first = named.next().ok_or_else(|| mismatch(subject))?;
+    let mut named = statement.subject.into_iter().filter(is);
+    let first = named.next().ok_or_else(mismatch)?;
     if statement.predicate_type != COSIGN_SIGN {
-        return Ok(Claim::Attestation { predicate_type: statement.predicate_type, predicate: statement.predicate });
+        let Statement { predicate_type, predicate, .. } = statement;
+        return Ok((Claim::Attestation { predicate_type, predicate }, first.digest));
     }
     at_most(payload.len(), SIGNATURE_BYTES_MAX, "bytes of the statement of a signature")?;
     // Which annotations hold would depend on which of the two is read.
     if named.next().is_some() {
         return Err(Failure::malformed("the statement names the digest twice"));
     }
-    Ok(Claim::Signature {
+    let claim = Claim::Signature {
         docker_reference: None,
         annotations: first.annotations.unwrap_or_default().into_iter().collect(),
         predicate_type: Some(statement.predicate_type),
-    })
+    };
+    Ok((claim, first.digest))
 }
 
 /// Whether bytes have the form of a statement that is more than a signature, whatever it says and of what.

@@ -1,6 +1,7 @@
 //! Signature policies, on the wire.
 
 mod attacks;
+mod attested;
 mod blobs;
 mod documents;
 mod dryrun;

@@ -12,14 +12,14 @@ use crate::cli::{bonded, run, stdout, text};
 use crate::fixtures::sha256;
 
 /// Exit code and what was printed.
-async fn verify(app: &TestApp, what: &str, arguments: &[&str]) -> (i32, String) {
+pub(super) async fn verify(app: &TestApp, what: &str, arguments: &[&str]) -> (i32, String) {
     let reference = format!("{}/{what}", app.address);
     let output = run(&[&["verify", reference.as_str()], arguments].concat()).await;
     let printed = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().expect("an exit code"), printed)
 }
 
-fn file(folder: &tempfile::TempDir, name: &str, bytes: &str) -> String {
+pub(super) fn file(folder: &tempfile::TempDir, name: &str, bytes: &str) -> String {
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).expect("written");
     text(&path).to_owned()

@@ -5,20 +5,23 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::clients::COMMAND_MAX;
+use crate::clients::login::town::Person;
+use crate::content::base64;
 use crate::runner::Context;
 
 /// Exit codes that say what was found (`docs/how-to/verify-in-ci.md`).
 pub(super) const PASSES: i32 = 0;
 pub(super) const UNSIGNED: i32 = 10;
 pub(super) const BY_OTHERS: i32 = 12;
+pub(super) const NOT_ATTESTED: i32 = 14;
 
-/// The program, of somebody without credentials.
+/// The program, of somebody without credentials unless they are given.
 pub(super) struct Verifier<'a> {
     program: &'a Path,
     home: TempDir,
@@ -36,6 +39,14 @@ impl<'a> Verifier<'a> {
     pub(super) fn of(context: &'a Context) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("bonded-client-").tempdir()?;
         Ok(Self { program: context.binary()?, home })
+    }
+
+    /// Keeps the credentials of somebody, where docker does.
+    pub(super) fn log_in(&self, host: &str, person: &Person) -> Result<()> {
+        let auth = base64(format!("{}:{}", person.name, person.password).as_bytes());
+        let folder = self.home.path().join(".docker");
+        std::fs::create_dir_all(&folder)?;
+        Ok(std::fs::write(folder.join("config.json"), json!({ "auths": { host: { "auth": auth } } }).to_string())?)
     }
 
     /// Verifies an image, `host:port/repository@digest`.

@@ -113,9 +113,18 @@ impl<'a> Cosign<'a> {
 
     /// Signs an image, `host/repository@digest`.
     pub(super) async fn sign(&self, case: Case, image: &str) -> Result<()> {
+        self.make(case, &["sign"], image).await
+    }
+
+    /// Attests something of an image: a predicate of a kind, which is in a file.
+    pub(super) async fn attest(&self, case: Case, kind: &str, file: &str, image: &str) -> Result<()> {
+        self.make(case, &["attest", "--type", kind, "--predicate", file], image).await
+    }
+
+    async fn make(&self, case: Case, command: &[&str], image: &str) -> Result<()> {
         self.write_services(case)?;
         let token = SigningLab::token(ISSUER, IDENTITY);
-        let mut arguments = vec!["sign", "--yes", "--allow-http-registry"];
+        let mut arguments = [command, &["--yes", "--allow-http-registry"]].concat();
         match case.signer {
             Signer::Key => arguments.extend(["--key", PRIVATE_KEY]),
             Signer::Keyless => arguments.extend(["--identity-token", &token]),
@@ -141,19 +150,25 @@ impl<'a> Cosign<'a> {
 
     /// Verifies that the signer signed an image.
     pub(super) async fn verify(&self, case: Case, image: &str) -> Result<()> {
-        self.verify_by(case, PUBLIC_KEY, IDENTITY, image).await
+        self.verify_by(case, &["verify"], [PUBLIC_KEY, IDENTITY], image).await
+    }
+
+    /// Verifies that the signer attested something of a kind, which satisfies the CUE policy in a file.
+    pub(super) async fn verify_attestation(&self, case: Case, kind: &str, file: &str, image: &str) -> Result<()> {
+        let command = ["verify-attestation", "--type", kind, "--policy", file];
+        self.verify_by(case, &command, [PUBLIC_KEY, IDENTITY], image).await
     }
 
     /// Verifies that somebody did who never signs.
     pub(super) async fn verify_stranger(&self, case: Case, image: &str) -> Result<()> {
-        self.verify_by(case, STRANGER_KEY, STRANGER, image).await
+        self.verify_by(case, &["verify"], [STRANGER_KEY, STRANGER], image).await
     }
 
-    async fn verify_by(&self, case: Case, key: &str, identity: &str, image: &str) -> Result<()> {
+    async fn verify_by(&self, case: Case, command: &[&str], [key, identity]: [&str; 2], image: &str) -> Result<()> {
         let lab = self.lab;
         let (root, intermediates) = (text(&lab.signer_root()), text(&lab.signer_intermediate()));
         let times = text(&lab.timestamp_chain());
-        let mut arguments = vec!["verify", "--allow-http-registry"];
+        let mut arguments = [command, &["--allow-http-registry"]].concat();
         match case.signer {
             Signer::Key => arguments.extend(["--key", key]),
             Signer::Keyless => {

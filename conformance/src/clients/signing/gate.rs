@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context) -> Result<()> {
 }
 
 /// Puts a policy in force, with the trusted root in the document: it is kept in the database, and so on every node.
-async fn enforce(town: &Town, policy: &Value, root: &Value) -> Result<()> {
+pub(super) async fn enforce(town: &Town, policy: &Value, root: &Value) -> Result<()> {
     let document = json!({
         "apiVersion": "trust/v1", "trustRoots": { "lab": { "json": root.to_string() } }, "policies": [policy],
     });
@@ -139,10 +139,10 @@ impl Released<'_> {
 }
 
 /// crane of somebody.
-struct Crane(Tool);
+pub(super) struct Crane(pub(super) Tool);
 
 impl Crane {
-    async fn of(context: &Context, host: &str, person: &Person) -> Result<Self> {
+    pub(super) async fn of(context: &Context, host: &str, person: &Person) -> Result<Self> {
         let tool = Tool::find(context, "crane")?;
         tool.run(&["auth", "login", "--username", person.name, "--password", person.password, host]).await?;
         Ok(Self(tool))

@@ -14,7 +14,7 @@ use crate::scenarios::data_sets::{push_blobs, push_manifest};
 use crate::wire::Wire;
 
 /// The file of the policies.
-const DOCUMENT: &str = "policy.json";
+pub(super) const DOCUMENT: &str = "policy.json";
 
 /// An image in the registry.
 pub(super) struct Image {

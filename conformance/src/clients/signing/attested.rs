@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use conformance::servers::SigningLab;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -71,6 +71,7 @@ pub(super) async fn run(context: &Context, release: Release) -> Result<()> {
         document: folder,
     };
     let owner = Crane::of(context, &host, &MEMBER).await?;
+    impossible(&releasing, &push(context, &owner, &host).await?).await?;
     for case in CASES {
         let image = push(context, &owner, &host).await?;
         attested(&releasing, &node, case, &image).await.with_context(|| format!("{case}: attested"))?;
@@ -121,6 +122,16 @@ async fn push(context: &Context, owner: &Crane, host: &str) -> Result<Image> {
     let digest = last_manifest(&set)?.digest.clone();
     let reference = format!("{host}/{repo}@{digest}");
     Ok(Image { repo, digest, reference })
+}
+
+/// No release attests as a referrer in the old form, though it signs so.
+async fn impossible(releasing: &Cosign<'_>, image: &Image) -> Result<()> {
+    let case = Case { format: Format::Referrer, signer: Signer::Key, witness: Witness::Nobody };
+    let attested = releasing.attest(case, PROVENANCE, BUILT, &image.reference).await;
+    let Err(error) = attested else { bail!("{case}: cosign attests after all") };
+    let text = format!("{error:#}");
+    ensure!(text.contains("unknown flag: --registry-referrers-mode"), "{case}: another reason: {text}");
+    Ok(())
 }
 
 /// An image about which the right thing is said in the end, and others before it.

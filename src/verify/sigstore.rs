@@ -8,6 +8,7 @@ mod logs;
 
 use sigstore_verify::bundle::Error as FormError;
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
+use sigstore_verify::types::bundle::VerificationMaterialContent;
 use sigstore_verify::types::{Artifact, ArtifactDigest, Bundle as Parsed, DerPublicKey, HashAlgorithm, MediaType};
 use sigstore_verify::{
     CertificateError, Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier,
@@ -85,6 +86,7 @@ impl BundleVerifier for Library {
         let mut parsed = Parsed::from_json(bundle.text())
             .map_err(|error| Failure::malformed(format!("the bundle cannot be read: {error}")))?;
         parsed.verification_material.tlog_entries.iter().try_for_each(logs::check_certificates)?;
+        leave_leaf(&mut parsed);
         let artifact = artifact(signed)?;
         let result = match believe {
             Believe::Key { key, tlog, timestamp } => {
@@ -114,6 +116,17 @@ impl BundleVerifier for Library {
             self.logs.check(&parsed.verification_material.tlog_entries, &found.times)?;
         }
         Ok(found)
+    }
+}
+
+/// Leaves the signer's certificate alone of a chain: authorities are those of the trusted root, whatever comes along with a
+/// signature, and the library would look for its way to the root among these without regard to how long an authority of the
+/// root lets the way be.
+fn leave_leaf(parsed: &mut Parsed) {
+    if let VerificationMaterialContent::X509CertificateChain { certificates } =
+        &mut parsed.verification_material.content
+    {
+        certificates.truncate(1);
     }
 }
 

@@ -48,6 +48,20 @@ impl Authority {
         let der = params.self_signed(&key).expect("a certificate").der().to_vec();
         Self { key, params, der }
     }
+
+    /// An authority below this one, changed before its certificate is made.
+    pub(super) fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let Self { key, mut params, .. } = Self::new(name);
+        change(&mut params);
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let der = params.signed_by(&key, &issuer).expect("a certificate").der().to_vec();
+        Self { key, params, der }
+    }
+
+    /// Its certificate as JSON holds it.
+    pub(super) fn json(&self) -> Value {
+        json!({ "rawBytes": to_base64(&self.der) })
+    }
 }
 
 /// A certificate to be made.

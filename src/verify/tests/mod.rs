@@ -2,6 +2,7 @@
 
 mod attacks;
 mod blobs;
+mod chains;
 mod der;
 mod evidence;
 mod forms;

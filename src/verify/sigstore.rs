@@ -4,6 +4,7 @@
 //! was signed, whom to believe. What it is lax about is refused before it is asked (`super::bundle`), and what it says is
 //! checked again where that is cheap.
 
+mod chains;
 mod logs;
 
 use sigstore_verify::bundle::Error as FormError;
@@ -75,7 +76,8 @@ impl Library {
     /// # Errors
     /// What is wrong with the trusted root, in the library's words.
     pub(super) fn new(root: &str) -> Result<Self, String> {
-        let root = TrustedRoot::from_json(root).map_err(|error| error.to_string())?;
+        let mut root = TrustedRoot::from_json(root).map_err(|error| error.to_string())?;
+        chains::hold_to_their_chains(&mut root)?;
         let verifier = Verifier::new(&root).map_err(|error| error.to_string())?;
         Ok(Self { verifier, logs: Logs::new(&root)? })
     }

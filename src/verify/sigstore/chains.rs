@@ -1,0 +1,207 @@
+//! The chains of certificates in a trusted root.
+//!
+//! The library takes every certificate of a chain of `certificateAuthorities` for an anchor, at which a way ends and of which
+//! nothing is asked any more, and so it does with the last one of a chain of `timestampAuthorities`. What a chain asks of its
+//! certificates is therefore asked here, once, when the root is read; and how long each of them is valid is written down as
+//! the window in which it counts, which the library holds against the times of signatures.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sigstore_verify::trust_root::TrustedRoot;
+use sigstore_verify::types::TimeRange;
+use x509_parser::asn1_rs::{FromDer as _, Oid, oid};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ExtendedKeyUsage;
+
+use crate::verify::key::{HashChoice, KeyKind, PublicKey};
+
+const ECDSA_SHA256: Oid<'static> = oid!(1.2.840.10045.4.3.2);
+const ECDSA_SHA384: Oid<'static> = oid!(1.2.840.10045.4.3.3);
+const ECDSA_SHA512: Oid<'static> = oid!(1.2.840.10045.4.3.4);
+const RSA_SHA256: Oid<'static> = oid!(1.2.840.113549.1.1.11);
+const RSA_SHA384: Oid<'static> = oid!(1.2.840.113549.1.1.12);
+const RSA_SHA512: Oid<'static> = oid!(1.2.840.113549.1.1.13);
+const ED25519: Oid<'static> = oid!(1.3.101.112);
+
+/// What a chain is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Each of its certificates may have issued that of a signer.
+    Signers,
+    /// The first of its certificates is that of the timestamp authority itself.
+    Timestamps,
+}
+
+impl Purpose {
+    /// Whether a certificate that is limited to some uses may be used for this.
+    fn is_in(self, usage: &ExtendedKeyUsage<'_>) -> bool {
+        let named = match self {
+            Self::Signers => usage.code_signing,
+            Self::Timestamps => usage.time_stamping,
+        };
+        named || usage.any
+    }
+
+    /// How many certificates stand before the first one that is an authority.
+    fn leaves(self) -> usize {
+        match self {
+            Self::Signers => 0,
+            Self::Timestamps => 1,
+        }
+    }
+}
+
+/// Checks every chain, and gives every certificate that issues those of signers the window in which it counts: that of its
+/// authority, as far as it and all above it are valid.
+///
+/// # Errors
+/// Which certificate is not what its place in its chain asks for, and why.
+pub(super) fn hold_to_their_chains(root: &mut TrustedRoot) -> Result<(), String> {
+    let mut issuers = Vec::new();
+    for (at, authority) in root.certificate_authorities.iter().enumerate() {
+        let name = format!("certificateAuthorities[{at}]");
+        let entries = &authority.cert_chain.certificates;
+        let chain = read(entries.iter().map(|entry| entry.raw_bytes.as_bytes()), &name)?;
+        check(&chain, Purpose::Signers, &name)?;
+        for (position, entry) in entries.iter().enumerate() {
+            let mut issuer = authority.clone();
+            issuer.cert_chain.certificates = vec![entry.clone()];
+            let above = chain.get(position..).unwrap_or_default();
+            issuer.valid_for = window(authority.valid_for, above, &place(&name, position))?;
+            issuers.push(issuer);
+        }
+    }
+    for (at, authority) in root.timestamp_authorities.iter_mut().enumerate() {
+        let name = format!("timestampAuthorities[{at}]");
+        let entries = &authority.cert_chain.certificates;
+        let chain = read(entries.iter().map(|entry| entry.raw_bytes.as_bytes()), &name)?;
+        check(&chain, Purpose::Timestamps, &name)?;
+        authority.valid_for = window(authority.valid_for, &chain, &name)?;
+    }
+    root.certificate_authorities = issuers;
+    Ok(())
+}
+
+fn place(name: &str, position: usize) -> String {
+    format!("{name}.certChain.certificates[{position}]")
+}
+
+fn read<'a>(chain: impl Iterator<Item = &'a [u8]>, name: &str) -> Result<Vec<X509Certificate<'a>>, String> {
+    let certificates = chain.enumerate().map(|(position, der)| {
+        let read = X509Certificate::from_der(der).map(|(_, certificate)| certificate);
+        read.map_err(|_| format!("{} is not X.509 in DER (RFC 5280)", place(name, position)))
+    });
+    let certificates: Vec<_> = certificates.collect::<Result<_, _>>()?;
+    if certificates.is_empty() { Err(format!("{name} has no certificates")) } else { Ok(certificates) }
+}
+
+fn check(chain: &[X509Certificate<'_>], purpose: Purpose, name: &str) -> Result<(), String> {
+    for (position, certificate) in chain.iter().enumerate() {
+        let wrong = |why: &str| format!("{}: {why}", place(name, position));
+        check_usage(certificate, purpose, position < purpose.leaves()).map_err(wrong)?;
+        if position >= purpose.leaves() {
+            check_authority(certificate, position - purpose.leaves()).map_err(wrong)?;
+        }
+        if let Some(issuer) = chain.get(position + 1) {
+            check_issued(certificate, issuer).map_err(wrong)?;
+        }
+    }
+    Ok(())
+}
+
+/// An authority that names no uses is for all; the certificate of a timestamp authority has to name its own (RFC 3161,
+/// section 2.3).
+fn check_usage(certificate: &X509Certificate<'_>, purpose: Purpose, is_leaf: bool) -> Result<(), &'static str> {
+    let usage = certificate.extended_key_usage().map_err(|_| "its extended key usage cannot be read")?;
+    match usage {
+        None if !is_leaf => Ok(()),
+        Some(usage) if purpose.is_in(usage.value) => Ok(()),
+        _ => Err(match purpose {
+            Purpose::Signers => "it is not for signing code (extended key usage)",
+            Purpose::Timestamps => "it is not for timestamps (extended key usage)",
+        }),
+    }
+}
+
+/// RFC 5280, section 4.2.1.9 and 4.2.1.3. There are `below` authorities between this one and what is issued in the end.
+fn check_authority(certificate: &X509Certificate<'_>, below: usize) -> Result<(), &'static str> {
+    let constraints = certificate.basic_constraints().map_err(|_| "its basic constraints cannot be read")?;
+    let constraints = constraints.map(|extension| extension.value).filter(|constraints| constraints.ca);
+    let constraints = constraints.ok_or("it is no certificate of an authority (basic constraints)")?;
+    let allowed =
+        constraints.path_len_constraint.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    if below > allowed {
+        return Err("more authorities stand below it than it allows (path length)");
+    }
+    let usage = certificate.key_usage().map_err(|_| "its key usage cannot be read")?;
+    if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Err("its key is not for signing certificates (key usage)");
+    }
+    Ok(())
+}
+
+fn check_issued(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), &'static str> {
+    if certificate.issuer().as_raw() != issuer.subject().as_raw() {
+        return Err("the next certificate of the chain is not that of its issuer");
+    }
+    let key = PublicKey::from_spki(issuer.public_key().raw)
+        .map_err(|_| "the key of its issuer is of no kind that is taken")?;
+    let algorithm = &certificate.signature_algorithm.algorithm;
+    let hash = hash(algorithm, key.kind()).ok_or("the algorithm of its signature is not taken")?;
+    let signed = key.verify(hash, certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
+    signed.map_err(|_| "it is not signed by the next certificate of the chain")
+}
+
+fn hash(algorithm: &Oid<'_>, kind: KeyKind) -> Option<HashChoice> {
+    let of_kind = match kind {
+        KeyKind::P256 | KeyKind::P384 | KeyKind::P521 => [ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA512],
+        KeyKind::Rsa => [RSA_SHA256, RSA_SHA384, RSA_SHA512],
+        KeyKind::Ed25519 => return (*algorithm == ED25519).then_some(HashChoice::Auto),
+    };
+    let hashes = of_kind.iter().zip([HashChoice::Sha256, HashChoice::Sha384, HashChoice::Sha512]);
+    hashes.into_iter().find(|(known, _)| *known == algorithm).map(|(_, hash)| hash)
+}
+
+/// The part of a window in which all of `chain` is valid.
+fn window(given: Option<TimeRange>, chain: &[X509Certificate<'_>], what: &str) -> Result<Option<TimeRange>, String> {
+    let never = || format!("{what} never counts: the times at which it and all above it are valid do not meet");
+    let validity = || chain.iter().map(|certificate| certificate.validity());
+    let from = validity().map(|validity| validity.not_before.timestamp()).max();
+    let until = validity().map(|validity| validity.not_after.timestamp()).min();
+    let (Some(from), Some(until)) = (from.and_then(moment), until.and_then(moment)) else { return Err(never()) };
+    let Ok(from) = from.try_into() else { return Err(never()) };
+    let mut range = given.unwrap_or(TimeRange::new(from, None));
+    range.start = range.start.max(from);
+    // What is after the last moment that the library knows, a day before the year 10000, is as good as no end.
+    if let Ok(until) = until.try_into() {
+        range.end = Some(range.end.map_or(until, |end| end.min(until)));
+    }
+    if range.end.is_some_and(|end| end < range.start) { Err(never()) } else { Ok(Some(range)) }
+}
+
+/// A time in seconds since 1970.
+fn moment(seconds: i64) -> Option<SystemTime> {
+    let span = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
+}
+
+#[cfg(test)]
+mod tests {
+    use sigstore_verify::trust_root::SigstoreInstance;
+
+    use super::*;
+
+    #[test]
+    fn the_chains_of_public_instances_hold() {
+        for instance in [SigstoreInstance::PublicGood, SigstoreInstance::Staging, SigstoreInstance::GitHub] {
+            let mut root = TrustedRoot::from_embedded(instance).expect("a trusted root");
+            assert_eq!(hold_to_their_chains(&mut root), Ok(()), "{instance:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_an_end_leaves_the_window_open() {
+        assert!(moment(253_402_300_799).is_some_and(|end| end > UNIX_EPOCH));
+        assert_eq!(moment(-1), UNIX_EPOCH.checked_sub(Duration::from_secs(1)));
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::der;
@@ -12,6 +12,16 @@ use super::json;
 use super::limits::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, KEY_BYTES_MAX, ROOT_BYTES_MAX, ROOT_ENTRIES_MAX};
 use super::sigstore::{BundleVerifier, Library, PUBLIC_GOOD};
 use super::text::base64;
+
+/// Members that `cosign trusted-root create` leaves out where it is not told what to write, and that the library wants to see:
+/// addresses, which nothing here calls, and the one hash that logs have.
+const OPTIONAL: [(&str, &str, &str); 5] = [
+    ("tlogs", "baseUrl", ""),
+    ("tlogs", "hashAlgorithm", "SHA2_256"),
+    ("ctlogs", "baseUrl", ""),
+    ("ctlogs", "hashAlgorithm", "SHA2_256"),
+    ("certificateAuthorities", "uri", ""),
+];
 
 /// The kinds of authorities and logs in a trusted root.
 const KINDS: [&str; 4] = ["tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities"];
@@ -41,7 +51,7 @@ impl Root {
     /// that stands in it twice.
     pub fn from_json(text: &[u8]) -> Result<Self, RootError> {
         at_most(text.len(), ROOT_BYTES_MAX, "bytes")?;
-        let document = json::strict(text, "the document")?;
+        let mut document = json::strict(text, "the document")?;
         for kind in KINDS {
             let entries = match document.get(kind) {
                 None | Some(Value::Null) => continue,
@@ -51,9 +61,9 @@ impl Root {
             at_most(entries.len(), ROOT_ENTRIES_MAX, kind)?;
             entries.iter().try_for_each(|entry| check_sizes(entry, kind))?;
         }
-        let text = str::from_utf8(text).map_err(|_| RootError("it is not UTF-8".to_owned()))?;
         let revision = format!("sha256:{}", hex::encode(Sha256::digest(text)));
-        Ok(Self { revision, verifier: Library::new(text).map_err(RootError)? })
+        fill_in(&mut document);
+        Ok(Self { revision, verifier: Library::new(&document.to_string()).map_err(RootError)? })
     }
 
     /// That of Sigstore's public-good instance, as it was when this version was made. Policies do not know it: who is believed
@@ -79,6 +89,18 @@ impl Root {
 impl fmt::Debug for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Root({})", self.revision)
+    }
+}
+
+fn fill_in(document: &mut Value) {
+    for (kind, member, value) in OPTIONAL {
+        let entries = document.get_mut(kind).and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let member = entry.entry(member).or_insert(Value::Null);
+            if member.is_null() {
+                *member = json!(value);
+            }
+        }
     }
 }
 

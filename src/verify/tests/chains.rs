@@ -148,3 +148,26 @@ fn a_timestamp_authority_has_a_chain_that_holds() {
         assert!(error.contains(&format!("timestampAuthorities[0].certChain.{why}")), "{error}");
     }
 }
+
+/// `cosign trusted-root create` leaves out what it is not told.
+#[test]
+fn a_root_needs_no_addresses() {
+    let (lab, subject) = (Lab::new(), some_digest("an image"));
+    let alice = lab.person(&Wish::default());
+    let material = in_bundle(&lab.bundle(&alice, &signature_of(&subject), Some(NOW)));
+    for missing in [None, Some(Value::Null)] {
+        let mut root = lab.root_json();
+        for (kind, member) in
+            [("tlogs", "baseUrl"), ("ctlogs", "baseUrl"), ("tlogs", "hashAlgorithm"), ("certificateAuthorities", "uri")]
+        {
+            let entry = root[kind][0].as_object_mut().expect("an entry");
+            assert!(entry.remove(member).is_some());
+            entry.extend(missing.clone().map(|value| (member.to_owned(), value)));
+        }
+        let root = root_of(&root).expect("a trusted root");
+        assert!(keyless(&root, material.clone(), &subject).is_ok());
+    }
+    let mut root = lab.root_json();
+    root["tlogs"][0]["hashAlgorithm"] = json!("SHA3_512");
+    assert!(root_of(&root).is_err(), "what stands there counts");
+}

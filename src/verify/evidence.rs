@@ -131,8 +131,8 @@ impl Evidence<'_> {
         let root = root.ok_or_else(|| Failure::new(missing, "the authority has no trusted root to verify it with"))?;
         let believe = Believe::Key { key, tlog: wanted.tlog, timestamp: wanted.timestamp };
         let found = self.verified(root, believe)?;
-        let from_logs = if wanted.tlog { self.times_of_logs() } else { 0 };
-        self.held(found, wanted, if wanted.timestamp { from_logs + self.bundle.timestamps } else { usize::MAX })
+        let times = if wanted.timestamp { found.log_times + self.bundle.timestamps } else { usize::MAX };
+        self.held(found, wanted, times)
     }
 
     /// The certificate, which has to have made the signature.
@@ -169,7 +169,8 @@ impl Evidence<'_> {
         if !found.certificate || !found.times.iter().all(in_time) {
             return Err(Failure::new(ReasonCode::CertUntrusted, "the certificate was not verified"));
         }
-        self.held(found, wanted, self.times_of_logs() + self.bundle.timestamps)
+        let times = found.log_times + self.bundle.timestamps;
+        self.held(found, wanted, times)
     }
 
     /// What has been found to be a signature here, and is none to the library, is one with another hash than it knows.
@@ -180,11 +181,6 @@ impl Evidence<'_> {
             }
             failure
         })
-    }
-
-    /// How many times the logs have signed.
-    fn times_of_logs(&self) -> usize {
-        self.bundle.log_times.iter().flatten().count()
     }
 
     fn check_present(&self, wanted: Wanted) -> Result<(), Failure> {

@@ -157,7 +157,7 @@ pub enum Signer {
 
 /// Checks one signature for one authority and one digest. Takes about a millisecond.
 ///
-/// Pure, but that it looks at the machine's clock to refuse times from the future, and entries of a log that is closed by now
+/// Pure, but that it looks at the machine's clock to refuse times from the future, and entries of a log that has not begun
 /// where nobody says when they were made.
 ///
 /// # Errors

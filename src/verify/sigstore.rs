@@ -9,8 +9,12 @@ mod logs;
 
 use sigstore_verify::bundle::Error as FormError;
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
-use sigstore_verify::types::bundle::VerificationMaterialContent;
-use sigstore_verify::types::{Artifact, ArtifactDigest, Bundle as Parsed, DerPublicKey, HashAlgorithm, MediaType};
+use sigstore_verify::tsa::verify_timestamp_for_authority;
+use sigstore_verify::types::bundle::{CertificateContent, VerificationMaterialContent};
+use sigstore_verify::types::{
+    Artifact, ArtifactDigest, Bundle as Parsed, DerPublicKey, HashAlgorithm, MediaType, PublicKeyIdentifier,
+    SignatureBytes, TransparencyLogEntry,
+};
 use sigstore_verify::{
     CertificateError, Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier,
 };
@@ -51,6 +55,8 @@ pub(super) enum Believe<'a> {
 pub(super) struct Found {
     /// Times that a log or a timestamp authority has signed.
     pub(super) times: Vec<Timestamp>,
+    /// How many of these are of logs.
+    pub(super) log_times: usize,
     /// Every log entry is in its log.
     pub(super) tlog: bool,
     /// The certificate is in a log.
@@ -68,6 +74,7 @@ pub(super) trait BundleVerifier {
 
 /// A trusted root in the library's form.
 pub(super) struct Library {
+    root: TrustedRoot,
     verifier: Verifier,
     logs: Logs,
 }
@@ -79,7 +86,68 @@ impl Library {
         let mut root = TrustedRoot::from_json(root).map_err(|error| error.to_string())?;
         chains::hold_to_their_chains(&mut root)?;
         let verifier = Verifier::new(&root).map_err(|error| error.to_string())?;
-        Ok(Self { verifier, logs: Logs::new(&root)? })
+        Ok(Self { verifier, logs: Logs::new(&root)?, root })
+    }
+
+    /// Asks the library for a signature of a key. A certificate that somebody put beside it says nothing here.
+    fn ask_for_key(
+        &self,
+        artifact: Artifact<'_>,
+        parsed: &mut Parsed,
+        key: &PublicKey,
+        tlog: bool,
+    ) -> Result<VerificationResult, Error> {
+        let material = &mut parsed.verification_material;
+        if !matches!(material.content, VerificationMaterialContent::PublicKey(_)) {
+            material.content = VerificationMaterialContent::PublicKey(PublicKeyIdentifier::new(""));
+        }
+        if !tlog {
+            material.tlog_entries.clear();
+            // Version 0.1 has no bundles without log entries.
+            parsed.media_type = MediaType::Bundle0_3;
+        }
+        let logged = material.tlog_entries.iter().find_map(|entry| logs::certificate_of(key.spki(), entry));
+        if let Some(certificate) = logged {
+            // It is of this key, so a signature by it is one of the key, and who issued it does not matter.
+            material.content = VerificationMaterialContent::Certificate(CertificateContent::new(certificate));
+            return self.verifier.verify(
+                artifact,
+                parsed,
+                &VerificationPolicy::any_identity().skip_certificate_chain(),
+            );
+        }
+        let policy = PublicKeyVerificationPolicy::new(DerPublicKey::from_bytes(key.spki()));
+        let policy = if tlog { policy } else { policy.skip_tlog_unsafe() };
+        self.verifier.verify(artifact, parsed, &policy)
+    }
+
+    /// Leaves the entries of the root's logs alone; one has to be left where a log is asked for.
+    fn leave_known_logs(&self, parsed: &mut Parsed, believe: Believe<'_>) -> Result<(), Failure> {
+        let entries = &mut parsed.verification_material.tlog_entries;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.logs.retain_known(entries);
+        if !entries.is_empty() {
+            return Ok(());
+        }
+        if let Believe::Key { tlog: true, .. } | Believe::Certificate { tlog: true, .. } = believe {
+            return Err(Failure::new(ReasonCode::TlogInvalid, "its log entry is of no log of the trusted root"));
+        }
+        // Version 0.1 has no bundles without log entries, and version 0.3 none with a chain.
+        parsed.media_type = MediaType::Bundle0_2;
+        Ok(())
+    }
+
+    /// The times in those timestamps that are by an authority of the root. The others, which nobody asked for, are nothing.
+    fn stamped(&self, parsed: &Parsed, signature: &[u8]) -> Vec<Timestamp> {
+        let (signature, authorities) = (SignatureBytes::from_bytes(signature), self.root.tsa_authorities());
+        let tokens = parsed.verification_material.timestamp_verification_data.rfc3161_timestamps.iter();
+        let verified = tokens.filter_map(|token| {
+            let by = |authority| verify_timestamp_for_authority(&token.signed_timestamp, &signature, authority).ok();
+            authorities.iter().find_map(by)
+        });
+        verified.map(|time| Timestamp::from_micros(time.as_microsecond())).collect()
     }
 }
 
@@ -89,22 +157,19 @@ impl BundleVerifier for Library {
             .map_err(|error| Failure::malformed(format!("the bundle cannot be read: {error}")))?;
         parsed.verification_material.tlog_entries.iter().try_for_each(logs::check_certificates)?;
         leave_leaf(&mut parsed);
+        self.leave_known_logs(&mut parsed, believe)?;
         let artifact = artifact(signed)?;
+        let mut witnesses = Vec::new();
         let result = match believe {
             Believe::Key { key, tlog, timestamp } => {
                 if !timestamp {
+                    let material = &parsed.verification_material;
+                    if tlog && material.tlog_entries.iter().any(|entry| logs::time_of(entry).is_none()) {
+                        witnesses = self.stamped(&parsed, bundle.signature());
+                    }
                     parsed.verification_material.timestamp_verification_data.rfc3161_timestamps.clear();
                 }
-                let policy = PublicKeyVerificationPolicy::new(DerPublicKey::from_bytes(key.spki()));
-                let policy = if tlog {
-                    policy
-                } else {
-                    parsed.verification_material.tlog_entries.clear();
-                    // Version 0.1 has no bundles without log entries.
-                    parsed.media_type = MediaType::Bundle0_3;
-                    policy.skip_tlog_unsafe()
-                };
-                self.verifier.verify(artifact, &parsed, &policy)
+                self.ask_for_key(artifact, &mut parsed, key, tlog)
             }
             Believe::Certificate { sct, tlog } => {
                 let policy = VerificationPolicy::any_identity();
@@ -113,9 +178,11 @@ impl BundleVerifier for Library {
                 self.verifier.verify(artifact, &parsed, &policy)
             }
         };
-        let found = result.map(|result| found(&result)).map_err(|error| failure(&error))?;
+        let entries = &parsed.verification_material.tlog_entries;
+        let found = result.map(|result| found(&result, entries)).map_err(|error| failure(&error))?;
         if found.tlog {
-            self.logs.check(&parsed.verification_material.tlog_entries, &found.times)?;
+            witnesses.extend_from_slice(&found.times);
+            self.logs.check(entries, &witnesses)?;
         }
         Ok(found)
     }
@@ -146,10 +213,11 @@ fn artifact(signed: Signed<'_>) -> Result<Artifact<'_>, Failure> {
     Ok(Artifact::from_digest(digest))
 }
 
-fn found(result: &VerificationResult) -> Found {
+fn found(result: &VerificationResult, entries: &[TransparencyLogEntry]) -> Found {
     let times = result.verified_timestamps().iter().map(|time| Timestamp::from_micros(time.as_microsecond()));
     Found {
         times: times.collect(),
+        log_times: entries.iter().filter_map(logs::time_of).count(),
         tlog: result.tlog_verified(),
         sct: result.sct_verified(),
         certificate: result.certificate_verified(),

@@ -1,7 +1,10 @@
 //! Timestamps and log entries under roots that the laboratory can write as it likes: which of them count, and when.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use rcgen::PKCS_ECDSA_P256_SHA256;
 use serde_json::{Value, json};
 
@@ -16,7 +19,7 @@ use crate::oci::digest::Digest;
 use crate::verify::evidence::or_of_the_log;
 use crate::verify::failure::Failure;
 use crate::verify::key::{HashChoice, PublicKey};
-use crate::verify::legacy::{SIGNATURE, TIMESTAMP};
+use crate::verify::legacy::{CERTIFICATE, SIGNATURE, TIMESTAMP};
 use crate::verify::proof::{Material, Need, Proof, Signer, Trust, check};
 use crate::verify::roots::Root;
 use crate::verify::text::to_base64;
@@ -157,7 +160,8 @@ fn a_checkpoint_is_by_a_log_whose_key_counts() {
     }
 }
 
-/// Row 20: Rekor 2 signs no time, so a timestamp says whether its key counted; without one, it has to count now.
+/// Row 20: Rekor 2 signs no time, so a timestamp says whether its key counted, asked for or not. Without one its log has
+/// begun, and that it is closed by now says nothing of the entry.
 #[test]
 fn an_entry_of_rekor_2_is_held_against_the_time_of_its_log() {
     let (lab, tsa, bob, subject) = (Lab::new(), TimestampAuthority::new(), alone(), some_digest("an image"));
@@ -167,25 +171,100 @@ fn an_entry_of_rekor_2_is_held_against_the_time_of_its_log() {
     let mut entry = lab.entry(&rekor2_body(&pae(statement.to_string().as_bytes()), &value, key.spki()), 0);
     entry.as_object_mut().expect("an entry").remove("inclusionPromise");
     bundle["verificationMaterial"]["tlogEntries"] = json!([entry]);
-    let mut stamped = bundle.clone();
+    let (mut stamped, mut foreign) = (bundle.clone(), bundle.clone());
     stamp_in(&mut stamped, &tsa.stamp(&value, NOW));
-    let by = |bundle: &Value, window: Value| {
+    stamp_in(&mut foreign, &TimestampAuthority::new().stamp(&value, NOW));
+    let by = |bundle: &Value, timestamp: Need, window: Value| {
         let mut root = lab.root_json();
         root["timestampAuthorities"] = json!([tsa.json()]);
         root["tlogs"][0]["publicKey"]["validFor"] = window;
-        let (tlog, timestamp, root) = (Need::Require, Need::Ignore, root_of(&root));
-        let timestamp = if bundle == &stamped { Need::Require } else { timestamp };
+        let (tlog, root) = (Need::Require, root_of(&root));
         let trust = Trust::Key { key: &key, hash: HashChoice::Auto, tlog, timestamp, root: Some(&root) };
-        check(&found(in_bundle(bundle)), &trust, &subject).map(drop).map_err(|failure| failure.code)
+        let proof = check(&found(in_bundle(bundle)), &trust, &subject).map_err(|failure| failure.code)?;
+        assert_eq!(proof.timestamp, timestamp == Need::Require, "what is not asked for proves nothing");
+        Ok(())
     };
     let until = |end: &str| json!({ "start": "2020-01-01T00:00:00Z", "end": end });
-    let open = json!({ "start": "2020-01-01T00:00:00Z" });
-    assert_eq!((by(&bundle, open.clone()), by(&stamped, open)), (Ok(()), Ok(())));
-    assert_eq!(by(&bundle, Value::Null), Ok(()));
-    assert_eq!(by(&stamped, until("2025-06-16T00:00:00Z")), Ok(()));
-    assert_eq!(by(&stamped, until("2025-06-15T00:00:00Z")), Err(ReasonCode::TlogInvalid));
-    assert_eq!(by(&stamped, json!({ "start": "2025-06-16T00:00:00Z" })), Err(ReasonCode::TlogInvalid));
-    assert_eq!(by(&bundle, until("2025-06-16T00:00:00Z")), Err(ReasonCode::TlogInvalid));
+    let from = |start: &str| json!({ "start": start });
+    for (bundle, timestamp) in
+        [(&stamped, Need::Require), (&stamped, Need::Ignore), (&bundle, Need::Ignore), (&foreign, Need::Ignore)]
+    {
+        assert_eq!(by(bundle, timestamp, from("2020-01-01T00:00:00Z")), Ok(()));
+        assert_eq!(by(bundle, timestamp, Value::Null), Ok(()));
+        assert_eq!(by(bundle, timestamp, until("2025-06-16T00:00:00Z")), Ok(()), "it was open when it was signed");
+        assert_eq!(by(bundle, timestamp, from("2999-01-01T00:00:00Z")), Err(ReasonCode::TlogInvalid));
+    }
+    for timestamp in [Need::Require, Need::Ignore] {
+        assert_eq!(by(&stamped, timestamp, until("2025-06-15T00:00:00Z")), Err(ReasonCode::TlogInvalid));
+        assert_eq!(by(&stamped, timestamp, from("2025-06-16T00:00:00Z")), Err(ReasonCode::TlogInvalid));
+    }
+}
+
+/// An entry that nobody knows takes nothing from one beside it, and gives nothing.
+#[test]
+fn entries_of_other_logs_are_left_out() {
+    let (lab, other, tsa, subject) = (Lab::new(), Lab::new(), TimestampAuthority::new(), some_digest("an image"));
+    let (alice, bob, root) = (lab.person(&Wish::default()), alone(), root_with(&lab, &tsa));
+    for person in [&alice, &bob] {
+        let mut bundle = lab.bundle(person, &signature_of(&subject), Some(NOW));
+        let value = value_of(&bundle);
+        stamp_in(&mut bundle, &tsa.stamp(&value, NOW + 5));
+        let entry = bundle["verificationMaterial"]["tlogEntries"][0].clone();
+        let body = STANDARD.decode(entry["canonicalizedBody"].as_str().expect("base64")).expect("base64");
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        let strange = other.entry(&body, NOW - 5);
+        let key = person.public_key();
+        let by = |entries: Value, tlog: Need, version: &str| {
+            let mut bundle = bundle.clone();
+            bundle["mediaType"] = json!(format!("application/vnd.dev.sigstore.bundle+json;version={version}"));
+            bundle["verificationMaterial"]["tlogEntries"] = entries;
+            let trust = match person.certificate {
+                Some(_) => Trust::Keyless { root: &root, sct: Need::Require, tlog },
+                None => {
+                    Trust::Key { key: &key, hash: HashChoice::Auto, tlog, timestamp: Need::Require, root: Some(&root) }
+                }
+            };
+            let proof = check(&found(in_bundle(&bundle)), &trust, &subject).map_err(|failure| failure.code)?;
+            Ok((proof.timestamp, proof.signed_at.map(|time| time.as_micros() / 1_000_000)))
+        };
+        for entries in [json!([entry, strange]), json!([strange, entry])] {
+            assert_eq!(by(entries, Need::Require, "0.3"), Ok((true, Some(NOW))));
+        }
+        assert_eq!(by(json!([strange]), Need::Require, "0.3"), Err(ReasonCode::TlogInvalid));
+        for version in ["0.1", "0.3"] {
+            assert_eq!(by(json!([strange]), Need::Ignore, version), Ok((true, Some(NOW + 5))));
+        }
+    }
+}
+
+/// A `.sig` of a key beside which somebody put a certificate: a log may know it by either.
+#[test]
+fn a_key_signs_with_a_certificate_beside_it() {
+    let (lab, subject) = (Lab::new(), some_digest("an image"));
+    let (alice, mallory, root) = (lab.person(&Wish::default()), lab.person(&Wish::default()), lab.root());
+    let (key, payload) = (alice.public_key(), payload_of(&subject));
+    let annotations = |material: Material| match material {
+        Material::SimpleSigning { annotations, .. } => annotations,
+        _ => panic!("a layer of a .sig"),
+    };
+    let by = |annotations: &BTreeMap<String, String>, key: &PublicKey| {
+        let payload = Bytes::from(payload.clone());
+        let material = Material::SimpleSigning { payload, annotations: annotations.clone() };
+        by_logged_key(key, &root, material, &subject)
+    };
+    let logged_as_certificate = annotations(lab.sig(&alice, &payload, Some(NOW)));
+    assert!(by(&logged_as_certificate, &key).expect("a logged signature").tlog);
+    assert_eq!(code(by(&logged_as_certificate, &mallory.public_key())), ReasonCode::BadSignature);
+    let mut without = logged_as_certificate.clone();
+    without.remove(CERTIFICATE);
+    assert!(by(&without, &key).expect("a logged signature").tlog, "what stands in the log is of the key all the same");
+    let bare = Person { key: alice.key, certificate: None };
+    let mut logged_as_key = annotations(lab.sig(&bare, &payload, Some(NOW)));
+    let certificate = logged_as_certificate[CERTIFICATE].clone();
+    logged_as_key.insert(CERTIFICATE.to_owned(), certificate);
+    assert!(by(&logged_as_key, &key).expect("a logged signature").tlog);
+    let thief = Person { key: bare.key, certificate: mallory.certificate };
+    assert_eq!(code(by(&annotations(lab.sig(&thief, &payload, Some(NOW))), &key)), ReasonCode::TlogInvalid);
 }
 
 /// Row 10: the version on the outside is the sender's word.

@@ -21,7 +21,7 @@
 //! What cosign 3.1 takes and this does not, each with a test: an attestation that stands in for a signature; a simple
 //! signing payload of another `type`; members that stand twice, or twice but for their case; members that nobody knows;
 //! a timestamp that does not verify, beside a log entry that does; a certificate with a second name; a bundle of version 0.1
-//! without a proof of inclusion; a checkpoint by a log that was closed by then;
+//! without a proof of inclusion; a checkpoint by a log that was closed by then; a log entry from the future, be it a second;
 //! a trusted root in whose chains a certificate is none of an authority, or is not signed by the next one.
 //!
 //! What cosign makes or takes and this does not verify: Ed25519ph; certificates of a public key infrastructure of one's own, or without any

@@ -14,7 +14,9 @@ use crate::oci::name::RepoName;
 use crate::verify::proof::{Candidate, Claim, Failure, Format, Material, Proof, Signer};
 use crate::verify::verdict::{Evidence, Outcome, REASONS_MAX, Reason, ReasonCode, Verdict};
 
-/// How far ahead of this clock the clocks of logs and timestamp authorities may be.
+/// How far ahead of this clock the clocks of timestamp authorities may be. Those of logs may not be ahead at all: the library
+/// behind [`Proof`]s refuses their times by the machine's clock and takes no other. That refusal is among those that are soon
+/// looked at again.
 const CLOCK_SKEW_MAX: Duration = Duration::from_mins(10);
 /// How long a refusal holds that may become a pass though nothing is pushed: there was no time, or a clock was ahead.
 const PASSING_FAULT_HOLDS: Duration = Duration::from_mins(1);

@@ -25,7 +25,9 @@
 //! a trusted root in whose chains a certificate is none of an authority, or is not signed by the next one.
 //!
 //! What cosign makes or takes and this does not verify: Ed25519ph; certificates of a public key infrastructure of one's own, or without any
-//! witness of their time; log entries and timestamps of P-521 keys; the timestamps of `.att` layers.
+//! witness of their time; log entries and timestamps of P-521 keys; the timestamps of `.att` layers; log entries of Rekor 2
+//! for keys other than P-256, and of Rekor 1 over another hash than SHA-256; timestamps by RSA and P-521 keys, or over SHA-512;
+//! certificates of an authority that is limited to some names, or below one.
 
 pub mod artifact;
 pub mod blob;

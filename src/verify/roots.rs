@@ -80,6 +80,11 @@ impl Root {
         &self.revision
     }
 
+    /// What it has and what never counts, because it cannot be verified here.
+    pub fn warnings(&self) -> &[String] {
+        self.verifier.warnings()
+    }
+
     /// What verifies under it.
     pub(super) fn verifier(&self) -> &impl BundleVerifier {
         &self.verifier

@@ -77,6 +77,7 @@ pub(super) struct Library {
     root: TrustedRoot,
     verifier: Verifier,
     logs: Logs,
+    warnings: Vec<String>,
 }
 
 impl Library {
@@ -84,9 +85,14 @@ impl Library {
     /// What is wrong with the trusted root, in the library's words.
     pub(super) fn new(root: &str) -> Result<Self, String> {
         let mut root = TrustedRoot::from_json(root).map_err(|error| error.to_string())?;
-        chains::hold_to_their_chains(&mut root)?;
+        let warnings = chains::hold_to_their_chains(&mut root)?;
         let verifier = Verifier::new(&root).map_err(|error| error.to_string())?;
-        Ok(Self { verifier, logs: Logs::new(&root)?, root })
+        Ok(Self { verifier, logs: Logs::new(&root)?, root, warnings })
+    }
+
+    /// What the trusted root has that never counts.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Asks the library for a signature of a key. A certificate that somebody put beside it says nothing here.
@@ -179,7 +185,8 @@ impl BundleVerifier for Library {
             }
         };
         let entries = &parsed.verification_material.tlog_entries;
-        let found = result.map(|result| found(&result, entries)).map_err(|error| failure(&error))?;
+        let explained = |error: Error| logs::explain(failure(&error), entries);
+        let found = result.map(|result| found(&result, entries)).map_err(explained)?;
         if found.tlog {
             witnesses.extend_from_slice(&found.times);
             self.logs.check(entries, &witnesses)?;
@@ -243,6 +250,7 @@ fn failure(error: &Error) -> Failure {
         Error::Bundle(FormError::MissingInclusionPromise(_) | FormError::MissingInclusionProof(_)) => {
             ReasonCode::TlogMissing
         }
+        Error::Timestamp(why) if is_of_algorithm(&why.to_string()) => ReasonCode::UnsupportedAlgorithm,
         Error::Bundle(FormError::MissingSigningTimeEvidence | FormError::MissingTimestamp) | Error::Timestamp(_) => {
             ReasonCode::NoTimestamp
         }
@@ -258,4 +266,10 @@ fn failure(error: &Error) -> Failure {
 /// of the error underneath alone. Misread, it would be a certificate that is not trusted.
 fn is_of_time(why: &str) -> bool {
     why.contains("CertExpired") || why.contains("CertNotValidYet")
+}
+
+/// A timestamp of a key or a hash that the library does not know is told by words alone, those of the last authority of the
+/// root. Misread, it would be a timestamp that does not hold.
+fn is_of_algorithm(why: &str) -> bool {
+    why.contains("not an EC key") || why.contains("does not support hash algorithm")
 }

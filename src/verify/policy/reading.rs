@@ -64,6 +64,9 @@ impl<'a> Reading<'a> {
                 let read = Root::from_json(&bytes).map_err(|error| format!("this is no trusted root: {error}"));
                 self.findings.take(&place, read)
             });
+            for warning in read.iter().flat_map(Root::warnings) {
+                self.findings.warning(&place, warning.as_str());
+            }
             self.roots.insert(name.to_owned(), read.map(Arc::new));
         }
     }

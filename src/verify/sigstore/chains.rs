@@ -11,7 +11,7 @@ use sigstore_verify::trust_root::TrustedRoot;
 use sigstore_verify::types::TimeRange;
 use x509_parser::asn1_rs::{FromDer as _, Oid, oid};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::ExtendedKeyUsage;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName};
 
 use crate::verify::key::{HashChoice, KeyKind, PublicKey};
 
@@ -54,16 +54,28 @@ impl Purpose {
 /// Checks every chain, and gives every certificate that issues those of signers the window in which it counts: that of its
 /// authority, as far as it and all above it are valid.
 ///
+/// Returns what the root has and what never counts, because the library cannot verify it.
+///
 /// # Errors
 /// Which certificate is not what its place in its chain asks for, and why.
-pub(super) fn hold_to_their_chains(root: &mut TrustedRoot) -> Result<(), String> {
-    let mut issuers = Vec::new();
+pub(super) fn hold_to_their_chains(root: &mut TrustedRoot) -> Result<Vec<String>, String> {
+    let (mut issuers, mut warnings) = (Vec::new(), Vec::new());
     for (at, authority) in root.certificate_authorities.iter().enumerate() {
         let name = format!("certificateAuthorities[{at}]");
         let entries = &authority.cert_chain.certificates;
         let chain = read(entries.iter().map(|entry| entry.raw_bytes.as_bytes()), &name)?;
         check(&chain, Purpose::Signers, &name)?;
-        for (position, entry) in entries.iter().enumerate() {
+        // What is above an anchor is not looked at any more, and what an anchor itself asks of names is not understood.
+        let limited = chain.iter().rposition(limits_names);
+        if let Some(position) = limited {
+            let place = place(&name, position);
+            warnings.push(format!(
+                "{place}: it is limited to some names (name constraints), which is not verified; no certificate by it or by \
+                 what stands below it counts"
+            ));
+        }
+        let first = limited.map_or(0, |position| position + 1);
+        for (position, entry) in entries.iter().enumerate().skip(first) {
             let mut issuer = authority.clone();
             issuer.cert_chain.certificates = vec![entry.clone()];
             let above = chain.get(position..).unwrap_or_default();
@@ -77,9 +89,15 @@ pub(super) fn hold_to_their_chains(root: &mut TrustedRoot) -> Result<(), String>
         let chain = read(entries.iter().map(|entry| entry.raw_bytes.as_bytes()), &name)?;
         check(&chain, Purpose::Timestamps, &name)?;
         authority.valid_for = window(authority.valid_for, &chain, &name)?;
+        let key = chain.first().and_then(|leaf| PublicKey::from_spki(leaf.public_key().raw).ok());
+        if !key.is_some_and(|key| matches!(key.kind(), KeyKind::P256 | KeyKind::P384)) {
+            warnings.push(format!(
+                "{name}: timestamps are verified by keys P-256 and P-384 alone; this authority never counts"
+            ));
+        }
     }
     root.certificate_authorities = issuers;
-    Ok(())
+    Ok(warnings)
 }
 
 fn place(name: &str, position: usize) -> String {
@@ -140,6 +158,15 @@ fn check_authority(certificate: &X509Certificate<'_>, below: usize) -> Result<()
     Ok(())
 }
 
+/// Whether a certificate says for which names it may issue others, unless these are hosts, whose names no signer has. One
+/// that cannot be read may say so.
+fn limits_names(certificate: &X509Certificate<'_>) -> bool {
+    let Ok(constraints) = certificate.name_constraints() else { return true };
+    let trees = constraints.map(|extension| [&extension.value.permitted_subtrees, &extension.value.excluded_subtrees]);
+    let mut trees = trees.into_iter().flatten().flatten().flatten();
+    trees.any(|tree| !matches!(tree.base, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
+}
+
 fn check_issued(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), &'static str> {
     if certificate.issuer().as_raw() != issuer.subject().as_raw() {
         return Err("the next certificate of the chain is not that of its issuer");
@@ -195,7 +222,7 @@ mod tests {
     fn the_chains_of_public_instances_hold() {
         for instance in [SigstoreInstance::PublicGood, SigstoreInstance::Staging, SigstoreInstance::GitHub] {
             let mut root = TrustedRoot::from_embedded(instance).expect("a trusted root");
-            assert_eq!(hold_to_their_chains(&mut root), Ok(()), "{instance:?}");
+            assert_eq!(hold_to_their_chains(&mut root), Ok(Vec::new()), "{instance:?}");
         }
     }
 

@@ -10,6 +10,7 @@
 
 use std::ops::RangeInclusive;
 
+use serde_json::Value;
 use sigstore_verify::crypto::VerificationKey;
 use sigstore_verify::rekor::body::{DsseV001Signature, IntotoSignature, RekorEntryBody};
 use sigstore_verify::trust_root::TrustedRoot;
@@ -20,6 +21,7 @@ use x509_parser::certificate::X509Certificate;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::verify::der;
 use crate::verify::failure::{Failure, at_most};
+use crate::verify::json;
 use crate::verify::limits::CERTIFICATE_BYTES_MAX;
 use crate::verify::verdict::ReasonCode;
 
@@ -103,6 +105,30 @@ pub(super) fn certificate_of(key: &[u8], entry: &TransparencyLogEntry) -> Option
     let is_of_key = X509Certificate::from_der(certificate.as_bytes())
         .is_ok_and(|(_, certificate)| certificate.public_key().raw == key);
     is_of_key.then_some(certificate)
+}
+
+/// Says of entries that were refused which of them the library cannot verify, whatever they hold: those of Rekor 2 for keys
+/// other than P-256, and over another hash than SHA-256.
+pub(super) fn explain(failure: Failure, entries: &[TransparencyLogEntry]) -> Failure {
+    if failure.code == ReasonCode::TlogInvalid && entries.iter().any(is_of_another_algorithm) {
+        let message = format!(
+            "log entries of Rekor 2 for keys other than P-256, and over another hash than SHA-256, are not \
+                               verified: {}",
+            failure.message
+        );
+        return Failure::new(ReasonCode::UnsupportedAlgorithm, message);
+    }
+    failure
+}
+
+fn is_of_another_algorithm(entry: &TransparencyLogEntry) -> bool {
+    let Ok(body) = json::exact(entry.canonicalized_body.as_bytes(), "the body of the log entry") else { return false };
+    let is_not = |pointer: &str, known: &str| {
+        body.pointer(pointer).and_then(Value::as_str).is_some_and(|name| !name.eq_ignore_ascii_case(known))
+    };
+    is_not("/spec/hashedRekordV002/signature/verifier/keyDetails", "PKIX_ECDSA_P256_SHA_256")
+        || is_not("/spec/hashedRekordV002/data/algorithm", "SHA2_256")
+        || is_not("/spec/data/hash/algorithm", "sha256")
 }
 
 /// Checks the certificates in the body of an entry before they are parsed. A body that cannot be read has none; that it

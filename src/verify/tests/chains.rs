@@ -1,6 +1,9 @@
 //! Chains of certificates: which authorities a trusted root vouches for, and that no others are believed.
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose,
+    NameConstraints, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P521_SHA512,
+};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -170,4 +173,45 @@ fn a_root_needs_no_addresses() {
     let mut root = lab.root_json();
     root["tlogs"][0]["hashAlgorithm"] = json!("SHA3_512");
     assert!(root_of(&root).is_err(), "what stands there counts");
+}
+
+/// The library does not understand names in constraints, and does not look above an anchor: so nobody below counts.
+#[test]
+fn authorities_of_some_names_do_not_count_and_the_root_says_so() {
+    let lab = Lab::new();
+    let of = |subtree: GeneralSubtree| {
+        lab.authority.below("some", |params| {
+            let permitted_subtrees = vec![subtree];
+            params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+        })
+    };
+    let (mail, host) = (of(GeneralSubtree::Rfc822Name("example.org".into())), of(GeneralSubtree::DnsName("x".into())));
+    for limited in [&mail, &host] {
+        let below = limited.below("below", |_| {});
+        for chain in [vec![limited, &lab.authority], vec![&below, limited, &lab.authority]] {
+            let root = root_with(&lab, &chain).expect("a trusted root");
+            let verdict = by_first(&lab, &chain).map_err(|failure| failure.code);
+            if std::ptr::eq(limited, &mail) {
+                assert_eq!(verdict, Err(ReasonCode::CertUntrusted));
+                let place = format!("certificateAuthorities[0].certChain.certificates[{}]", chain.len() - 2);
+                assert!(root.warnings()[0].starts_with(&place), "{:?}", root.warnings());
+            } else {
+                assert_eq!((verdict, root.warnings()), (Ok(()), [].as_slice()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_timestamp_authority_of_another_kind_of_key_is_warned_of() {
+    let lab = Lab::new();
+    for (algorithm, warnings) in [(&PKCS_ECDSA_P256_SHA256, 0), (&PKCS_ECDSA_P521_SHA512, 1)] {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::TimeStamping];
+        let leaf = params.self_signed(&KeyPair::generate_for(algorithm).expect("a key")).expect("a certificate");
+        let mut root = lab.root_json();
+        let chain = json!({ "certificates": [{ "rawBytes": to_base64(leaf.der()) }] });
+        root["timestampAuthorities"] = json!([{ "certChain": chain }]);
+        assert_eq!(root_of(&root).expect("a trusted root").warnings().len(), warnings);
+    }
 }

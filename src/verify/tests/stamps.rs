@@ -200,6 +200,26 @@ fn an_entry_of_rekor_2_is_held_against_the_time_of_its_log() {
     }
 }
 
+/// That the library does not know an algorithm is not that an entry is forged.
+#[test]
+fn entries_of_other_algorithms_are_not_supported() {
+    let (lab, bob, subject) = (Lab::new(), alone(), some_digest("an image"));
+    let (root, statement, key) = (lab.root(), signature_of(&subject), bob.public_key());
+    let mut bundle = lab.bundle(&bob, &statement, None);
+    let body = rekor2_body(&pae(statement.to_string().as_bytes()), &value_of(&bundle), key.spki());
+    for (pointer, name) in [
+        ("/spec/hashedRekordV002/signature/verifier/keyDetails", "PKIX_ECDSA_P384_SHA_384"),
+        ("/spec/hashedRekordV002/data/algorithm", "SHA2_384"),
+    ] {
+        let mut body = body.clone();
+        *body.pointer_mut(pointer).expect("a member") = json!(name);
+        let mut entry = lab.entry(&body, 0);
+        entry.as_object_mut().expect("an entry").remove("inclusionPromise");
+        bundle["verificationMaterial"]["tlogEntries"] = json!([entry]);
+        assert_eq!(code(by_logged_key(&key, &root, in_bundle(&bundle), &subject)), ReasonCode::UnsupportedAlgorithm);
+    }
+}
+
 /// An entry that nobody knows takes nothing from one beside it, and gives nothing.
 #[test]
 fn entries_of_other_logs_are_left_out() {

@@ -458,3 +458,20 @@ fn files_lie_beside_the_document() {
 fn the_claims_of_policies_are_those_that_are_read_from_certificates() {
     assert_eq!(CLAIMS, crate::verify::certificate::CLAIMS.map(|(_, name)| name));
 }
+
+/// A root may have what this version cannot verify, and whoever names it is told before a signature is refused for it.
+#[test]
+fn what_a_root_has_for_nothing_is_a_warning() {
+    let mut params = rcgen::CertificateParams::default();
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::TimeStamping];
+    let p521 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).expect("a key");
+    let leaf = crate::verify::text::to_base64(params.self_signed(&p521).expect("a certificate").der());
+    let root = include_str!("../../../../tests/data/signing/trusted_root.lab.json");
+    let mut root: Value = serde_json::from_str(root).expect("JSON");
+    root["timestampAuthorities"] = json!([{ "certChain": { "certificates": [{ "rawBytes": leaf }] } }]);
+    let mut text = document(&[policy("p", &[key("a", 0)])]);
+    text["trustRoots"] = json!({"lab": {"json": root.to_string()}});
+    let warnings = load(&text.to_string()).expect("sound").warnings;
+    let told = |finding: &Finding| finding.place == "trustRoots.lab.json" && finding.message.contains("never counts");
+    assert!(warnings.iter().any(told), "{warnings:?}");
+}

@@ -26,6 +26,8 @@ pub const SIMPLE_SIGNING_LAYER: &str = "application/vnd.dev.cosign.simplesigning
 pub const ENVELOPE_LAYER: &str = "application/vnd.dsse.envelope.v1+json";
 /// What the media types of bundles begin with.
 pub const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
+/// The media type of bundles that cosign attaches.
+pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// The type of signatures in cosign's OCI 1.1 referrer mode.
 pub const COSIGN_SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// The type of attestations in that mode.

@@ -237,10 +237,10 @@ impl Known {
     }
 
     /// Whether a verdict on anything may be another one afterwards: signatures come, come under another name or are hidden
-    /// by others, and an index lends its own verdict to what it lists.
+    /// by others, an index lends its own verdict to what it lists, and what only looks like a signature is told.
     fn changes_trust(&self, put: &Put) -> bool {
         let manifest = &put.manifest;
-        let tells = manifest.signature_bytes.is_some() || !manifest.children.is_empty();
+        let tells = manifest.signature_bytes.is_some() || !manifest.children.is_empty() || looks_signed(manifest);
         let is_new = !self.manifests.contains_key(&manifest.digest);
         let moves = |tag: &Tag| self.tags.get(tag.as_str()).is_none_or(|target| target.digest != manifest.digest);
         // One that was known may have become a signature artifact by what it names or by its tag.
@@ -282,6 +282,13 @@ impl Known {
             })
             .collect()
     }
+}
+
+/// Whether it refers to a manifest as signatures do, whatever it holds.
+fn looks_signed(manifest: &NewManifest) -> bool {
+    let kinds = ["application/vnd.dev.sigstore.bundle", "application/vnd.dev.cosign.artifact."];
+    let kind = manifest.artifact_type.as_deref().filter(|_| manifest.subject.is_some());
+    kind.is_some_and(|kind| kinds.iter().any(|begin| kind.starts_with(begin)))
 }
 
 fn role_name(role: BlobRole) -> &'static str {

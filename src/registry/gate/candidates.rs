@@ -43,7 +43,9 @@ impl Registry {
             others.retain(|other| !seen.contains(other));
             self.offer(&mut judgement, repo, digest, &others, &[], budget.bytes_max).await?;
         }
-        Ok(judgement.finish())
+        let mut verdicts = judgement.finish();
+        self.name_lookalikes(repo, digest, &mut verdicts).await?;
+        Ok(verdicts)
     }
 
     async fn offer(

@@ -15,6 +15,7 @@ mod assess;
 mod blobs;
 mod candidates;
 mod document;
+mod lookalikes;
 mod record;
 mod ruling;
 mod signature;

@@ -10,7 +10,7 @@ use crate::verify::limits::CONFIG_BYTES_MAX;
 use crate::verify::policy::{Budget, Gate as Place};
 
 /// Most bytes of JSON that are parsed at once: they take less time than it takes to have somebody else do it.
-const SHORT_BYTES_MAX: usize = 64 << 10;
+pub(super) const SHORT_BYTES_MAX: usize = 64 << 10;
 
 /// A manifest that carries signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -260,8 +260,8 @@ async fn a_certificate_needs_its_log_and_its_time() {
     for (policy, changed, code) in [
         (alice(), without(&[log]), "tlog_missing"),
         (alice(), without(&[log, stamps]), "tlog_missing"),
-        (alice(), without(&[&entry("inclusionProof")]), "unsigned"),
-        (alice(), without(&[stamps, &entry("inclusionPromise")]), "unsigned"),
+        (alice(), without(&[&entry("inclusionProof")]), "tlog_missing"),
+        (alice(), without(&[stamps, &entry("inclusionPromise")]), "tlog_invalid"),
         (alice(), backdated, "tlog_invalid"),
         (unlogged.clone(), without(&[log, stamps]), "no_timestamp"),
     ] {

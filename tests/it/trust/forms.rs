@@ -110,6 +110,55 @@ async fn no_layer_is_given_away_as_a_config(app: TestApp) {
     refused(app.get(&layer)).await;
 }
 
+/// What stands where a signature does and is none is told, so that nobody looks for a signature that is missing.
+#[tokio::test]
+async fn what_only_looks_like_a_signature_is_told() {
+    let signer = Signer::new();
+    let app = TestApp::start().await;
+    let manifest = image(&app, "prod/app", "v1", 5).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let by = path("prod/app", "v1");
+    assert_eq!(refused(app.get(&by)).await["verdict"], "unsigned");
+    let honest: Value = serde_json::from_slice(&signer.bundle(&manifest).blobs[1]).expect("a bundle");
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut bundle = honest.clone();
+        change(&mut bundle);
+        bundle_of(&manifest, bundle.to_string().into_bytes())
+    };
+    let twice = |bundle: &mut Value| {
+        let signatures = bundle["dsseEnvelope"]["signatures"].as_array_mut().expect("a list");
+        signatures.push(signatures[0].clone());
+    };
+    let tag = sig_tag(&manifest);
+    let script = &b"#!/bin/sh\n"[..];
+    for (signed, tag, word) in [
+        (changed(&|bundle| bundle["more"] = json!(1)), None, "unknown field"),
+        (changed(&|bundle| bundle["dsseEnvelope"]["signatures"][0]["keyid"] = json!("a")), None, "keyid"),
+        (changed(&twice), None, "exactly one signature"),
+        (signer.simple_of(&["{}"]), Some(&*tag), "missing field"),
+        (with_config(signer.simple(&manifest), EMPTY, script), Some(&*tag), "carried none"),
+        (without_type(with_config(changed(&twice), BUNDLE, b"{}")), None, "exactly one signature"),
+    ] {
+        let digest = signed.push(&app, "prod/app", tag, None).await;
+        let detail = refused(app.get(&by)).await;
+        let first = &detail["reasons"][0];
+        assert_eq!((&detail["verdict"], &first["code"]), (&json!("fail"), &json!("malformed")), "{detail}");
+        assert_eq!(first["artifact"], digest, "{detail}");
+        assert!(first["message"].as_str().expect("a sentence").contains(word), "{word}: {detail}");
+        refused(app.get(&path("prod/app", &digest))).await;
+        expect(app.delete(&path("prod/app", &digest)), StatusCode::ACCEPTED).await;
+        assert_eq!(refused(app.get(&by)).await["verdict"], "unsigned");
+    }
+    for number in 0..70 {
+        changed(&|bundle| bundle["more"] = json!(number)).push(&app, "prod/app", None, None).await;
+    }
+    let detail = refused(app.get(&by)).await;
+    let reasons = detail["reasons"].as_array().expect("reasons");
+    assert_eq!(reasons.iter().filter(|reason| reason["code"] == "malformed").count(), 4, "{detail}");
+    signer.bundle(&manifest).push(&app, "prod/app", None, None).await;
+    ok(app.get(&by)).await;
+}
+
 /// Row 12: a signature says who signed what, and is short; what is long is an attestation.
 #[tokio::test]
 async fn a_long_signature_is_none() {

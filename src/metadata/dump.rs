@@ -16,7 +16,7 @@ use crate::metadata::sql::Statement;
 pub use crate::metadata::sql::facts::TABLES;
 
 /// Version of the newest migration whose columns [`TABLES`] lists.
-pub const SCHEMA: i64 = 20_261_123_003_000;
+pub const SCHEMA: i64 = 20_261_124_002_000;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

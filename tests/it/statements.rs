@@ -33,6 +33,7 @@ const WHOLE_TABLE: &[&str] = &[
     "dump::DOOM_UPLOADS",
     "dump::CLEAR_UPLOADS",
     "dump::UNDOOM_BLOBS",
+    "dump::UNSIGN",
 ];
 
 /// The same of tables that are emptied or whose last id is asked for.

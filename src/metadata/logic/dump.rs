@@ -159,6 +159,7 @@ pub(super) async fn load<C: Conn>(tx: &mut C, rows: Waiting, options: LoadOption
         tx.rows(table.sequence, &[]).await?;
     }
     tx.run(&sql::UNDOOM_BLOBS, &[]).await?;
+    tx.run(&sql::UNSIGN, &[]).await?;
     if options.ends_copy {
         let ended = tx.run(&sql::COPY_END, values![options.now]).await?;
         expect_rows(&sql::COPY_END, 1, ended)?;

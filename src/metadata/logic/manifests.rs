@@ -120,7 +120,7 @@ pub(super) async fn put<C: Conn>(tx: &mut C, put: &Put) -> Result<ManifestStored
     };
     let before = known.manifests.get(&put.manifest.digest).copied();
     let manifest_id = match before {
-        Some(id) => refresh(tx, id, put).await?,
+        Some(id) => again(tx, repo_id, id, put, &known).await?,
         None => insert(tx, repo_id, put, &known).await?,
     };
     blobs::hold(tx, repo_id, &known.named_blobs(&put.manifest)).await?;
@@ -299,21 +299,38 @@ fn role_name(role: BlobRole) -> &'static str {
     }
 }
 
-/// The same bytes again: the row stays, the content type may have changed.
-async fn refresh<C: Conn>(tx: &mut C, id: i64, put: &Put) -> Result<i64> {
+/// The same bytes again: the row stays. What follows from how they are read is made anew when they are read otherwise, so
+/// that a manifest never has the edges of one reading and the rights of another.
+async fn again<C: Conn>(tx: &mut C, repo_id: i64, id: i64, put: &Put, known: &Known) -> Result<i64> {
     let manifest = &put.manifest;
+    let artifact_type = || Value::text_option(manifest.artifact_type.as_deref());
+    let referrer = || Value::text_option(manifest.referrer.as_deref());
     let values = &[
         id.into(),
         manifest.media_type.as_str().into(),
-        Value::text_option(manifest.artifact_type.as_deref()),
-        Value::text_option(manifest.referrer.as_deref()),
+        artifact_type(),
+        Value::shown_option(manifest.subject.as_ref()),
+        referrer(),
         put.now.into(),
-        put.now.before(PUSH_GRAIN).into(),
         Value::Int(manifest.signature_bytes.map(signed)),
     ];
-    tx.run(&sql::REFRESH, values).await?;
+    if tx.run(&sql::REREAD, values).await? > 0 {
+        rename(tx, repo_id, id, put, known).await?;
+    } else {
+        let values = &[id.into(), artifact_type(), referrer(), put.now.into(), put.now.before(PUSH_GRAIN).into()];
+        tx.run(&sql::REFRESH, values).await?;
+    }
     scrub::heal_manifest(tx, id, &put.repo, manifest, &put.by, put.now).await?;
     Ok(id)
+}
+
+/// Takes back what a stored manifest named, and has it name what it names now.
+async fn rename<C: Conn>(tx: &mut C, repo_id: i64, id: i64, put: &Put, known: &Known) -> Result<()> {
+    let before = unname(tx, repo_id, id, put.now).await?;
+    tx.run(&sql::DELETE_CHILDREN, values![id]).await?;
+    name(tx, repo_id, id, &put.manifest, known).await?;
+    blobs::release(tx, repo_id, &before, None, put.now).await?;
+    trust::moves(tx, repo_id).await
 }
 
 async fn insert<C: Conn>(tx: &mut C, repo_id: i64, put: &Put, known: &Known) -> Result<i64> {
@@ -331,8 +348,7 @@ async fn insert<C: Conn>(tx: &mut C, repo_id: i64, put: &Put, known: &Known) -> 
         Value::Int(manifest.signature_bytes.map(signed)),
     ];
     let id: i64 = tx.scalar(&sql::INSERT, values).await?;
-    tx.run(&sql::INSERT_EDGES, &[id.into(), repo_id.into(), Value::rows(&known.edges(manifest))]).await?;
-    tx.run(&sql::INSERT_CHILDREN, &[id.into(), repo_id.into(), Value::rows(&known.children(manifest))]).await?;
+    name(tx, repo_id, id, manifest, known).await?;
     if tx.run(&sql::FILL_CHILDREN, values![repo_id, digest.as_str(), id]).await? > 0 {
         // It may have been judged already, and these indexes may vouch for it.
         trust::moves(tx, repo_id).await?;
@@ -340,6 +356,30 @@ async fn insert<C: Conn>(tx: &mut C, repo_id: i64, put: &Put, known: &Known) -> 
     tx.run(&sql::DROP_WAITING_EDGES, values![repo_id, digest.as_str()]).await?;
     tx.run(&sql::KEEP_REFERRERS, values![repo_id, digest.as_str()]).await?;
     Ok(id)
+}
+
+/// Writes down what a manifest names, of which nothing is there yet.
+async fn name<C: Conn>(tx: &mut C, repo_id: i64, id: i64, manifest: &NewManifest, known: &Known) -> Result<()> {
+    tx.run(&sql::INSERT_EDGES, &[id.into(), repo_id.into(), Value::rows(&known.edges(manifest))]).await?;
+    tx.run(&sql::INSERT_CHILDREN, &[id.into(), repo_id.into(), Value::rows(&known.children(manifest))]).await?;
+    Ok(())
+}
+
+/// Takes the blobs from a manifest that it named, and says which those were, in order; their memberships are locked. What it
+/// lists is let go.
+async fn unname<C: Conn>(tx: &mut C, repo_id: i64, id: i64, now: Timestamp) -> Result<Vec<i64>> {
+    let known: Vec<i64> = tx.column(&sql::NAMED_BLOBS, values![id]).await?;
+    blobs::lock(tx, repo_id, &known).await?;
+    let gone: Vec<Option<i64>> = tx.column(&sql::DELETE_EDGES, values![id]).await?;
+    let mut named: Vec<i64> = gone.into_iter().flatten().collect();
+    named.sort_unstable();
+    named.dedup();
+    if named != known {
+        // A blob that one of the edges waited for has come since.
+        blobs::lock(tx, repo_id, &named).await?;
+    }
+    tx.run(&sql::FREE_CHILDREN, values![id, repo_id, now]).await?;
+    Ok(named)
 }
 
 /// A DELETE that owns everything it needs.
@@ -419,17 +459,7 @@ pub(super) async fn remove<C: Conn>(
     referrers_until: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<i64>> {
-    let known: Vec<i64> = tx.column(&sql::NAMED_BLOBS, values![id]).await?;
-    blobs::lock(tx, repo_id, &known).await?;
-    let gone: Vec<Option<i64>> = tx.column(&sql::DELETE_EDGES, values![id]).await?;
-    let mut named: Vec<i64> = gone.into_iter().flatten().collect();
-    named.sort_unstable();
-    named.dedup();
-    if named != known {
-        // A blob that one of the edges waited for has come since.
-        blobs::lock(tx, repo_id, &named).await?;
-    }
-    tx.run(&sql::FREE_CHILDREN, values![id, repo_id, now]).await?;
+    let named = unname(tx, repo_id, id, now).await?;
     let done = tx.run(&sql::DELETE, values![id]).await?;
     expect_rows(&sql::DELETE, 1, done)?;
     trust::forget(tx, repo_id, digest).await?;

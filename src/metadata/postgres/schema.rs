@@ -42,6 +42,11 @@ pub const MIGRATIONS: &[BuiltIn] = &[
         "verdict_sweep",
         include_str!("../../../migrations/postgres/20261123003000_verdict_sweep.sql"),
     ),
+    (
+        20_261_124_002_000,
+        "signature_edges",
+        include_str!("../../../migrations/postgres/20261124002000_signature_edges.sql"),
+    ),
 ];
 
 /// The oldest server whose statements these are, as `server_version_num`.

@@ -40,6 +40,12 @@ super::statements! { "dump":
     /// All sessions; their kept bytes go with them.
     CLEAR_UPLOADS = "DELETE FROM uploads";
 
+    /// What the migration `signature_edges` does, for facts that were read before there was that one.
+    UNSIGN = "UPDATE manifests SET signature_bytes = NULL WHERE signature_bytes IS NOT NULL AND (signature_bytes <> \
+            OCTET_LENGTH(payload) + COALESCE((SELECT SUM(b.size) FROM manifest_blobs e JOIN blobs b ON b.id = e.blob_id \
+                WHERE e.manifest_id = manifests.id AND e.role = 'layer'), 0) \
+        OR EXISTS (SELECT 1 FROM manifest_blobs e WHERE e.manifest_id = manifests.id AND e.blob_id IS NULL))";
+
     /// What was to be removed and is named by the new facts.
     UNDOOM_BLOBS = "DELETE FROM object_deletions WHERE object_key IN (SELECT object_key FROM blobs)";
 }

@@ -26,11 +26,14 @@ super::statements! { "manifests":
             created_at, payload, signature_bytes) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9) RETURNING id";
 
-    /// The same bytes again, perhaps under another content type. That they came is written down now and then.
-    REFRESH = "UPDATE manifests SET media_type = $2, artifact_type = $3, referrer = $4, gc_after = NULL, \
-            pushed_at = $5, signature_bytes = COALESCE(signature_bytes, $7) \
-        WHERE id = $1 AND (media_type <> $2 OR gc_after IS NOT NULL OR COALESCE(pushed_at, created_at) <= $6 \
-            OR (signature_bytes IS NULL AND CAST($7 AS BIGINT) IS NOT NULL))";
+    /// The same bytes again, read as something else: another content type, or signatures where there were none.
+    REREAD = "UPDATE manifests SET media_type = $2, artifact_type = $3, subject = $4, referrer = $5, gc_after = NULL, \
+            pushed_at = $6, signature_bytes = $7 \
+        WHERE id = $1 AND (media_type <> $2 OR (signature_bytes IS NULL AND CAST($7 AS BIGINT) IS NOT NULL))";
+
+    /// The same bytes again. That they came is written down now and then.
+    REFRESH = "UPDATE manifests SET artifact_type = $2, referrer = $3, gc_after = NULL, pushed_at = $4 \
+        WHERE id = $1 AND (gc_after IS NOT NULL OR COALESCE(pushed_at, created_at) <= $5)";
 
     /// Blobs that a manifest names: rows of (pos, digest, size, role, blob id or null).
     INSERT_EDGES = concat!("INSERT INTO manifest_blobs (manifest_id, repo_id, pos, digest, size, role, blob_id) \
@@ -67,6 +70,9 @@ super::statements! { "manifests":
     /// What an index lists is untagged from the end of the index on.
     FREE_CHILDREN = "UPDATE manifests SET untagged_since = $3 WHERE repo_id = $2 AND untagged_since IS NOT NULL \
         AND id IN (SELECT c.child_id FROM manifest_children c WHERE c.parent_id = $1 AND c.child_id IS NOT NULL)";
+
+    /// The end of what it lists.
+    DELETE_CHILDREN = "DELETE FROM manifest_children WHERE parent_id = $1";
 
     /// The end of what it names.
     DELETE_EDGES = "DELETE FROM manifest_blobs WHERE manifest_id = $1 RETURNING blob_id";

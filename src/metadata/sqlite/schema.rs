@@ -29,6 +29,11 @@ pub const MIGRATIONS: &[BuiltIn] = &[
         include_str!("../../../migrations/sqlite/20261123001000_policy_revisions.sql"),
     ),
     (20_261_123_003_000, "verdict_sweep", include_str!("../../../migrations/sqlite/20261123003000_verdict_sweep.sql")),
+    (
+        20_261_124_002_000,
+        "signature_edges",
+        include_str!("../../../migrations/sqlite/20261124002000_signature_edges.sql"),
+    ),
 ];
 
 /// Applies what is missing; with `apply` false that is an error instead.

@@ -1,7 +1,10 @@
 //! Which manifests carry signatures: found out as they come in, by their form and by that of everything they hold.
 
+use serde_json::{Map, Value};
+
 use crate::metadata::model::{BlobRecord, BlobRole, NewManifest};
 use crate::oci::digest::Digest;
+use crate::oci::media_type::{DOCKER_MANIFEST, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST};
 use crate::oci::name::{RepoName, Tag};
 use crate::registry::{Registry, RegistryError, Result};
 use crate::verify::artifact::{Artifact, ArtifactKind, Form, LayerRef, check_config, check_layer, is_signature_tag};
@@ -11,6 +14,10 @@ use crate::verify::policy::{Budget, Gate as Place};
 
 /// Most bytes of JSON that are parsed at once: they take less time than it takes to have somebody else do it.
 pub(super) const SHORT_BYTES_MAX: usize = 64 << 10;
+/// What a manifest that carries signatures may have. Nothing else in it may hold a descriptor, which whoever reads it as
+/// something else could follow.
+const MEMBERS: [&str; 8] =
+    ["schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"];
 
 /// A manifest that carries signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +68,11 @@ impl Registry {
             return Ok(None);
         }
         let payload = manifest.payload.as_ref();
-        let read =
-            || Form::parse(payload).and_then(|form| named.into_iter().chain([None]).find_map(|tag| form.under(tag)));
+        let read = || {
+            let form = Form::parse(payload).filter(|_| has_nothing_else(payload))?;
+            let artifact = named.into_iter().chain([None]).find_map(|tag| form.under(tag))?;
+            is_pushed_as(&manifest.media_type, artifact.kind).then_some(artifact)
+        };
         if payload.len() <= SHORT_BYTES_MAX { Ok(read()) } else { self.check(read).await }
     }
 
@@ -131,5 +141,21 @@ impl Registry {
         if let Err(error) = judged {
             tracing::warn!(error = &error as &dyn std::error::Error, "signatures could not be judged as they came");
         }
+    }
+}
+
+/// Whether a manifest that has the form of an artifact has no member in which something else could be named.
+fn has_nothing_else(payload: &[u8]) -> bool {
+    let document: Option<Map<String, Value>> = serde_json::from_slice(payload).ok();
+    let is_plain =
+        |(name, value): (&String, &Value)| MEMBERS.contains(&name.as_str()) || !(value.is_array() || value.is_object());
+    document.is_some_and(|document| document.iter().all(is_plain))
+}
+
+/// Whether it comes under the content type of its form. What it names was read by that type.
+fn is_pushed_as(media_type: &str, kind: ArtifactKind) -> bool {
+    match kind {
+        ArtifactKind::Fallback => media_type == OCI_IMAGE_INDEX,
+        _ => media_type == OCI_IMAGE_MANIFEST || media_type == DOCKER_MANIFEST,
     }
 }

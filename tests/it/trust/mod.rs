@@ -16,6 +16,7 @@ mod samples;
 mod signer;
 mod sweep;
 mod tags;
+mod twice;
 mod verdicts;
 mod verify;
 mod warnings;

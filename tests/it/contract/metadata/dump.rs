@@ -9,7 +9,8 @@ use bonded::metadata::model::trust::PolicyPut;
 use futures_util::StreamExt as _;
 
 use super::fixtures::{
-    DAY, Image, at, begin, blob_id, damage, delete, digest, find, has, head, key, push_blob, repo, sweep, tagged,
+    DAY, Image, at, begin, blob_id, check_old_signatures, damage, delete, digest, find, has, head, key, push_blob,
+    push_old_signatures, repo, sweep, tagged,
 };
 use crate::contract::accounts;
 use crate::fixtures::NOBODY;
@@ -99,6 +100,13 @@ pub(super) async fn a_load_ends_sessions_and_dooms_what_nobody_knows_any_more(st
     push_blob(store, "r", "dropped", 0).await;
     store.load(again(batches), at_ten(false)).await.expect("loaded");
     assert!(sweep(store, 10).await.is_empty(), "unknown objects are left alone unless told otherwise");
+}
+
+pub(super) async fn a_load_believes_no_signature_that_names_more(store: &dyn MetadataStore) {
+    push_old_signatures(store).await;
+    let batches = read(store.dump()).await;
+    store.load(again(batches), at_ten(false)).await.expect("loaded");
+    check_old_signatures(store).await;
 }
 
 pub(super) async fn a_load_that_fails_leaves_everything(store: &dyn MetadataStore) {

@@ -105,6 +105,7 @@ pub(super) struct Image {
     precondition: Precondition,
     condition_on: Option<Reference>,
     guard: Option<TrustGuard>,
+    signature_bytes: Option<u64>,
 }
 
 impl Image {
@@ -122,6 +123,7 @@ impl Image {
             precondition: Precondition::None,
             condition_on: None,
             guard: None,
+            signature_bytes: None,
         }
     }
 
@@ -180,6 +182,12 @@ impl Image {
         self
     }
 
+    /// Makes it a signature artifact of so many bytes.
+    pub(super) fn signature(mut self, bytes: u64) -> Self {
+        self.signature_bytes = Some(bytes);
+        self
+    }
+
     fn manifest(&self) -> NewManifest {
         let role = |at: usize| if at == 0 { BlobRole::Config } else { BlobRole::Layer };
         let blobs = self.blobs.iter().enumerate().map(|(at, (text, required))| BlobEdge {
@@ -202,7 +210,7 @@ impl Image {
             payload: Bytes::from(self.name.clone()),
             blobs: blobs.collect(),
             children: children.collect(),
-            signature_bytes: None,
+            signature_bytes: self.signature_bytes,
         }
     }
 
@@ -342,4 +350,33 @@ pub(super) async fn intended(store: &dyn MetadataStore, name: &str, n: u8, objec
     let (hold, _) = taken(store, name, n, now).await;
     assert!(store.upload_intend(&hold, &key(object)).await.expect("an intent"));
     hold
+}
+
+/// Has every migration from that of the signatures' edges on run again.
+pub(super) const UNDO_SIGNATURE_EDGES: &str = "DELETE FROM _sqlx_migrations WHERE version >= 20261124002000";
+
+/// Signature artifacts as they were stored before that migration: two that name what they carry, and two that name more.
+pub(super) async fn push_old_signatures(store: &dyn MetadataStore) {
+    Image::new("one").blob("{}").blob("abc").signature(3 + 3).push(store, "r", 0).await;
+    Image::new("twice").blob("{}").blob("abc").blob("abc").signature(5 + 6).push(store, "r", 0).await;
+    Image::new("more").blob("{}").blob("abc").blob("a layer").signature(4 + 3).push(store, "r", 0).await;
+    let waits = Image::new("waits").blob("{}").blob("abc").foreign("to come").signature(5 + 3);
+    assert_eq!(waits.put(store, "r", 0).await, ManifestStored::Stored);
+    Image::new("one").blob("{}").push(store, "none", 0).await;
+}
+
+/// What the migration has left of them.
+pub(super) async fn check_old_signatures(store: &dyn MetadataStore) {
+    for (name, wanted) in [("one", true), ("twice", true), ("more", false), ("waits", false)] {
+        let found = store.manifest_find(&repo("r"), &Reference::Digest(digest(name))).await.expect("a look");
+        assert_eq!(found.expect("the manifest").is_signature, wanted, "{name}");
+    }
+}
+
+/// How often the signatures of their repositories have changed with it: of one that has none, never.
+pub(super) async fn check_old_generations(store: &dyn MetadataStore) {
+    for (name, generation) in [("r", 5), ("none", 0)] {
+        let standing = store.trust_standing(&repo(name)).await.expect("a look").expect("the repository");
+        assert_eq!(standing.generation, generation, "{name}");
+    }
 }

@@ -128,6 +128,48 @@ pub(super) async fn the_same_manifest_under_another_type_changes_the_type(store:
     assert_eq!(found.expect("the manifest").media_type, "application/other");
 }
 
+pub(super) async fn what_a_manifest_names_follows_its_type(store: &dyn MetadataStore) {
+    let first = || Image::new("m").blob("config").blob("a");
+    let second = || Image::new("m").media_type("application/other").blob("config").blob("b").child("c");
+    first().tag("v1").push(store, "r", 0).await;
+    let generation = async || store.trust_standing(&repo("r")).await.expect("a look").expect("there").generation;
+    assert_eq!(second().put(store, "r", 1).await, missing(&["b", "c"]));
+    assert_eq!(delete_blob(store, "r", "a").await, BlobDeleted::Referenced(digest("m")), "nothing has changed");
+    Image::new("c").push(store, "r", 1).await;
+    let before = generation().await;
+    second().push(store, "r", 2).await;
+    assert!(generation().await > before, "what opens a blob is another one now");
+    assert_eq!(delete_blob(store, "r", "b").await, BlobDeleted::Referenced(digest("m")));
+    assert_eq!(delete(store, "r", "c", 3).await, ManifestDeleted::Referenced(digest("m")));
+    // What it no longer names is let go like what was never named.
+    assert_eq!(sweep(store, DAY).await, [key("a")]);
+    assert_eq!(tagged(store, "r", "v1").await.as_deref(), Some("m"));
+    assert_eq!(first().put(store, "r", DAY).await, missing(&["a"]));
+    first().push(store, "r", DAY + 1).await;
+    assert_eq!(sweep(store, DAY + 1).await, [key("b")]);
+    assert!(matches!(delete(store, "r", "c", DAY + 2).await, ManifestDeleted::Deleted(_)));
+    assert_eq!(delete_blob(store, "r", "a").await, BlobDeleted::Referenced(digest("m")));
+    assert_eq!(store.reference_check().await.expect("a check"), []);
+}
+
+pub(super) async fn a_manifest_carries_signatures_by_how_it_came_last(store: &dyn MetadataStore) {
+    let is_signature = async || {
+        let found = store.manifest_find(&repo("r"), &Reference::Digest(digest("m"))).await.expect("a look");
+        found.expect("the manifest").is_signature
+    };
+    let image = || Image::new("m").blob("config");
+    image().push(store, "r", 0).await;
+    assert!(!is_signature().await);
+    // Perhaps by a tag, without which it may come again.
+    image().signature(1).push(store, "r", 1).await;
+    image().push(store, "r", 2).await;
+    assert!(is_signature().await);
+    image().media_type("application/other").push(store, "r", 3).await;
+    assert!(!is_signature().await);
+    image().signature(1).push(store, "r", 4).await;
+    assert!(is_signature().await);
+}
+
 pub(super) async fn preconditions_look_at_the_reference(store: &dyn MetadataStore) {
     let put =
         async |name: &str, condition: Precondition| Image::new(name).tag("v").when(condition).put(store, "r", 1).await;

@@ -83,6 +83,8 @@ macro_rules! contract {
                 an_index_waits_for_its_children
                 the_same_manifest_again_is_fine
                 the_same_manifest_under_another_type_changes_the_type
+                what_a_manifest_names_follows_its_type
+                a_manifest_carries_signatures_by_how_it_came_last
                 preconditions_look_at_the_reference
                 naming_a_blob_ends_its_lease
                 a_listed_manifest_cannot_be_deleted
@@ -138,6 +140,7 @@ macro_rules! contract {
                 facts_come_back_as_they_were
                 a_dump_is_of_one_moment
                 a_load_ends_sessions_and_dooms_what_nobody_knows_any_more
+                a_load_believes_no_signature_that_names_more
                 a_load_that_fails_leaves_everything
                 columns_that_a_backup_has_not_are_empty
                 a_copy_is_served_only_when_it_is_whole

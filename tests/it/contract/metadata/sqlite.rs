@@ -2,11 +2,14 @@
 
 use bonded::metadata::MetadataStore;
 use bonded::metadata::sqlite::{SqliteOptions, SqliteStore};
-use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection as _};
 use tempfile::TempDir;
 
-use super::fixtures::{Image, delete, digest, find, has, push_blob, repo, sweep};
+use super::fixtures::{
+    Image, UNDO_SIGNATURE_EDGES, check_old_generations, check_old_signatures, delete, digest, find, has, push_blob,
+    push_old_signatures, repo, sweep,
+};
 
 struct Opened {
     _folder: TempDir,
@@ -39,6 +42,21 @@ async fn facts_outlive_the_process() {
     assert!(!store.writer_died().is_cancelled());
     let store = SqliteStore::open(&options).await.expect("a store");
     assert!(has(&store, "r", "m").await);
+}
+
+#[tokio::test]
+async fn signatures_that_name_more_than_they_carry_are_none_after_the_migration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = SqliteOptions::new(folder.path().join("bonded.db"));
+    let store = SqliteStore::open(&options).await.expect("a store");
+    push_old_signatures(&store).await;
+    store.close().await;
+    let mut conn = SqliteConnectOptions::new().filename(&options.path).connect().await.expect("a connection");
+    sqlx::query(UNDO_SIGNATURE_EDGES).execute(&mut conn).await.expect("an older schema");
+    conn.close().await.expect("an end");
+    let store = SqliteStore::open(&options).await.expect("a store");
+    check_old_signatures(&store).await;
+    check_old_generations(&store).await;
 }
 
 /// A server's store, and that of a command beside it.

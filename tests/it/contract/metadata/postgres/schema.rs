@@ -8,7 +8,10 @@ use conformance::random::Random;
 use futures_util::future::join_all;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::contract::metadata::fixtures::{Image, delete, find, push_blob, tagged};
+use crate::contract::metadata::fixtures::{
+    Image, UNDO_SIGNATURE_EDGES, check_old_generations, check_old_signatures, delete, find, push_blob,
+    push_old_signatures, tagged,
+};
 use crate::postgres::{Database, cluster};
 
 /// What the migration of a later version may look like: it only adds.
@@ -123,6 +126,19 @@ async fn a_migration_does_not_wait_for_ever_and_says_for_what() {
     }
     holder.execute("COMMIT").await.expect("a release");
     database.open().await.close().await;
+}
+
+#[tokio::test]
+async fn signatures_that_name_more_than_they_carry_are_none_after_the_migration() {
+    let database = Database::migrated();
+    let store = database.open().await;
+    push_old_signatures(&store).await;
+    store.close().await;
+    cluster().sql(database.name(), UNDO_SIGNATURE_EDGES).expect("an older schema");
+    let store = database.open().await;
+    check_old_signatures(&store).await;
+    check_old_generations(&store).await;
+    store.close().await;
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub use error::MetadataError;
 use model::accounts::Actor;
 use model::downloads::{Download, DownloadRecord};
 use model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
-use model::trust::{PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing};
+use model::trust::{NamingManifest, PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing};
 use model::verdicts::{
     VerdictEntry, VerdictPut, VerdictRecord, VerdictSweep, VerdictSweepKeep, VerdictSweepTake, VerdictTurn,
 };
@@ -240,9 +240,9 @@ pub trait MetadataStore: fmt::Debug + Send + Sync {
     /// Indexes of a repository (row id) that list a manifest, those that passed last time first, `limit` at most.
     async fn manifest_parents(&self, repository: i64, digest: &Digest, limit: u32) -> Result<Vec<Digest>>;
 
-    /// Manifests of a repository (row id) that name a blob, and whether each is a signature artifact: these first, then
-    /// those that passed last time, then the newest, `limit` at most.
-    async fn manifests_naming(&self, repository: i64, blob: &Digest, limit: u32) -> Result<Vec<(Digest, bool)>>;
+    /// Manifests of a repository (row id) that name a blob, `limit` at most: signature artifacts that have it as a layer,
+    /// then what is none, those first that passed last time and then the newest, then the other signature artifacts.
+    async fn manifests_naming(&self, repository: i64, blob: &Digest, limit: u32) -> Result<Vec<NamingManifest>>;
 
     /// Manifests of a repository (row id) behind `after` in digest order, `limit` at most, and whether a tag leads to each.
     async fn manifest_reached(

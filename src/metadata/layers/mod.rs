@@ -57,7 +57,7 @@ macro_rules! decorate {
                 repository: i64, subject: &Digest, tags: &[Tag], known: &[Digest]
             ) -> Vec<SignatureRecord>;
             manifest_parents(repository: i64, digest: &Digest, limit: u32) -> Vec<Digest>;
-            manifests_naming(repository: i64, blob: &Digest, limit: u32) -> Vec<(Digest, bool)>;
+            manifests_naming(repository: i64, blob: &Digest, limit: u32) -> Vec<NamingManifest>;
             manifest_reached(repository: i64, after: Option<&Digest>, limit: u32) -> Vec<ReachedManifest>;
             verdict_find(repository: i64, digest: &Digest) -> Option<VerdictRecord>;
             verdict_put(verdict: &VerdictPut) -> Option<VerdictTurn>;
@@ -123,7 +123,7 @@ macro_rules! decorate {
                 BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake,
             };
             use $crate::metadata::model::trust::{
-                PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing,
+                NamingManifest, PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing,
             };
             use $crate::metadata::model::verdicts::{
                 VerdictEntry, VerdictPut, VerdictRecord, VerdictSweep, VerdictSweepKeep, VerdictSweepTake,

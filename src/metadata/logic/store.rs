@@ -14,7 +14,9 @@ use crate::metadata::logic::{
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::downloads::{Download, DownloadRecord};
 use crate::metadata::model::scrub::{BlobDamage, ManifestBytes, ManifestDamage, ScrubPass, ScrubTake};
-use crate::metadata::model::trust::{PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing};
+use crate::metadata::model::trust::{
+    NamingManifest, PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing,
+};
 use crate::metadata::model::verdicts::{
     VerdictEntry, VerdictPut, VerdictRecord, VerdictSweep, VerdictSweepKeep, VerdictSweepTake, VerdictTurn,
 };
@@ -243,7 +245,7 @@ impl<D: Database> MetadataStore for D {
         work!(self.read, [digest], |conn| trust::parents(conn, repository, &digest, limit))
     }
 
-    async fn manifests_naming(&self, repository: i64, blob: &Digest, limit: u32) -> Result<Vec<(Digest, bool)>> {
+    async fn manifests_naming(&self, repository: i64, blob: &Digest, limit: u32) -> Result<Vec<NamingManifest>> {
         work!(self.read, [blob], |conn| trust::naming(conn, repository, &blob, limit))
     }
 

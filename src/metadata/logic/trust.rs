@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::metadata::logic::audit::{Event, write_down};
 use crate::metadata::logic::{Conn, Value, record, values};
 use crate::metadata::model::trust::{
-    PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, Stood, TrustGuard,
+    NamingManifest, PolicyEntry, PolicyPut, PolicyRecord, ReachedManifest, SignatureRecord, Standing, Stood, TrustGuard,
 };
 use crate::metadata::rows::{parse, texts, unsigned};
 use crate::metadata::sql::retention::PAGE;
@@ -92,11 +92,13 @@ pub(super) async fn naming<C: Conn>(
     repo_id: i64,
     blob: &Digest,
     limit: u32,
-) -> Result<Vec<(Digest, bool)>> {
-    let rows: Vec<(String, bool)> = conn.all(&sql::NAMING, &[repo_id.into(), Value::shown(blob), limit.into()]).await?;
-    rows.into_iter()
-        .map(|(digest, is_signature)| Ok((parse("manifests", "digest", &digest, &digest)?, is_signature)))
-        .collect()
+) -> Result<Vec<NamingManifest>> {
+    let rows: Vec<(String, bool, bool)> =
+        conn.all(&sql::NAMING, &[repo_id.into(), Value::shown(blob), limit.into()]).await?;
+    let record = |(digest, is_signature, is_layer): (String, bool, bool)| {
+        Ok(NamingManifest { digest: parse("manifests", "digest", &digest, &digest)?, is_signature, is_layer })
+    };
+    rows.into_iter().map(record).collect()
 }
 
 record! {

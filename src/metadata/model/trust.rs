@@ -23,6 +23,17 @@ pub struct SignatureRecord {
     pub bytes: u64,
 }
 
+/// A manifest that names a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamingManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether it carries signatures and nothing else.
+    pub is_signature: bool,
+    /// Whether the blob is one of its layers, and not its config alone.
+    pub is_layer: bool,
+}
+
 /// A policy document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyRecord {

@@ -31,12 +31,16 @@ super::statements! { "trust":
         WHERE m.repo_id = $1 AND m.digest = $2 GROUP BY p.digest, v.outcome \
         ORDER BY v.outcome IS NULL OR v.outcome <> 'pass', p.digest LIMIT $3";
 
-    /// Manifests that name a blob: signature artifacts, then those that passed last time, then the newest.
-    NAMING = "SELECT m.digest, m.signature_bytes IS NOT NULL AS is_signature FROM blobs b \
+    /// Manifests that name a blob, and whether as a layer: signature artifacts that have it as a layer, then what is none,
+    /// those first that passed last time and then the newest, then the other signature artifacts.
+    NAMING = "SELECT m.digest, m.signature_bytes IS NOT NULL AS is_signature, \
+            MAX(CASE WHEN e.role = 'layer' THEN 1 ELSE 0 END) = 1 AS is_layer FROM blobs b \
             JOIN manifest_blobs e ON e.repo_id = $1 AND e.blob_id = b.id JOIN manifests m ON m.id = e.manifest_id \
             LEFT JOIN verdicts v ON v.repo_id = $1 AND v.digest = m.digest \
         WHERE b.digest = $2 GROUP BY m.id, m.digest, m.signature_bytes, v.outcome \
-        ORDER BY m.signature_bytes IS NULL, v.outcome IS NULL OR v.outcome <> 'pass', m.id DESC LIMIT $3";
+        ORDER BY CASE WHEN m.signature_bytes IS NULL THEN 1 WHEN MAX(CASE WHEN e.role = 'layer' THEN 1 ELSE 0 END) = 1 \
+                THEN 0 ELSE 2 END, \
+            v.outcome IS NULL OR v.outcome <> 'pass', m.id DESC LIMIT $3";
 
     /// Some manifests of a repository: whether each is a signature artifact, and whether a tag leads to it, by itself or
     /// through indexes that list it, as many levels as the gate looks at.

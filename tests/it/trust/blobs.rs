@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::signer::Signer;
-use super::{enforce, image, ok, path, policy_of, refused, set, shown};
+use super::signer::{Signer, sig_tag};
+use super::{digest_path, enforce, image, ok, path, policy_of, refused, set, shown};
 use crate::app::{TestApp, expect, on_both_places};
-use crate::fixtures::{ImageBuilder, sha256};
+use crate::fixtures::{IMAGE_MANIFEST, ImageBuilder, descriptor, sha256};
 
 on_both_places! {
     a_blob_is_read_through_a_manifest_that_passes
     a_mount_is_a_read_of_the_source
     a_refusal_ends_with_whatever_lets_the_blob_be_read
+    a_signature_opens_no_config_of_an_image
+    what_is_left_out_opens_no_layer_of_an_image
 }
 
 async fn a_blob_is_read_through_a_manifest_that_passes(app: TestApp) {
@@ -114,6 +116,106 @@ async fn a_refused_blob_is_told_by_its_own_digest() {
             assert_eq!(shown(&answer, "docker-content-digest"), blob);
             assert_eq!(crate::app::json(answer).await["errors"][0]["detail"]["digest"], **judged);
         }
+    }
+}
+
+fn blob(data: &[u8]) -> String {
+    format!("/v2/prod/app/blobs/{}", sha256(data))
+}
+
+async fn push(app: &TestApp, reference: Option<&str>, document: &Value) -> String {
+    let manifest = document.to_string().into_bytes();
+    let digest = sha256(&manifest);
+    app.push_manifest("prod/app", reference.unwrap_or(&digest), IMAGE_MANIFEST, &manifest).await;
+    digest_path("prod/app", &manifest)
+}
+
+/// Row 17: whoever pushes a signature chooses its config, which may be a blob of what is refused.
+async fn a_signature_opens_no_config_of_an_image(app: TestApp) {
+    let (signer, other) = (Signer::new(), Signer::new());
+    let (layer, secret) = (vec![5; 9_000], br#"{"config":{"Env":["SECRET=1"]}}"#.as_slice());
+    let image = ImageBuilder::new().layer(&layer).layer(secret);
+    app.push_image("prod/app", "v1", &image).await;
+    enforce(&app, &[policy_of(&signer)]);
+    let (tagged, referrer) = (other.simple(&image.manifest()), other.bundle(&image.manifest()));
+    for data in [&tagged.blobs[..], &referrer.blobs].concat() {
+        app.push_blob("prod/app", &data).await;
+    }
+    for (data, signed, tag, config_type) in [
+        (&layer[..], &tagged, Some(sig_tag(&image.manifest())), "application/vnd.oci.image.config.v1+json"),
+        (secret, &referrer, None, "application/vnd.oci.empty.v1+json"),
+    ] {
+        refused(app.get(&blob(data))).await;
+        let mut document: Value = serde_json::from_slice(&signed.manifest).expect("JSON");
+        document["config"] = descriptor(config_type, data);
+        push(&app, tag.as_deref(), &document).await;
+        for _ in 0..2 {
+            refused(app.get(&blob(data))).await;
+        }
+        expect(
+            app.post(&format!("/v2/open/app/blobs/uploads/?mount={}&from=prod/app", sha256(data))),
+            StatusCode::ACCEPTED,
+        )
+        .await;
+    }
+
+    // Whoever may pull and no more reads all of a true signature, and of one that does not count.
+    for signed in [&referrer, &signer.simple(&image.manifest())] {
+        let tag = (signed.manifest != referrer.manifest).then(|| sig_tag(&image.manifest()));
+        signed.push(&app, "prod/app", tag.as_deref(), None).await;
+        ok(app.get(&digest_path("prod/app", &signed.manifest))).await;
+        for data in &signed.blobs {
+            ok(app.get(&blob(data))).await;
+        }
+    }
+    // It was signed by that.
+    for data in [&layer[..], secret] {
+        ok(app.get(&blob(data))).await;
+    }
+    // What only a signature names is no secret before an image names it, and is one from then on.
+    let config = &tagged.blobs[0];
+    ok(app.get(&blob(config))).await;
+    app.push_image("prod/app", "v2", &ImageBuilder::new().layer(config)).await;
+    refused(app.get(&blob(config))).await;
+}
+
+/// Rows 14 and 17: whoever pushes chooses the type by which a policy asks nothing of it.
+async fn what_is_left_out_opens_no_layer_of_an_image(app: TestApp) {
+    const SBOM: &str = "application/spdx+json";
+    const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+    let signer = Signer::new();
+    let secret = br#"{"config":{"Env":["SECRET=1"]}}"#;
+    let image = ImageBuilder::new().layer(b"of an image").layer(secret);
+    app.push_image("prod/app", "v1", &image).await;
+    let kinds = json!({"repositories": ["prod/**"], "excludeArtifactTypes": [SBOM]});
+    let policy = set(policy_of(&signer), "match", kinds);
+    // One that asks about everything, and only warns.
+    let warning = set(set(policy_of(&signer), "name", json!("warning")), "mode", json!("warn"));
+    app.push_blob("prod/app", b"{}").await;
+    app.push_blob("prod/app", b"an SBOM").await;
+    let sbom = |layer: &[u8]| {
+        json!({
+            "schemaVersion": 2, "mediaType": IMAGE_MANIFEST, "artifactType": SBOM, "config": descriptor(EMPTY, b"{}"),
+            "layers": [descriptor(SBOM, layer)], "subject": descriptor(IMAGE_MANIFEST, &image.manifest()),
+        })
+    };
+    let (honest, open) = (push(&app, None, &sbom(b"an SBOM")).await, push(&app, None, &sbom(b"of an image")).await);
+    for policies in [vec![policy.clone()], vec![policy.clone(), warning]] {
+        enforce(&app, &policies);
+        for manifest in [&honest, &open] {
+            ok(app.get(manifest)).await;
+        }
+        for data in [&b"of an image"[..], secret] {
+            refused(app.get(&blob(data))).await;
+        }
+    }
+    enforce(&app, &[policy]);
+    ok(app.get(&blob(b"an SBOM"))).await;
+    app.push_image("prod/app", "v2", &ImageBuilder::new().layer(b"an SBOM")).await;
+    refused(app.get(&blob(b"an SBOM"))).await;
+    signer.bundle(&image.manifest()).push(&app, "prod/app", None, None).await;
+    for data in [&b"of an image"[..], secret] {
+        ok(app.get(&blob(data))).await;
     }
 }
 

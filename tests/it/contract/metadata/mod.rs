@@ -170,6 +170,7 @@ macro_rules! contract {
             trust: [
                 tags_lead_to_manifests_directly_and_through_indexes
                 documents_are_listed_newest_first
+                signatures_name_a_blob_first_by_their_layers_and_last_by_their_config
             ],
             verdicts: [
                 the_end_of_a_pass_is_told_once

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bonded::metadata::MetadataStore;
-use bonded::metadata::model::trust::{PolicyPut, ReachedManifest};
+use bonded::metadata::model::trust::{NamingManifest, PolicyPut, ReachedManifest};
 
 use super::fixtures::{Image, at, digest, repo, tag};
 use crate::fixtures::NOBODY;
@@ -71,4 +71,24 @@ pub(super) async fn documents_are_listed_newest_first(store: &dyn MetadataStore)
     let found = store.policy_with(2).await.expect("an answer").expect("a document");
     assert_eq!((found.document.as_str(), found.revision.as_deref(), found.created_at), ("", Some("r1"), at(1)));
     assert_eq!(store.policy_find().await.expect("an answer").expect("a document").id, 3);
+}
+
+pub(super) async fn signatures_name_a_blob_first_by_their_layers_and_last_by_their_config(store: &dyn MetadataStore) {
+    Image::new("by config").blob("b").blob("other").signature(1).push(store, "r", 0).await;
+    Image::new("old").blob("b").push(store, "r", 0).await;
+    Image::new("by both").blob("b").blob("b").signature(1).push(store, "r", 0).await;
+    Image::new("new").blob("config").blob("b").push(store, "r", 0).await;
+    Image::new("none").blob("config").push(store, "r", 0).await;
+    let standing = store.trust_standing(&repo("r")).await.expect("an answer").expect("a repository");
+    let named = |name: &str, is_signature, is_layer| NamingManifest { digest: digest(name), is_signature, is_layer };
+    let wanted = [
+        named("by both", true, true),
+        named("new", false, true),
+        named("old", false, false),
+        named("by config", true, false),
+    ];
+    let naming =
+        async |limit| store.manifests_naming(standing.repository, &digest("b"), limit).await.expect("an answer");
+    assert_eq!(naming(10).await, wanted);
+    assert_eq!(naming(3).await, wanted[..3]);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::blobs::EMPTY;
 use super::ruling::Ruling;
 use super::trial::Keeping;
 use super::{At, NOWHERE};
@@ -31,8 +32,6 @@ const PARENTS_MAX: u32 = 512;
 const CHILDREN_MAX: usize = 512;
 /// Longest time that is spent on indexes for one manifest.
 const PARENTS_TIME: Duration = Duration::from_secs(1);
-/// The bytes of an empty config: `{}`.
-const EMPTY_CONFIG_BYTES: u64 = 2;
 /// When something is judged anew that there was no time for.
 const AGAIN: Duration = Duration::from_mins(1);
 
@@ -169,7 +168,8 @@ impl Registry {
         let limits = manifest_limits(&self.options.limits);
         let Ok(manifest) = Manifest::parse(&record.payload, Some(&record.media_type), &limits) else { return };
         // Clients take many configs for those of images, so only the one counts that says nothing.
-        let is_empty = |config: &Descriptor| config.media_type == OCI_EMPTY && config.size == EMPTY_CONFIG_BYTES;
+        // Its type and its size are claims, its digest is not.
+        let is_empty = |config: &Descriptor| config.media_type == OCI_EMPTY && config.digest == *EMPTY;
         let is_plain = manifest.kind == ManifestKind::Image && manifest.media_type == OCI_IMAGE_MANIFEST;
         let runs = !is_plain || !manifest.config.as_ref().is_some_and(is_empty);
         if let (Some(_), Some(kind), false) = (&manifest.subject, &manifest.artifact_type, runs) {

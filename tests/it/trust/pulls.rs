@@ -363,6 +363,11 @@ async fn what_runs_is_never_left_out_by_its_type() {
     sbom["artifactType"] = json!("application/vnd.example+json");
     refuses(&sbom).await;
     sbom["artifactType"] = json!(SBOM);
+    // Neither its type nor its size makes a config an empty one.
+    let image = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    sbom["config"]["digest"] = json!(app.push_blob("prod/app", image).await);
+    refuses(&sbom).await;
+    sbom["config"]["digest"] = json!(sha256(b"{}"));
     assert!(shown(&ok(app.get(&push(&sbom).await)).await, "x-signature-verdict").starts_with("exempt"));
     ok(app.get(&blob)).await;
 }

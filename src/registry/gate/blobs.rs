@@ -150,11 +150,11 @@ impl Registry {
         if let Some(ruling) = self.gate.kept_blob(&asked, Some(&named_by), self.clock.now()) {
             return Ok(ruling);
         }
-        self.look_through(&asked, naming, named_by).await
+        self.look_through(&asked, &naming, named_by).await
     }
 
     /// Looks through the manifests that name a blob for one that makes it readable.
-    async fn look_through(&self, asked: &Asked<'_>, naming: Vec<NamingManifest>, named_by: Digest) -> Result<Ruling> {
+    async fn look_through(&self, asked: &Asked<'_>, naming: &[NamingManifest], named_by: Digest) -> Result<Ruling> {
         let (began, now) = (Instant::now(), self.clock.now());
         let is_all = naming.len() <= NAMING_MAX as usize;
         let mut looked = Looked::default();

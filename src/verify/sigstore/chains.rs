@@ -54,7 +54,7 @@ impl Purpose {
 /// Checks every chain, and gives every certificate that issues those of signers the window in which it counts: that of its
 /// authority, as far as it and all above it are valid.
 ///
-/// Returns what the root has and what never counts, because the library cannot verify it.
+/// Returns what the root has and what never counts, because its times do not meet or the library cannot verify it.
 ///
 /// # Errors
 /// Which certificate is not what its place in its chain asks for, and why.
@@ -65,6 +65,7 @@ pub(super) fn hold_to_their_chains(root: &mut TrustedRoot) -> Result<Vec<String>
         let entries = &authority.cert_chain.certificates;
         let chain = read(entries.iter().map(|entry| entry.raw_bytes.as_bytes()), &name)?;
         check(&chain, Purpose::Signers, &name)?;
+        check_window(authority.valid_for, &name)?;
         // What is above an anchor is not looked at any more, and what an anchor itself asks of names is not understood.
         let limited = chain.iter().rposition(limits_names);
         if let Some(position) = limited {
@@ -79,16 +80,28 @@ pub(super) fn hold_to_their_chains(root: &mut TrustedRoot) -> Result<Vec<String>
             let mut issuer = authority.clone();
             issuer.cert_chain.certificates = vec![entry.clone()];
             let above = chain.get(position..).unwrap_or_default();
-            issuer.valid_for = window(authority.valid_for, above, &place(&name, position))?;
-            issuers.push(issuer);
+            issuer.valid_for = window(authority.valid_for, above);
+            if issuer.valid_for.is_some() {
+                issuers.push(issuer);
+            } else {
+                warnings.push(never(&place(&name, position)));
+            }
         }
     }
-    for (at, authority) in root.timestamp_authorities.iter_mut().enumerate() {
+    let mut witnesses = Vec::new();
+    for (at, authority) in root.timestamp_authorities.iter().enumerate() {
         let name = format!("timestampAuthorities[{at}]");
         let entries = &authority.cert_chain.certificates;
         let chain = read(entries.iter().map(|entry| entry.raw_bytes.as_bytes()), &name)?;
         check(&chain, Purpose::Timestamps, &name)?;
-        authority.valid_for = window(authority.valid_for, &chain, &name)?;
+        check_window(authority.valid_for, &name)?;
+        let mut witness = authority.clone();
+        witness.valid_for = window(authority.valid_for, &chain);
+        if witness.valid_for.is_some() {
+            witnesses.push(witness);
+        } else {
+            warnings.push(never(&name));
+        }
         let key = chain.first().and_then(|leaf| PublicKey::from_spki(leaf.public_key().raw).ok());
         if !key.is_some_and(|key| matches!(key.kind(), KeyKind::P256 | KeyKind::P384)) {
             warnings.push(format!(
@@ -97,6 +110,7 @@ pub(super) fn hold_to_their_chains(root: &mut TrustedRoot) -> Result<Vec<String>
         }
     }
     root.certificate_authorities = issuers;
+    root.timestamp_authorities = witnesses;
     Ok(warnings)
 }
 
@@ -189,21 +203,29 @@ fn hash(algorithm: &Oid<'_>, kind: KeyKind) -> Option<HashChoice> {
     hashes.into_iter().find(|(known, _)| *known == algorithm).map(|(_, hash)| hash)
 }
 
-/// The part of a window in which all of `chain` is valid.
-fn window(given: Option<TimeRange>, chain: &[X509Certificate<'_>], what: &str) -> Result<Option<TimeRange>, String> {
-    let never = || format!("{what} never counts: the times at which it and all above it are valid do not meet");
+/// An authority that never counts takes nothing from the others, so it is left out and the root is not refused.
+fn never(what: &str) -> String {
+    format!("{what} never counts: its window, its validity and that of all above it do not meet")
+}
+
+fn check_window(given: Option<TimeRange>, name: &str) -> Result<(), String> {
+    let ends_first = given.is_some_and(|range| range.end.is_some_and(|end| end < range.start));
+    if ends_first { Err(format!("{name}: its window ends before it starts")) } else { Ok(()) }
+}
+
+/// The part of a window in which all of `chain` is valid, if there is one.
+fn window(given: Option<TimeRange>, chain: &[X509Certificate<'_>]) -> Option<TimeRange> {
     let validity = || chain.iter().map(|certificate| certificate.validity());
-    let from = validity().map(|validity| validity.not_before.timestamp()).max();
-    let until = validity().map(|validity| validity.not_after.timestamp()).min();
-    let (Some(from), Some(until)) = (from.and_then(moment), until.and_then(moment)) else { return Err(never()) };
-    let Ok(from) = from.try_into() else { return Err(never()) };
+    let from = validity().map(|validity| validity.not_before.timestamp()).max().and_then(moment)?;
+    let until = validity().map(|validity| validity.not_after.timestamp()).min().and_then(moment)?;
+    let Ok(from) = from.try_into() else { return None };
     let mut range = given.unwrap_or(TimeRange::new(from, None));
     range.start = range.start.max(from);
     // What is after the last moment that the library knows, a day before the year 10000, is as good as no end.
     if let Ok(until) = until.try_into() {
         range.end = Some(range.end.map_or(until, |end| end.min(until)));
     }
-    if range.end.is_some_and(|end| end < range.start) { Err(never()) } else { Ok(Some(range)) }
+    range.end.is_none_or(|end| end >= range.start).then_some(range)
 }
 
 /// A time in seconds since 1970.

@@ -17,6 +17,7 @@ use super::limits::{
 };
 use super::statement::{check_simple_signing, is_attestation};
 use crate::oci::digest::{Algorithm, Digest};
+use crate::oci::json::JSON_VALUES_MAX;
 use crate::oci::media_type::{DOCKER_MANIFEST, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST};
 use crate::oci::name::Tag;
 
@@ -233,7 +234,7 @@ pub fn is_signature_type(artifact_type: &str) -> bool {
 /// `malformed`, `limit_exceeded`.
 pub fn check_config(bytes: &[u8]) -> Result<(), Failure> {
     at_most(bytes.len(), CONFIG_BYTES_MAX, "bytes of the config")?;
-    let is_object = json::exact(bytes, "the config")?.is_object();
+    let is_object = json::exact(bytes, JSON_VALUES_MAX, "the config")?.is_object();
     if is_object { Ok(()) } else { Err(Failure::malformed("the config is not an object in JSON")) }
 }
 

@@ -341,7 +341,8 @@ fn check_rsa(parameters: Option<&Any<'_>>, key: &[u8]) -> Result<(), KeyError> {
     if (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) { Ok(()) } else { Err(KeyError::RsaBits(bits)) }
 }
 
-/// What an RSA key is in a SubjectPublicKeyInfo (RFC 3279, section 2.3.1), so that it has one fingerprint however it is written.
+/// What an RSA key is in a `SubjectPublicKeyInfo` (RFC 3279, section 2.3.1), so that it has one fingerprint however it is
+/// written.
 fn rsa_spki(key: &[u8]) -> Option<Vec<u8>> {
     const SEQUENCE: u8 = 0x30;
     const BIT_STRING: u8 = 3;

@@ -29,17 +29,17 @@ impl Registry {
         digest: &Digest,
         verdicts: &mut [Verdict],
     ) -> Result<()> {
-        let mut unsigned = verdicts.iter_mut().filter(|verdict| verdict.outcome == Outcome::Unsigned).peekable();
-        if unsigned.peek().is_none() {
+        let is_unsigned = |verdict: &Verdict| verdict.outcome == Outcome::Unsigned;
+        if !verdicts.iter().any(is_unsigned) {
             return Ok(());
         }
         let mut reasons = Vec::new();
         for (record, tag) in self.lookalikes(repo, digest).await? {
-            let Failure { code, message } = self.fault_of(repo, &record, tag.as_ref()).await;
+            let Failure { code, message, .. } = self.fault_of(repo, &record, tag.as_ref()).await;
             reasons.push(Reason { authority: None, artifact: Some(record.digest), code, message });
         }
         if !reasons.is_empty() {
-            for verdict in unsigned {
+            for verdict in verdicts.iter_mut().filter(|verdict| is_unsigned(verdict)) {
                 verdict.outcome = Outcome::Fail;
                 verdict.reasons.splice(0..0, reasons.iter().cloned());
                 verdict.reasons.truncate(REASONS_MAX);

@@ -19,6 +19,7 @@ use x509_parser::asn1_rs::FromDer as _;
 use x509_parser::certificate::X509Certificate;
 
 use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::oci::json::JSON_VALUES_MAX;
 use crate::verify::der;
 use crate::verify::failure::{Failure, at_most};
 use crate::verify::json;
@@ -122,7 +123,10 @@ pub(super) fn explain(failure: Failure, entries: &[TransparencyLogEntry]) -> Fai
 }
 
 fn is_of_another_algorithm(entry: &TransparencyLogEntry) -> bool {
-    let Ok(body) = json::exact(entry.canonicalized_body.as_bytes(), "the body of the log entry") else { return false };
+    let Ok(body) = json::exact(entry.canonicalized_body.as_bytes(), JSON_VALUES_MAX, "the body of the log entry")
+    else {
+        return false;
+    };
     let is_not = |pointer: &str, known: &str| {
         body.pointer(pointer).and_then(Value::as_str).is_some_and(|name| !name.eq_ignore_ascii_case(known))
     };

@@ -313,7 +313,8 @@ async fn administrators_try_policies_out_and_nobody_else_does() {
     }
     let root = town.token("root", &[]).await;
     ok(post(Some(&root), &body)).await;
-    ok(post(Some(&root), "")).await;
+    ok(post(Some(&root), &document(&[]))).await;
+    expect(post(Some(&root), ""), StatusCode::BAD_REQUEST).await;
 
     // Every fault is named, as when it is stored; and a file of this machine is none of a document that comes over the net.
     let mut bad = policy_of(&signer);

@@ -53,8 +53,7 @@ async fn who_may_push_may_read_what_he_is_to_sign() {
         // Nobody is known by what he calls his program.
         refused(with(town.app.get(target), Some(&reader)).header("user-agent", "cosign/v3.1.3")).await;
         let head = expect(with(town.app.head(target), Some(&reader)), StatusCode::FORBIDDEN).await;
-        let digest = if *target == blob { sha256(b"layer") } else { sha256(&manifest) };
-        assert_eq!(shown(&head, "docker-content-digest"), digest);
+        assert_eq!(shown(&head, "docker-content-digest"), sha256(if *target == blob { b"layer" } else { &manifest }));
     }
     let anybody = town.exchange(None, &["repository:open/app:pull"]).await;
     refused(with(town.app.get(&path("open/app", "v1")), anybody["token"].as_str())).await;

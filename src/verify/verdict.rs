@@ -194,6 +194,8 @@ pub struct Verdict {
     pub holds_until: Option<Timestamp>,
     /// Whether certificates alone are asked for, and those signatures that there are were all made with keys.
     pub lacks_certificate: bool,
+    /// Over how many indexes it came down to the manifest; 0: it is by its own signatures.
+    pub levels: usize,
 }
 
 impl Verdict {
@@ -207,6 +209,7 @@ impl Verdict {
             evidence: Vec::new(),
             holds_until: None,
             lacks_certificate: false,
+            levels: 0,
         }
     }
 

@@ -316,16 +316,17 @@ impl<'a> Walk<'a> {
             }
             self.looks += 1;
             let above = self.assess(&parent, None, depth + 1).await?;
-            let passes = |policy: &Policy| above.of(policy).is_some_and(|lent| lent.outcome == Outcome::Pass);
+            // What was found out before may have come down from further above than this walk looks.
+            let lends = |above: &Verdict| above.outcome == Outcome::Pass && above.levels < DEPTH_MAX;
             let mut all = asked.iter().zip(&*verdicts);
-            let is_lent = all.any(|(policy, verdict)| open(policy, verdict) && passes(policy));
+            let is_lent = all.any(|(policy, verdict)| open(policy, verdict) && above.of(policy).is_some_and(lends));
             let is_too_long = is_lent && self.lists_too_many(&parent).await?;
             for (policy, verdict) in asked.iter().zip(verdicts.iter_mut()) {
                 match above.of(policy).filter(|_| open(policy, verdict)) {
-                    Some(lent) if lent.outcome == Outcome::Pass && is_too_long => refuse_for_length(verdict, &parent),
-                    Some(lent) if lent.outcome == Outcome::Pass => *verdict = lent.clone(),
-                    Some(refused) => take_over(verdict, refused),
-                    None => {}
+                    Some(lent) if lends(lent) && is_too_long => refuse_for_length(verdict, &parent),
+                    Some(lent) if lends(lent) => *verdict = Verdict { levels: lent.levels + 1, ..lent.clone() },
+                    Some(refused) if refused.outcome.refuses() => take_over(verdict, refused),
+                    Some(_) | None => {}
                 }
             }
         }

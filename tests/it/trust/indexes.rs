@@ -129,3 +129,23 @@ async fn an_index_of_very_many_vouches_for_none(app: TestApp) {
         ok(app.get(&digest_path("prod/app", manifest))).await;
     }
 }
+
+/// A signature is looked for so many levels above, and no further by way of what was pulled before.
+#[tokio::test]
+async fn a_pass_comes_down_as_far_in_any_order() {
+    let app = TestApp::start().await;
+    let signer = Signer::new();
+    let mut chain = vec![image(&app, "prod/app", "leaf", 7).await];
+    for level in 1..=5 {
+        let media_type = if level == 1 { IMAGE_MANIFEST } else { IMAGE_INDEX };
+        let index = index_of(media_type, &[&chain[level - 1]]);
+        app.push_manifest("prod/app", &format!("level-{level}"), IMAGE_INDEX, &index).await;
+        chain.push(index);
+    }
+    enforce(&app, &[policy_of(&signer)]);
+    signer.bundle(&chain[5]).push(&app, "prod/app", None, None).await;
+    for _ in 0..2 {
+        refused(app.get(&digest_path("prod/app", &chain[0]))).await;
+        ok(app.get(&digest_path("prod/app", &chain[1]))).await;
+    }
+}

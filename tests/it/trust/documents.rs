@@ -1,8 +1,9 @@
 //! The policy document in the database: changed by administrators, on every node.
 
 use bonded::metadata::MetadataStore as _;
+use bonded::metadata::model::Precondition;
 use bonded::metadata::model::trust::PolicyPut;
-use bonded::registry::gate::{PolicyCondition, PolicyFollowed};
+use bonded::registry::gate::PolicyFollowed;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -156,7 +157,7 @@ async fn a_document_holds_on_every_node() {
     let manifest = image(&nodes[0], "prod/app", "v1", 1).await;
     let by = bonded::metadata::model::accounts::Actor::command_line();
     let new = document(&[policy_of(&signer)]);
-    nodes[0].registry.put_policy_document(&new, &PolicyCondition::None, true, &by).await.expect("stored");
+    nodes[0].registry.put_policy_document(&new, &Precondition::None, true, &by).await.expect("stored");
     refused(nodes[0].get(&path("prod/app", "v1"))).await;
     nodes[1].registry.follow_policy_document(true).await.expect("a look");
     refused(nodes[1].get(&path("prod/app", "v1"))).await;
@@ -188,7 +189,7 @@ impl Tagging {
     /// The first node takes a document in, and the second one does not look.
     async fn store(&self, policies: &[Value]) {
         let by = bonded::metadata::model::accounts::Actor::command_line();
-        let any = PolicyCondition::None;
+        let any = Precondition::None;
         self.nodes[0].registry.put_policy_document(&document(policies), &any, true, &by).await.expect("stored");
     }
 

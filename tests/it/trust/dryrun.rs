@@ -16,7 +16,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::signer::{Signer, bundle_of, sig_tag};
-use super::{digest_path, enforce, image, ok, policy_of, refused, set, shown, with};
+use super::{digest_path, enforce, image, index_of, ok, policy_of, refused, set, shown, with};
 use crate::access::Town;
 use crate::app::{TestApp, expect, json, on_both_places};
 use crate::cli::{bonded, stdout, text};
@@ -238,15 +238,11 @@ async fn what_tags_and_indexes_lead_to_is_looked_at(app: TestApp) {
         app.push_image("prod/app", &sha256(&child.manifest()), &child).await;
         children.push(child.manifest());
     }
-    let index_of = |media_type: &str, child: &[u8]| {
-        let children = [descriptor(media_type, child)];
-        json!({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": children}).to_string().into_bytes()
-    };
-    let inner = index_of(IMAGE_MANIFEST, &children[0]);
+    let inner = index_of(IMAGE_MANIFEST, &[&children[0]]);
     app.push_manifest("prod/app", &sha256(&inner), IMAGE_INDEX, &inner).await;
-    let outer = index_of(IMAGE_INDEX, &inner);
+    let outer = index_of(IMAGE_INDEX, &[&inner]);
     app.push_manifest("prod/app", "all", IMAGE_INDEX, &outer).await;
-    let loose = index_of(IMAGE_MANIFEST, &children[1]);
+    let loose = index_of(IMAGE_MANIFEST, &[&children[1]]);
     app.push_manifest("prod/app", &sha256(&loose), IMAGE_INDEX, &loose).await;
     signer.bundle(&outer).push(&app, "prod/app", None, None).await;
     signer.simple(&outer).push(&app, "prod/app", Some(&sig_tag(&outer)), None).await;

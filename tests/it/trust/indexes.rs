@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::signer::Signer;
-use super::{digest_path, enforce, image, ok, path, policy_of, refused, set};
+use super::{chain_of_indexes, digest_path, enforce, image, index_of, ok, path, policy_of, refused, set};
 use crate::app::{TestApp, expect, on_both_places};
 use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, descriptor, sha256};
 
@@ -12,11 +12,6 @@ on_both_places! {
     what_a_signed_index_lists_passes_with_it
     a_signed_child_does_not_vouch_for_its_index
     an_index_of_very_many_vouches_for_none
-}
-
-fn index_of(media_type: &str, children: &[&[u8]]) -> Vec<u8> {
-    let children: Vec<_> = children.iter().map(|child| descriptor(media_type, child)).collect();
-    json!({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": children}).to_string().into_bytes()
 }
 
 async fn what_a_signed_index_lists_passes_with_it(app: TestApp) {
@@ -135,13 +130,7 @@ async fn an_index_of_very_many_vouches_for_none(app: TestApp) {
 async fn a_pass_comes_down_as_far_in_any_order() {
     let app = TestApp::start().await;
     let signer = Signer::new();
-    let mut chain = vec![image(&app, "prod/app", "leaf", 7).await];
-    for level in 1..=5 {
-        let media_type = if level == 1 { IMAGE_MANIFEST } else { IMAGE_INDEX };
-        let index = index_of(media_type, &[&chain[level - 1]]);
-        app.push_manifest("prod/app", &format!("level-{level}"), IMAGE_INDEX, &index).await;
-        chain.push(index);
-    }
+    let chain = chain_of_indexes(&app, image(&app, "prod/app", "leaf", 7).await).await;
     enforce(&app, &[policy_of(&signer)]);
     signer.bundle(&chain[5]).push(&app, "prod/app", None, None).await;
     for _ in 0..2 {

@@ -1,20 +1,14 @@
 //! Lists of referrers under a tag, as they are kept in registries that have no referrers API.
 
 use reqwest::StatusCode;
-use serde_json::{Value, json};
 
 use super::signer::Signer;
-use super::{enforce, image, ok, path, policy_of, refused, shown};
+use super::{enforce, image, index_of, ok, path, policy_of, refused, shown};
 use crate::app::{TestApp, expect, on_both_places};
-use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, ImageBuilder, descriptor, sha256};
+use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, ImageBuilder, sha256};
 
 on_both_places! {
     a_list_of_signatures_is_read_by_everybody
-}
-
-fn list_of(children: &[&[u8]]) -> Vec<u8> {
-    let children: Vec<Value> = children.iter().map(|child| descriptor(IMAGE_MANIFEST, child)).collect();
-    json!({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": children}).to_string().into_bytes()
 }
 
 fn list_tag(subject: &[u8]) -> String {
@@ -33,7 +27,7 @@ async fn a_list_of_signatures_is_read_by_everybody(app: TestApp) {
     let tag = list_tag(&manifest);
     let by = path("prod/app", &tag);
     for children in [&[][..], &[&first.manifest[..]], &[&first.manifest, &second.manifest]] {
-        app.push_manifest("prod/app", &tag, IMAGE_INDEX, &list_of(children)).await;
+        app.push_manifest("prod/app", &tag, IMAGE_INDEX, &index_of(IMAGE_MANIFEST, children)).await;
         assert!(shown(&ok(app.get(&by)).await, "x-signature-verdict").starts_with("exempt"));
     }
     // With anything else in it, it is an index like any other. It lists a signature of another image as well.
@@ -41,11 +35,11 @@ async fn a_list_of_signatures_is_read_by_everybody(app: TestApp) {
     let sbom = ImageBuilder::new().layer(b"an SBOM").subject(IMAGE_MANIFEST, &manifest);
     app.push_image("prod/app", "sbom", &sbom).await;
     for children in [&[&first.manifest[..], &sbom.manifest()][..], &[&first.manifest, &foreign.manifest]] {
-        app.push_manifest("prod/app", &tag, IMAGE_INDEX, &list_of(children)).await;
+        app.push_manifest("prod/app", &tag, IMAGE_INDEX, &index_of(IMAGE_MANIFEST, children)).await;
         refused(app.get(&by)).await;
     }
     // And under another name it is an index.
-    app.push_manifest("prod/app", "list", IMAGE_INDEX, &list_of(&[&second.manifest])).await;
+    app.push_manifest("prod/app", "list", IMAGE_INDEX, &index_of(IMAGE_MANIFEST, &[&second.manifest])).await;
     refused(app.get(&path("prod/app", "list"))).await;
 }
 
@@ -58,7 +52,7 @@ async fn a_child_that_is_listed_often_is_looked_at_once() {
     enforce(&app, &[policy_of(&signer)]);
     let signed = signer.bundle(&manifest);
     signed.push(&app, "prod/app", None, None).await;
-    let list = list_of(&vec![&signed.manifest[..]; 1000]);
+    let list = index_of(IMAGE_MANIFEST, &vec![&signed.manifest[..]; 1000]);
     let reads = || app.metadata_faults.calls().values().sum::<u64>();
     let before = reads();
     let put = app.put(&path("prod/app", &list_tag(&manifest))).header("content-type", IMAGE_INDEX).body(list);

@@ -26,7 +26,7 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, expect};
-use crate::fixtures::{ImageBuilder, sha256};
+use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, ImageBuilder, descriptor, sha256};
 use signer::Signer;
 
 /// A policy for `prod/**` that takes signatures of one signer, and excepts nobody.
@@ -60,6 +60,24 @@ async fn image(app: &TestApp, repo: &str, tag: &str, seed: u8) -> Vec<u8> {
     let image = ImageBuilder::new().layer(&[seed; 5000]);
     app.push_image(repo, tag, &image).await;
     image.manifest()
+}
+
+/// An index that lists manifests of one type.
+fn index_of(media_type: &str, children: &[&[u8]]) -> Vec<u8> {
+    let children: Vec<_> = children.iter().map(|child| descriptor(media_type, child)).collect();
+    json!({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": children}).to_string().into_bytes()
+}
+
+/// Stores five indexes, each of which lists the one before, and the first an image; gives the bytes of all, from below.
+async fn chain_of_indexes(app: &TestApp, image: Vec<u8>) -> Vec<Vec<u8>> {
+    let mut chain = vec![image];
+    for level in 1..=5 {
+        let media_type = if level == 1 { IMAGE_MANIFEST } else { IMAGE_INDEX };
+        let index = index_of(media_type, &[&chain[level - 1]]);
+        app.push_manifest("prod/app", &format!("level-{level}"), IMAGE_INDEX, &index).await;
+        chain.push(index);
+    }
+    chain
 }
 
 fn path(repo: &str, reference: &str) -> String {

@@ -19,10 +19,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::signer::{Signed, Signer, bundle_of};
-use super::{digest_path, enforce, image, ok, path, policy_of, refused, set, with};
+use super::{chain_of_indexes, digest_path, enforce, image, index_of, ok, path, policy_of, refused, set, with};
 use crate::access::Town;
 use crate::app::{TestApp, expect, on_both_places};
-use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, ImageBuilder, descriptor, sha256};
+use crate::fixtures::{IMAGE_INDEX, IMAGE_MANIFEST, ImageBuilder, sha256};
 use crate::hooks::receiver::{Received, Receiver};
 
 on_both_places! {
@@ -203,10 +203,7 @@ async fn want_of_room_is_no_failure(app: TestApp) {
 async fn doubt_about_an_index_is_doubt_about_what_it_lists(app: TestApp) {
     let (signer, junk) = (Signer::new(), Signer::new());
     let child = image(&app, "prod/app", "child", 6).await;
-    let index = json!({
-        "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [descriptor(IMAGE_MANIFEST, &child)],
-    });
-    let index = index.to_string().into_bytes();
+    let index = index_of(IMAGE_MANIFEST, &[&child]);
     app.push_manifest("prod/app", "index", IMAGE_INDEX, &index).await;
     enforce(&app, &[policy_of(&signer)]);
     let referrer = signer.bundle(&index).push(&app, "prod/app", None, None).await;
@@ -416,17 +413,7 @@ async fn an_interrupted_walk_goes_on() {
 async fn what_is_seen_from_far_below_ends_no_pass() {
     let app = TestApp::start().await;
     let signer = Signer::new();
-    let mut chain = vec![image(&app, "prod/app", "child", 1).await];
-    for level in 1..=5 {
-        let media_type = if level == 1 { IMAGE_MANIFEST } else { IMAGE_INDEX };
-        let below = chain.last().expect("a manifest");
-        let index = json!({
-            "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [descriptor(media_type, below)],
-        });
-        let index = index.to_string().into_bytes();
-        app.push_manifest("prod/app", &format!("level-{level}"), IMAGE_INDEX, &index).await;
-        chain.push(index);
-    }
+    let chain = chain_of_indexes(&app, image(&app, "prod/app", "child", 1).await).await;
     enforce(&app, &[policy_of(&signer)]);
     signer.bundle(&chain[5]).push(&app, "prod/app", None, None).await;
     ok(app.get(&digest_path("prod/app", &chain[1]))).await;

@@ -78,7 +78,7 @@ pub(super) fn run(verb: &PolicyVerb) -> Result<ExitCode, Failure> {
 }
 
 fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let loaded = load(&args.file)?;
+    let loaded = load(&args.file, None)?;
     let findings = match &loaded {
         Ok(loaded) => {
             let void = if args.without_accounts { loaded.policies.void_without_accounts() } else { Vec::new() };
@@ -118,7 +118,7 @@ fn summarize(loaded: &Loaded, findings: &[Finding], format: Format) {
 fn test(args: &TestArgs) -> Result<ExitCode, Failure> {
     let repository: RepoName = parsed("a repository", &args.repository)?;
     let tag = args.tag.as_deref().map(|tag| parsed::<Tag>("a tag", tag)).transpose()?;
-    let loaded = load(&args.file)?.map_err(|_| {
+    let loaded = load(&args.file, None)?.map_err(|_| {
         let file = args.file.display();
         Failure::failed(format!("{file} cannot be used; `bonded policy check {file}` says why"))
     })?;
@@ -159,7 +159,7 @@ fn object(policy: &Policy, gates: &[&str]) -> Value {
     })
 }
 
-/// Reads a document; files that it names lie beside it.
-pub(super) fn load(path: &Path) -> Result<Result<Loaded, Faults>, Failure> {
-    read_policies(path, None).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+/// Reads a document; files that it names lie beside it. A trusted root that is given stands for every one of those.
+pub(super) fn load(path: &Path, root: Option<&[u8]>) -> Result<Result<Loaded, Faults>, Failure> {
+    read_policies(path, root).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }

@@ -2,6 +2,7 @@
 //!
 //! The tag of a content is its digest in quotes, so a strong comparison is one of digests.
 
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use crate::oci::digest::Digest;
@@ -61,36 +62,23 @@ impl EntityTags {
         }
     }
 
-    /// The digests of strong tags, as `If-Match` wants them; `None` for `*`. A tag that is no digest is left out, since
-    /// it was never the tag of anything here.
-    pub fn strong_digests(&self) -> Option<Vec<Digest>> {
-        self.digests(|tag| !tag.weak)
-    }
-
-    /// The digests of all tags, as `If-None-Match` wants them; `None` for `*`.
-    pub fn all_digests(&self) -> Option<Vec<Digest>> {
-        self.digests(|_| true)
-    }
-
-    /// What strong tags say, as `If-Match` wants them of something that is known by no digest; `None` for `*`.
-    pub fn strong_texts(self) -> Option<Vec<String>> {
-        self.texts(|tag| !tag.weak)
+    /// What strong tags say, as `If-Match` wants them; `None` for `*`. A tag that says no `T` is left out, since it was never
+    /// the tag of anything here.
+    pub fn strong<T: FromStr>(&self) -> Option<Vec<T>> {
+        self.said(|tag| !tag.weak)
     }
 
     /// What all tags say, as `If-None-Match` wants them; `None` for `*`.
-    pub fn all_texts(self) -> Option<Vec<String>> {
-        self.texts(|_| true)
+    pub fn all<T: FromStr>(&self) -> Option<Vec<T>> {
+        self.said(|_| true)
     }
 
-    fn digests(&self, keep: impl Fn(&EntityTag) -> bool) -> Option<Vec<Digest>> {
-        let texts = self.clone().texts(keep)?;
-        Some(texts.iter().filter_map(|text| text.parse().ok()).collect())
-    }
-
-    fn texts(self, keep: impl Fn(&EntityTag) -> bool) -> Option<Vec<String>> {
+    fn said<T: FromStr>(&self, keep: impl Fn(&EntityTag) -> bool) -> Option<Vec<T>> {
         match self {
             Self::Any => None,
-            Self::List(tags) => Some(tags.into_iter().filter(keep).map(|tag| tag.opaque).collect()),
+            Self::List(tags) => {
+                Some(tags.iter().filter(|tag| keep(tag)).filter_map(|tag| tag.opaque.parse().ok()).collect())
+            }
         }
     }
 }
@@ -166,12 +154,12 @@ mod tests {
         let weak = EntityTags::parse(&format!("\"x\", W/{}", etag(&digest("a")))).expect("tags");
         assert!(weak.names(&digest("a")));
         assert!(!weak.names(&digest("b")));
-        assert_eq!(weak.strong_digests(), Some(vec![]));
-        assert_eq!(weak.all_digests(), Some(vec![digest("a")]));
+        assert_eq!(weak.strong::<Digest>(), Some(vec![]));
+        assert_eq!(weak.all(), Some(vec![digest("a")]));
         let strong = EntityTags::parse(&etag(&digest("a"))).expect("tags");
-        assert_eq!(strong.strong_digests(), Some(vec![digest("a")]));
+        assert_eq!(strong.strong(), Some(vec![digest("a")]));
         assert!(EntityTags::Any.names(&digest("a")));
-        assert_eq!(EntityTags::Any.strong_digests(), None);
+        assert_eq!(EntityTags::Any.strong::<Digest>(), None);
     }
 
     #[test]

@@ -105,10 +105,10 @@ impl Registry {
 
     /// Stores it when the gate lets it have its tags; starts over when what it was judged by has changed meanwhile.
     async fn store_manifest(&self, put: &mut ManifestPut<'_>) -> Result<Ruling> {
+        // Under the tags of signatures they are found; under any other, one would take the place of an image.
+        let carries = put.manifest.signature_bytes.is_some();
+        let tags: Vec<Tag> = put.tags.iter().filter(|tag| !(carries && is_signature_tag(tag))).cloned().collect();
         for _ in 0..JUDGED_AGAIN_MAX {
-            // Under the tags of signatures they are found; under any other, one would take the place of an image.
-            let carries = put.manifest.signature_bytes.is_some();
-            let tags: Vec<Tag> = put.tags.iter().filter(|tag| !(carries && is_signature_tag(tag))).cloned().collect();
             let (guard, ruling) = self.admit_tags(put.repo, &tags, &put.manifest.digest).await?;
             put.guard = guard;
             return match self.metadata.manifest_put(put).await? {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::bundle::{Bundle, Content};
 use super::dsse::Envelope;
@@ -33,6 +34,9 @@ pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 pub const COSIGN_SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// The type of attestations in that mode.
 pub const COSIGN_ATTESTATION: &str = "application/vnd.dev.cosign.artifact.att.v1+json";
+
+/// Members of manifests that name nothing, whatever they hold.
+const PLAIN: [&str; 2] = ["schemaVersion", "annotations"];
 
 /// What kind of signature artifact a manifest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,8 @@ struct Document {
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,6 +137,15 @@ impl Form {
             return None;
         }
         json::read(manifest, "the manifest").ok().map(Self)
+    }
+
+    /// Whether none of its members but those of a form could hold a descriptor, which whoever reads the manifest as something
+    /// else would follow.
+    pub fn has_nothing_else(&self) -> bool {
+        let is_plain = |(name, value): (&String, &Value)| {
+            PLAIN.contains(&name.as_str()) || !(value.is_array() || value.is_object())
+        };
+        self.0.others.iter().all(is_plain)
     }
 
     /// What it is under a tag, or under its digest alone, as [`Artifact::parse`] says.

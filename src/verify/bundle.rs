@@ -71,8 +71,8 @@ pub struct Bundle {
     pub hint: String,
     /// How many timestamps there are.
     pub timestamps: usize,
-    /// What each log entry says of when it was taken in: seconds since 1970.
-    pub log_times: Vec<Option<i64>>,
+    /// How many log entries there are.
+    pub log_entries: usize,
     text: String,
 }
 
@@ -101,7 +101,8 @@ impl Bundle {
         let material = document.verification_material;
         let certificate = certificate(&material, version)?;
         let hint = material.public_key.map(|key| key.hint).unwrap_or_default();
-        let log_times = log_times(&material.tlog_entries, version, proofs)?;
+        check_log_entries(&material.tlog_entries, version, proofs)?;
+        let log_entries = material.tlog_entries.len();
         let timestamps = timestamps(material.timestamp_verification_data)?;
         let content = match (document.dsse_envelope, document.message_signature) {
             (Some(envelope), None) => Content::Envelope(envelope.try_into()?),
@@ -109,12 +110,7 @@ impl Bundle {
             _ => return Err(Failure::malformed("the bundle must have either dsseEnvelope or messageSignature")),
         };
         let text = str::from_utf8(text).map_err(|_| Failure::malformed("the bundle is not UTF-8"))?.to_owned();
-        Ok(Self { content, certificate, hint, timestamps, log_times, text })
-    }
-
-    /// How many log entries there are.
-    pub fn log_entries(&self) -> usize {
-        self.log_times.len()
+        Ok(Self { content, certificate, hint, timestamps, log_entries, text })
     }
 
     /// The signature's value.
@@ -373,11 +369,10 @@ impl MessageDigest {
     }
 }
 
-fn log_times(entries: &[Entry], version: Version, proofs: Proofs) -> Result<Vec<Option<i64>>, Failure> {
+fn check_log_entries(entries: &[Entry], version: Version, proofs: Proofs) -> Result<(), Failure> {
     at_most(entries.len(), LOG_ENTRIES_MAX, "log entries")?;
     let mut places = HashSet::new();
     let mut bodies = HashSet::new();
-    let mut times = Vec::new();
     for entry in entries {
         let log = base64(&entry.log_id.key_id, TEXT_BYTES_MAX, "the identifier of the log")?;
         let body = base64(&entry.canonicalized_body, LOG_BODY_BYTES_MAX, "the body of the log entry")?;
@@ -385,14 +380,14 @@ fn log_times(entries: &[Entry], version: Version, proofs: Proofs) -> Result<Vec<
         if !places.insert((log.clone(), index)) || !bodies.insert((log, body)) {
             return Err(Failure::new(ReasonCode::TlogInvalid, "a log entry stands in the bundle twice"));
         }
-        times.push(entry.check(version, proofs)?);
+        entry.check(version, proofs)?;
     }
-    Ok(times)
+    Ok(())
 }
 
 impl Entry {
-    /// What proves the entry is there as its version wants it; returns the time that the log has put its name to.
-    fn check(&self, version: Version, proofs: Proofs) -> Result<Option<i64>, Failure> {
+    /// What proves the entry is there as its version wants it.
+    fn check(&self, version: Version, proofs: Proofs) -> Result<(), Failure> {
         let lacks = |what: &str| Failure::new(ReasonCode::TlogMissing, format!("a log entry lacks {what}"));
         let kind_len = self.kind_version.kind.len().max(self.kind_version.version.len());
         at_most(kind_len, TEXT_BYTES_MAX, "bytes of the kind of the log entry")?;
@@ -411,11 +406,10 @@ impl Entry {
             (None, None) => {}
         }
         match &self.inclusion_proof {
-            Some(proof) => proof.check()?,
-            None if version == Version::V01 && proofs == Proofs::Promised => {}
-            None => return Err(lacks("its proof of inclusion")),
+            Some(proof) => proof.check(),
+            None if version == Version::V01 && proofs == Proofs::Promised => Ok(()),
+            None => Err(lacks("its proof of inclusion")),
         }
-        Ok(time)
     }
 }
 

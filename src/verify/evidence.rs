@@ -159,7 +159,7 @@ impl Evidence<'_> {
 
     fn at_certificate(&self, leaf: &Leaf, wanted: Wanted, root: &Root) -> Result<Held, Failure> {
         self.check_present(wanted)?;
-        if self.bundle.log_entries() == 0 && self.bundle.timestamps == 0 {
+        if self.bundle.log_entries == 0 && self.bundle.timestamps == 0 {
             let message = "neither a log nor a timestamp authority says when it was made";
             return Err(Failure::new(ReasonCode::NoTimestamp, message));
         }
@@ -184,7 +184,7 @@ impl Evidence<'_> {
     }
 
     fn check_present(&self, wanted: Wanted) -> Result<(), Failure> {
-        if wanted.tlog && self.bundle.log_entries() == 0 {
+        if wanted.tlog && self.bundle.log_entries == 0 {
             return Err(Failure::new(ReasonCode::TlogMissing, "it has no log entry, and the policy requires one"));
         }
         if wanted.timestamp && self.bundle.timestamps == 0 {

@@ -177,7 +177,11 @@ impl Hashes {
 
     /// The value of a hash, where it is there.
     pub(super) fn get(&self, hash: Hash) -> Option<&[u8]> {
-        self.0.iter().find(|known| known.algorithm() == hash.algorithm()).map(AsRef::as_ref)
+        self.find(hash).map(AsRef::as_ref)
+    }
+
+    fn find(&self, hash: Hash) -> Option<&digest::Digest> {
+        self.0.iter().find(|known| known.algorithm() == hash.algorithm())
     }
 
     /// Every hash that is there, and its value.
@@ -247,7 +251,7 @@ impl PublicKey {
 
     /// Whether the key can make a signature over this hash.
     pub fn signs(&self, hash: HashChoice) -> bool {
-        !schemes(self.kind, hash).is_empty()
+        !hashes(self.kind, hash).is_empty()
     }
 
     /// Whether log entries and timestamps of such signatures are verified: what verifies them (`super::sigstore`) knows one
@@ -272,33 +276,27 @@ impl PublicKey {
 
     /// Checks a signature over `message`, with the hashes that `choice` stands for, one after the other.
     pub(super) fn verify(&self, choice: HashChoice, message: &[u8], value: &[u8]) -> Result<(), Rejected> {
-        let schemes = schemes(self.kind, choice);
-        if schemes.is_empty() {
-            return Err(Rejected::Hash);
+        let holds = |hash: &Hash| UnparsedPublicKey::new(scheme(self.kind, *hash), &self.spki).verify(message, value);
+        match hashes(self.kind, choice) {
+            [] => Err(Rejected::Hash),
+            taken if taken.iter().any(|hash| holds(hash).is_ok()) => Ok(()),
+            _ => Err(Rejected::Wrong),
         }
-        let holds = |scheme: &&'static dyn VerificationAlgorithm| {
-            UnparsedPublicKey::new(*scheme, &self.spki).verify(message, value).is_ok()
-        };
-        if schemes.iter().any(holds) { Ok(()) } else { Err(Rejected::Wrong) }
     }
 
     /// The same for a message of which there are the hashes. A scheme takes the hash that belongs to it and no other.
-    pub(super) fn verify_hashed(&self, choice: HashChoice, hashes: &Hashes, value: &[u8]) -> Result<(), Rejected> {
-        let schemes = schemes(self.kind, choice);
-        if schemes.is_empty() {
-            return Err(Rejected::Hash);
-        }
-        if self.kind == KeyKind::Ed25519 {
-            return Err(Rejected::Whole);
-        }
-        let holds = |scheme: &&'static dyn VerificationAlgorithm| {
-            hashes.0.iter().any(|hash| scheme.verify_digest_sig(&self.spki, hash, value).is_ok())
+    pub(super) fn verify_hashed(&self, choice: HashChoice, known: &Hashes, value: &[u8]) -> Result<(), Rejected> {
+        let holds = |hash: &Hash| {
+            let digest = known.find(*hash);
+            digest.is_some_and(|digest| scheme(self.kind, *hash).verify_digest_sig(&self.spki, digest, value).is_ok())
         };
-        if schemes.iter().any(holds) {
-            return Ok(());
+        match hashes(self.kind, choice) {
+            [] => Err(Rejected::Hash),
+            _ if self.kind == KeyKind::Ed25519 => Err(Rejected::Whole),
+            taken if taken.iter().any(holds) => Ok(()),
+            taken if taken.iter().all(|hash| known.find(*hash).is_some()) => Err(Rejected::Wrong),
+            _ => Err(Rejected::Unhashed),
         }
-        let are_there = signed_hashes(self.kind, choice).iter().all(|hash| hashes.get(*hash).is_some());
-        Err(if are_there { Rejected::Wrong } else { Rejected::Unhashed })
     }
 }
 
@@ -359,37 +357,35 @@ fn rsa_spki(key: &[u8]) -> Option<Vec<u8>> {
     der(SEQUENCE, &[&ALGORITHM[..], &der(BIT_STRING, &[&[0], key].concat())?].concat())
 }
 
-/// The hashes of the schemes to try.
-fn signed_hashes(kind: KeyKind, choice: HashChoice) -> &'static [Hash] {
-    match (choice, kind) {
-        (HashChoice::Auto, KeyKind::P384) => &[Hash::Sha384, Hash::Sha256],
-        (HashChoice::Auto, KeyKind::P521) => &[Hash::Sha512, Hash::Sha256],
-        (HashChoice::Auto | HashChoice::Sha256, _) => &[Hash::Sha256],
-        (HashChoice::Sha384, _) => &[Hash::Sha384],
-        (HashChoice::Sha512, _) => &[Hash::Sha512],
+/// The hashes to try, in this order.
+fn hashes(kind: KeyKind, choice: HashChoice) -> &'static [Hash] {
+    match (kind, choice) {
+        // Its hash is built in; one with a hash before it is Ed25519ph.
+        (KeyKind::Ed25519, HashChoice::Auto) => &[Hash::Sha512],
+        (KeyKind::Ed25519, _) => &[],
+        (KeyKind::P384, HashChoice::Auto) => &[Hash::Sha384, Hash::Sha256],
+        (KeyKind::P521, HashChoice::Auto) => &[Hash::Sha512, Hash::Sha256],
+        (_, HashChoice::Auto | HashChoice::Sha256) => &[Hash::Sha256],
+        (_, HashChoice::Sha384) => &[Hash::Sha384],
+        (_, HashChoice::Sha512) => &[Hash::Sha512],
     }
 }
 
-/// The schemes to try, in this order.
-fn schemes(kind: KeyKind, choice: HashChoice) -> Vec<&'static dyn VerificationAlgorithm> {
-    use HashChoice::{Auto, Sha256, Sha384, Sha512};
-    match (kind, choice) {
-        (KeyKind::P256, Auto | Sha256) => vec![&signature::ECDSA_P256_SHA256_ASN1],
-        (KeyKind::P256, Sha384) => vec![&signature::ECDSA_P256_SHA384_ASN1],
-        (KeyKind::P256, Sha512) => vec![&signature::ECDSA_P256_SHA512_ASN1],
-        (KeyKind::P384, Auto) => vec![&signature::ECDSA_P384_SHA384_ASN1, &signature::ECDSA_P384_SHA256_ASN1],
-        (KeyKind::P384, Sha256) => vec![&signature::ECDSA_P384_SHA256_ASN1],
-        (KeyKind::P384, Sha384) => vec![&signature::ECDSA_P384_SHA384_ASN1],
-        (KeyKind::P384, Sha512) => vec![&signature::ECDSA_P384_SHA512_ASN1],
-        (KeyKind::P521, Auto) => vec![&signature::ECDSA_P521_SHA512_ASN1, &signature::ECDSA_P521_SHA256_ASN1],
-        (KeyKind::P521, Sha256) => vec![&signature::ECDSA_P521_SHA256_ASN1],
-        (KeyKind::P521, Sha384) => vec![&signature::ECDSA_P521_SHA384_ASN1],
-        (KeyKind::P521, Sha512) => vec![&signature::ECDSA_P521_SHA512_ASN1],
-        (KeyKind::Rsa, Auto | Sha256) => vec![&signature::RSA_PKCS1_2048_8192_SHA256],
-        (KeyKind::Rsa, Sha384) => vec![&signature::RSA_PKCS1_2048_8192_SHA384],
-        (KeyKind::Rsa, Sha512) => vec![&signature::RSA_PKCS1_2048_8192_SHA512],
-        (KeyKind::Ed25519, Auto) => vec![&signature::ED25519],
-        // Ed25519 has its hash built in; one with a hash before it is Ed25519ph.
-        (KeyKind::Ed25519, Sha256 | Sha384 | Sha512) => Vec::new(),
+/// The scheme of a kind of key with a hash.
+fn scheme(kind: KeyKind, hash: Hash) -> &'static dyn VerificationAlgorithm {
+    match (kind, hash) {
+        (KeyKind::P256, Hash::Sha256) => &signature::ECDSA_P256_SHA256_ASN1,
+        (KeyKind::P256, Hash::Sha384) => &signature::ECDSA_P256_SHA384_ASN1,
+        (KeyKind::P256, Hash::Sha512) => &signature::ECDSA_P256_SHA512_ASN1,
+        (KeyKind::P384, Hash::Sha256) => &signature::ECDSA_P384_SHA256_ASN1,
+        (KeyKind::P384, Hash::Sha384) => &signature::ECDSA_P384_SHA384_ASN1,
+        (KeyKind::P384, Hash::Sha512) => &signature::ECDSA_P384_SHA512_ASN1,
+        (KeyKind::P521, Hash::Sha256) => &signature::ECDSA_P521_SHA256_ASN1,
+        (KeyKind::P521, Hash::Sha384) => &signature::ECDSA_P521_SHA384_ASN1,
+        (KeyKind::P521, Hash::Sha512) => &signature::ECDSA_P521_SHA512_ASN1,
+        (KeyKind::Rsa, Hash::Sha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
+        (KeyKind::Rsa, Hash::Sha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
+        (KeyKind::Rsa, Hash::Sha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+        (KeyKind::Ed25519, _) => &signature::ED25519,
     }
 }

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::VerifyArgs;
 use crate::app::files::read_at_most;
-use crate::app::read_policies;
-use crate::cli::Failure;
+use crate::cli::{Failure, policy};
 use crate::oci::name::RepoName;
 use crate::verify::policy::{Faults, Gate, Loaded, Policies, Policy};
 
@@ -26,10 +25,7 @@ impl Asked {
     /// Reads what the options name.
     pub(super) fn read(args: &VerifyArgs) -> Result<Self, Failure> {
         let root = args.trusted_root.as_deref().map(read).transpose()?;
-        let document = args.policy.as_deref().map(|path| {
-            let loaded = read_policies(path, root.as_deref());
-            usable(loaded.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?)
-        });
+        let document = args.policy.as_deref().map(|path| usable(policy::load(path, root.as_deref())?));
         let options = made_of(args)?.map(|made| {
             // It names the file that was given, and no other.
             let file = |name: &str| Err(format!("there is no file {name}"));

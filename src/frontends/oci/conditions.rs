@@ -3,6 +3,7 @@
 //! Invariant: a header that only asks for less is ignored when malformed; one that guards a write is refused.
 
 use std::ops::Range;
+use std::str::FromStr;
 
 use axum::response::Response;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
@@ -19,7 +20,6 @@ use crate::oci::etag::{EntityTags, etag, if_range_holds};
 use crate::oci::media_type::MediaType;
 use crate::oci::range::{ContentRange, Ranges, Selection};
 use crate::oci::reference::Reference;
-use crate::registry::gate::PolicyCondition;
 use crate::registry::{ChunkRange, RegistryError};
 
 /// Content as a `Range` sees it.
@@ -76,8 +76,8 @@ pub(super) fn wanted_range(headers: &HeaderMap, content: &Ranged<'_>) -> Result<
 /// What `If-Match` and `If-None-Match` say about reading a content: 412, 304, or nothing.
 pub(super) fn judge(headers: &HeaderMap, digest: &Digest) -> Result<Option<Response>, Failure> {
     let tags = |name| joined(headers, name).and_then(|text| EntityTags::parse(&text));
-    let expected = tags(&IF_MATCH).and_then(|tags| tags.strong_digests());
-    if expected.is_some_and(|digests| !digests.contains(digest)) {
+    let expected = tags(&IF_MATCH).and_then(|tags| tags.strong());
+    if expected.is_some_and(|digests: Vec<Digest>| !digests.contains(digest)) {
         return Err(RegistryError::PreconditionFailed(Reference::Digest(digest.clone())).into());
     }
     let known = tags(&IF_NONE_MATCH).is_some_and(|tags| tags.names(digest));
@@ -87,38 +87,12 @@ pub(super) fn judge(headers: &HeaderMap, digest: &Digest) -> Result<Option<Respo
     }))
 }
 
-/// What `If-Match` or `If-None-Match` demand of what a manifest PUT replaces.
+/// What `If-Match` or `If-None-Match` demand of what a PUT replaces: of manifests, whose tag is their digest, and of the policy
+/// document, whose tag is its revision.
 ///
 /// # Errors
 /// 400 when one is malformed or both are there: a guard that is not understood must not be dropped.
-pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, Failure> {
-    Ok(match guard(headers)? {
-        Guard::None => Precondition::None,
-        Guard::Match(tags) => tags.strong_digests().map_or(Precondition::Exists, Precondition::AnyOf),
-        Guard::NoneMatch(tags) => tags.all_digests().map_or(Precondition::Absent, Precondition::NoneOf),
-    })
-}
-
-/// The same of the policy document whose place a PUT takes; its tag is its revision.
-///
-/// # Errors
-/// As those of [`precondition`].
-pub(super) fn policy_condition(headers: &HeaderMap) -> Result<PolicyCondition, Failure> {
-    Ok(match guard(headers)? {
-        Guard::None => PolicyCondition::None,
-        Guard::Match(tags) => tags.strong_texts().map_or(PolicyCondition::Exists, PolicyCondition::AnyOf),
-        Guard::NoneMatch(tags) => tags.all_texts().map_or(PolicyCondition::Absent, PolicyCondition::NoneOf),
-    })
-}
-
-/// The one header that guards a write.
-enum Guard {
-    None,
-    Match(EntityTags),
-    NoneMatch(EntityTags),
-}
-
-fn guard(headers: &HeaderMap) -> Result<Guard, Failure> {
+pub(super) fn precondition<T: FromStr>(headers: &HeaderMap) -> Result<Precondition<T>, Failure> {
     let tags = |name: &HeaderName| {
         if !headers.contains_key(name) {
             return Ok(None);
@@ -127,9 +101,9 @@ fn guard(headers: &HeaderMap) -> Result<Guard, Failure> {
         tags.map(Some).ok_or_else(|| invalid(&format!("{name} is not * or a list of entity tags")))
     };
     match (tags(&IF_MATCH)?, tags(&IF_NONE_MATCH)?) {
-        (None, None) => Ok(Guard::None),
-        (Some(tags), None) => Ok(Guard::Match(tags)),
-        (None, Some(tags)) => Ok(Guard::NoneMatch(tags)),
+        (None, None) => Ok(Precondition::None),
+        (Some(tags), None) => Ok(tags.strong().map_or(Precondition::Exists, Precondition::AnyOf)),
+        (None, Some(tags)) => Ok(tags.all().map_or(Precondition::Absent, Precondition::NoneOf)),
         (Some(_), Some(_)) => Err(invalid("if-match and if-none-match cannot be combined")),
     }
 }

@@ -97,7 +97,7 @@ pub(super) async fn put(exchange: &Exchange) -> Answer {
         let message = "the policies of this registry are a file (`trust.policy`); change that";
         return Err(Failure::new(Condition::PolicyElsewhere, message, Value::Null));
     }
-    let condition = conditions::policy_condition(&exchange.headers)?;
+    let condition = conditions::precondition(&exchange.headers)?;
     let document = received(exchange).await?;
     let has_accounts = exchange.gate.auth.has_accounts();
     let stored = exchange.registry.put_policy_document(&document, &condition, has_accounts, &exchange.actor()).await?;

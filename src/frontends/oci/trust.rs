@@ -1,7 +1,8 @@
 //! What answers say of signatures: headers beside what is given, and a refusal that tells what to do.
 //!
 //! Invariants: a refusal is 403 and never 401, which clients answer by logging in again, or 404, which they answer by
-//! looking elsewhere; HEAD has the headers of GET, but for a blob that is looked for by whoever may push it; nobody on the way may keep what a policy may refuse tomorrow.
+//! looking elsewhere; HEAD has the headers of GET, but for a blob that is looked for by whoever may push it; nobody on the
+//! way may keep what a policy may refuse tomorrow.
 
 use async_trait::async_trait;
 use axum::response::Response;

@@ -368,31 +368,32 @@ pub struct ChildEdge {
     pub platform: Option<String>,
 }
 
-/// A condition on what a reference points to now (RFC 9110, section 13.1).
+/// A condition on what stands now where something is to be written (RFC 9110, section 13.1): on what a reference points to, or
+/// on what else is known by a `T`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Precondition {
+pub enum Precondition<T = Digest> {
     /// None.
     #[default]
     None,
-    /// `If-Match`: it points to one of these.
-    AnyOf(Vec<Digest>),
+    /// `If-Match`: it is one of these.
+    AnyOf(Vec<T>),
     /// `If-Match: *`: it exists.
     Exists,
     /// `If-None-Match: *`: it does not exist.
     Absent,
-    /// `If-None-Match`: it does not point to any of these.
-    NoneOf(Vec<Digest>),
+    /// `If-None-Match`: it is none of these.
+    NoneOf(Vec<T>),
 }
 
-impl Precondition {
-    /// Whether it holds when the reference points to `current`.
-    pub fn holds(&self, current: Option<&Digest>) -> bool {
+impl<T: PartialEq> Precondition<T> {
+    /// Whether it holds where `current` stands.
+    pub fn holds(&self, current: Option<&T>) -> bool {
         match self {
             Self::None => true,
-            Self::AnyOf(digests) => current.is_some_and(|current| digests.contains(current)),
+            Self::AnyOf(named) => current.is_some_and(|current| named.contains(current)),
             Self::Exists => current.is_some(),
             Self::Absent => current.is_none(),
-            Self::NoneOf(digests) => current.is_none_or(|current| !digests.contains(current)),
+            Self::NoneOf(named) => current.is_none_or(|current| !named.contains(current)),
         }
     }
 }

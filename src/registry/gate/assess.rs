@@ -239,6 +239,7 @@ impl<'a> Walk<'a> {
             let mut verdicts = self.own(&asked, digest, stored.as_ref(), hint).await?;
             let evidence = evidence_of(&verdicts);
             self.inherit(&asked, digest, &mut verdicts, depth).await?;
+            registry.name_lookalikes(self.repo, digest, &mut verdicts).await?;
             let holds_until = verdicts.iter().filter_map(|verdict| verdict.holds_until).min();
             let pulling = policies.applying(self.repo, Place::Pull, None);
             let mut assessment = Assessment {

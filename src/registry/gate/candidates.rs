@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::SemaphorePermit;
 
 use crate::metadata::model::BlobRecord;
 use crate::metadata::model::trust::SignatureRecord;
@@ -28,7 +29,7 @@ impl Registry {
         policies: &[&Policy],
         known: &[Digest],
     ) -> Result<Vec<Verdict>> {
-        let _reader = self.gate.readers.acquire().await.map_err(|error| RegistryError::Internal(Box::new(error)))?;
+        let _reader = self.reader().await?;
         let tags = signature_tags(digest);
         let budget = Budget::default();
         let limit = u32::try_from(budget.candidates_max).unwrap_or(u32::MAX).saturating_add(1);
@@ -43,9 +44,12 @@ impl Registry {
             others.retain(|other| !seen.contains(other));
             self.offer(&mut judgement, repo, digest, &others, &[], budget.bytes_max).await?;
         }
-        let mut verdicts = judgement.finish();
-        self.name_lookalikes(repo, digest, &mut verdicts).await?;
-        Ok(verdicts)
+        Ok(judgement.finish())
+    }
+
+    /// A place among those who read what may be signatures, for as long as it is held.
+    pub(super) async fn reader(&self) -> Result<SemaphorePermit<'_>> {
+        self.gate.readers.acquire().await.map_err(|error| RegistryError::Internal(Box::new(error)))
     }
 
     async fn offer(

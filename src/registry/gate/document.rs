@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
+use crate::metadata::model::Precondition;
 use crate::metadata::model::accounts::Actor;
 use crate::metadata::model::trust::{PolicyEntry, PolicyPut, PolicyRecord};
 use crate::registry::{Page, PageRequest, Registry, Result, cut_page, page_limit};
@@ -11,37 +12,6 @@ use crate::verify::policy::{Faults, Finding, Loaded, Policies};
 
 /// Most documents of one page of a list.
 const DOCUMENTS_PAGE_MAX: u32 = 100;
-
-/// What has to hold of the document in the database when another one takes its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PolicyCondition {
-    /// Nothing.
-    None,
-    /// There is one.
-    Exists,
-    /// There was never one.
-    Absent,
-    /// Its revision is one of these. Where there was never one it is empty, as whoever asks for it is told.
-    AnyOf(Vec<String>),
-    /// Its revision is none of these.
-    NoneOf(Vec<String>),
-}
-
-impl PolicyCondition {
-    fn holds(&self, held: Option<&PolicyRecord>) -> bool {
-        let is_named = |revisions: &[String]| {
-            let revision = held.map_or_else(String::new, revision_now);
-            revisions.contains(&revision)
-        };
-        match self {
-            Self::None => true,
-            Self::Exists => held.is_some(),
-            Self::Absent => held.is_none(),
-            Self::AnyOf(revisions) => is_named(revisions),
-            Self::NoneOf(revisions) => !is_named(revisions),
-        }
-    }
-}
 
 /// What became of a document that was to take the place of another one.
 #[derive(Debug)]
@@ -122,7 +92,7 @@ impl Registry {
     pub async fn put_policy_document(
         &self,
         document: &str,
-        condition: &PolicyCondition,
+        condition: &Precondition<String>,
         has_accounts: bool,
         by: &Actor,
     ) -> Result<PolicyStored> {
@@ -131,9 +101,12 @@ impl Registry {
             Err(faults) => return Ok(PolicyStored::Faulty(faults)),
         };
         let mut number = None;
-        if *condition != PolicyCondition::None {
+        if *condition != Precondition::None {
             let held = self.metadata.policy_find().await?;
-            if !condition.holds(held.as_ref()) {
+            // Whoever asks for the document where there was never one is told an empty revision, and may name that.
+            let is_named = matches!(condition, Precondition::AnyOf(_) | Precondition::NoneOf(_));
+            let revision = held.as_ref().map(revision_now).or_else(|| is_named.then(String::new));
+            if !condition.holds(revision.as_ref()) {
                 return Ok(PolicyStored::Moved);
             }
             number = Some(held.map_or(0, |held| held.id));

@@ -33,6 +33,7 @@ impl Registry {
         if !verdicts.iter().any(is_unsigned) {
             return Ok(());
         }
+        let _reader = self.reader().await?;
         let mut reasons = Vec::new();
         for (record, tag) in self.lookalikes(repo, digest).await? {
             let Failure { code, message, .. } = self.fault_of(repo, &record, tag.as_ref()).await;

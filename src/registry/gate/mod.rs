@@ -42,7 +42,7 @@ use crate::verify::policy::{Blobs, DOCUMENT_BYTES_MAX, Gate as Place, InForce, M
 
 use assess::{Asker, Assessment, is_about};
 use blobs::KeptBlob;
-pub use document::{PolicyCondition, PolicyFollowed, PolicyStored};
+pub use document::{PolicyFollowed, PolicyStored};
 pub use ruling::Ruling;
 use sweep::Sweeper;
 pub use sweep::{SweepOptions, SweepStats};

@@ -69,6 +69,12 @@ impl Ruled {
     }
 }
 
+impl From<Ruled> for Ruling {
+    fn from(ruled: Ruled) -> Self {
+        Self(Some(Arc::new(ruled)))
+    }
+}
+
 impl Ruling {
     /// No policy has a part in it.
     pub fn off() -> Self {
@@ -77,16 +83,18 @@ impl Ruling {
 
     /// It carries signatures itself, or is of a type that no policy asks signatures of.
     pub(super) fn exempt(digest: &Digest, policies: &Arc<Policies>, checked: Timestamp) -> Self {
-        let verdict = Verdict { revision: policies.revision().to_owned(), ..Verdict::without_policy(Outcome::Exempt) };
-        let combined = Combined { verdict, refuses: false, warnings: Vec::new() };
-        Self::new(digest, combined, Vec::new(), policies, checked)
+        Self::without_policy(Outcome::Exempt, digest, policies, checked)
     }
 
     /// It could not be judged.
     pub(super) fn unknown(digest: &Digest, policies: &Arc<Policies>, checked: Timestamp) -> Self {
-        let verdict = Verdict { revision: policies.revision().to_owned(), ..Verdict::without_policy(Outcome::Error) };
-        let combined = Combined { verdict, refuses: true, warnings: Vec::new() };
-        Self::new(digest, combined, Vec::new(), policies, checked)
+        Self::without_policy(Outcome::Error, digest, policies, checked)
+    }
+
+    fn without_policy(outcome: Outcome, digest: &Digest, policies: &Arc<Policies>, checked: Timestamp) -> Self {
+        let verdict = Verdict { revision: policies.revision().to_owned(), ..Verdict::without_policy(outcome) };
+        let combined = Combined { verdict, refuses: outcome.refuses(), warnings: Vec::new() };
+        Ruled::new(digest, combined, Vec::new(), policies, checked).into()
     }
 
     /// What several policies say together of a manifest.
@@ -96,7 +104,7 @@ impl Ruling {
         policies: &Arc<Policies>,
         checked: Timestamp,
     ) -> Self {
-        Self(Some(Arc::new(Ruled::of(digest, verdicts, policies, checked))))
+        Ruled::of(digest, verdicts, policies, checked).into()
     }
 
     /// The same of a blob that no manifest makes readable. Nobody can sign one, so there is no help.
@@ -106,18 +114,7 @@ impl Ruling {
         policies: &Arc<Policies>,
         checked: Timestamp,
     ) -> Self {
-        let ruled = Ruled::of(digest, verdicts, policies, checked);
-        Self(Some(Arc::new(Ruled { signable: false, ..ruled })))
-    }
-
-    fn new(
-        digest: &Digest,
-        combined: Combined,
-        exceptions: Vec<Readers>,
-        policies: &Arc<Policies>,
-        checked: Timestamp,
-    ) -> Self {
-        Self(Some(Arc::new(Ruled::new(digest, combined, exceptions, policies, checked))))
+        Ruled { signable: false, ..Ruled::of(digest, verdicts, policies, checked) }.into()
     }
 
     /// Whether it is refused to everybody who is no exception.
@@ -150,7 +147,7 @@ impl Ruling {
         let Some(ruled) = &self.0 else { return Self(None) };
         let verdict = Verdict { outcome: Outcome::Bypass, ..ruled.combined.verdict.clone() };
         let combined = Combined { verdict, refuses: false, warnings: ruled.combined.warnings.clone() };
-        Self::new(&ruled.digest, combined, Vec::new(), &ruled.policies, ruled.checked)
+        Ruled::new(&ruled.digest, combined, Vec::new(), &ruled.policies, ruled.checked).into()
     }
 
     /// Whether it was given to somebody who is an exception.

@@ -1,7 +1,5 @@
 //! Which manifests carry signatures: found out as they come in, by their form and by that of everything they hold.
 
-use serde_json::{Map, Value};
-
 use crate::metadata::model::{BlobRecord, BlobRole, NewManifest};
 use crate::oci::digest::Digest;
 use crate::oci::media_type::{DOCKER_MANIFEST, OCI_IMAGE_INDEX, OCI_IMAGE_MANIFEST};
@@ -14,10 +12,6 @@ use crate::verify::policy::{Budget, Gate as Place};
 
 /// Most bytes of JSON that are parsed at once: they take less time than it takes to have somebody else do it.
 pub(super) const SHORT_BYTES_MAX: usize = 64 << 10;
-/// What a manifest that carries signatures may have. Nothing else in it may hold a descriptor, which whoever reads it as
-/// something else could follow.
-const MEMBERS: [&str; 8] =
-    ["schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"];
 
 /// A manifest that carries signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +63,7 @@ impl Registry {
         }
         let payload = manifest.payload.as_ref();
         let read = || {
-            let form = Form::parse(payload).filter(|_| has_nothing_else(payload))?;
+            let form = Form::parse(payload).filter(Form::has_nothing_else)?;
             let artifact = named.into_iter().chain([None]).find_map(|tag| form.under(tag))?;
             is_pushed_as(&manifest.media_type, artifact.kind).then_some(artifact)
         };
@@ -142,14 +136,6 @@ impl Registry {
             tracing::warn!(error = &error as &dyn std::error::Error, "signatures could not be judged as they came");
         }
     }
-}
-
-/// Whether a manifest that has the form of an artifact has no member in which something else could be named.
-fn has_nothing_else(payload: &[u8]) -> bool {
-    let document: Option<Map<String, Value>> = serde_json::from_slice(payload).ok();
-    let is_plain =
-        |(name, value): (&String, &Value)| MEMBERS.contains(&name.as_str()) || !(value.is_array() || value.is_object());
-    document.is_some_and(|document| document.iter().all(is_plain))
 }
 
 /// Whether it comes under the content type of its form. What it names was read by that type.

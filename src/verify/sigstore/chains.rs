@@ -7,7 +7,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sigstore_verify::trust_root::TrustedRoot;
+use sigstore_verify::trust_root::{CertificateAuthority, TimestampAuthority, TrustedRoot};
 use sigstore_verify::types::TimeRange;
 use x509_parser::asn1_rs::{FromDer as _, Oid, oid};
 use x509_parser::certificate::X509Certificate;
@@ -59,72 +59,95 @@ impl Purpose {
 /// # Errors
 /// Which certificate is not what its place in its chain asks for, and why.
 pub(super) fn hold_to_their_chains(root: &mut TrustedRoot) -> Result<Vec<String>, String> {
-    let (mut issuers, mut warnings) = (Vec::new(), Vec::new());
+    let (mut issuers, mut witnesses, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for (at, authority) in root.certificate_authorities.iter().enumerate() {
-        let name = format!("certificateAuthorities[{at}]");
-        let entries = &authority.cert_chain.certificates;
-        let chain = read(entries.iter().map(|entry| entry.raw_bytes.as_bytes()), &name)?;
-        check(&chain, Purpose::Signers, &name)?;
-        check_window(authority.valid_for, &name)?;
-        // What is above an anchor is not looked at any more, and what an anchor itself asks of names is not understood.
-        let limited = chain.iter().rposition(limits_names);
-        if let Some(position) = limited {
-            let place = place(&name, position);
-            warnings.push(format!(
-                "{place}: it is limited to some names (name constraints), which is not verified; no certificate by it or by \
-                 what stands below it counts"
-            ));
-        }
-        let first = limited.map_or(0, |position| position + 1);
-        for (position, entry) in entries.iter().enumerate().skip(first) {
-            let mut issuer = authority.clone();
-            issuer.cert_chain.certificates = vec![entry.clone()];
-            let above = chain.get(position..).unwrap_or_default();
-            issuer.valid_for = window(authority.valid_for, above);
-            if issuer.valid_for.is_some() {
-                issuers.push(issuer);
-            } else {
-                warnings.push(never(&place(&name, position)));
-            }
-        }
+        issuers.extend(as_issuers(authority, &format!("certificateAuthorities[{at}]"), &mut warnings)?);
     }
-    let mut witnesses = Vec::new();
     for (at, authority) in root.timestamp_authorities.iter().enumerate() {
-        let name = format!("timestampAuthorities[{at}]");
-        let entries = &authority.cert_chain.certificates;
-        let chain = read(entries.iter().map(|entry| entry.raw_bytes.as_bytes()), &name)?;
-        check(&chain, Purpose::Timestamps, &name)?;
-        check_window(authority.valid_for, &name)?;
-        let mut witness = authority.clone();
-        witness.valid_for = window(authority.valid_for, &chain);
-        if witness.valid_for.is_some() {
-            witnesses.push(witness);
-        } else {
-            warnings.push(never(&name));
-        }
-        let key = chain.first().and_then(|leaf| PublicKey::from_spki(leaf.public_key().raw).ok());
-        if !key.is_some_and(|key| matches!(key.kind(), KeyKind::P256 | KeyKind::P384)) {
-            warnings.push(format!(
-                "{name}: timestamps are verified by keys P-256 and P-384 alone; this authority never counts"
-            ));
-        }
+        witnesses.extend(as_witness(authority, &format!("timestampAuthorities[{at}]"), &mut warnings)?);
     }
     root.certificate_authorities = issuers;
     root.timestamp_authorities = witnesses;
     Ok(warnings)
 }
 
+/// Each certificate of an authority that may count, as an authority of its own.
+fn as_issuers(
+    authority: &CertificateAuthority,
+    name: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<CertificateAuthority>, String> {
+    let entries = &authority.cert_chain.certificates;
+    let ders = entries.iter().map(|entry| entry.raw_bytes.as_bytes());
+    let chain = read(ders, authority.valid_for, Purpose::Signers, name)?;
+    // What is above an anchor is not looked at any more, and what an anchor itself asks of names is not understood.
+    let limited = chain.iter().rposition(limits_names);
+    if let Some(position) = limited {
+        let place = place(name, position);
+        warnings.push(format!(
+            "{place}: it is limited to some names (name constraints), which is not verified; no certificate by it or by what \
+             stands below it counts"
+        ));
+    }
+    let mut issuers = Vec::new();
+    let first = limited.map_or(0, |position| position + 1);
+    for (position, entry) in entries.iter().enumerate().skip(first) {
+        let mut issuer = authority.clone();
+        issuer.cert_chain.certificates = vec![entry.clone()];
+        issuer.valid_for = window(authority.valid_for, chain.get(position..).unwrap_or_default());
+        if issuer.valid_for.is_some() {
+            issuers.push(issuer);
+        } else {
+            warnings.push(never(&place(name, position)));
+        }
+    }
+    Ok(issuers)
+}
+
+/// A timestamp authority, if it may count.
+fn as_witness(
+    authority: &TimestampAuthority,
+    name: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Option<TimestampAuthority>, String> {
+    let ders = authority.cert_chain.certificates.iter().map(|entry| entry.raw_bytes.as_bytes());
+    let chain = read(ders, authority.valid_for, Purpose::Timestamps, name)?;
+    let mut witness = authority.clone();
+    witness.valid_for = window(authority.valid_for, &chain);
+    if witness.valid_for.is_none() {
+        warnings.push(never(name));
+    }
+    let key = chain.first().and_then(|leaf| PublicKey::from_spki(leaf.public_key().raw).ok());
+    if !key.is_some_and(|key| matches!(key.kind(), KeyKind::P256 | KeyKind::P384)) {
+        warnings.push(format!(
+            "{name}: timestamps are verified by keys P-256 and P-384 alone; this authority never counts"
+        ));
+    }
+    Ok(Some(witness).filter(|witness| witness.valid_for.is_some()))
+}
+
 fn place(name: &str, position: usize) -> String {
     format!("{name}.certChain.certificates[{position}]")
 }
 
-fn read<'a>(chain: impl Iterator<Item = &'a [u8]>, name: &str) -> Result<Vec<X509Certificate<'a>>, String> {
+/// The certificates of a chain that holds, under a window that does.
+fn read<'a>(
+    chain: impl Iterator<Item = &'a [u8]>,
+    valid_for: Option<TimeRange>,
+    purpose: Purpose,
+    name: &str,
+) -> Result<Vec<X509Certificate<'a>>, String> {
     let certificates = chain.enumerate().map(|(position, der)| {
         let read = X509Certificate::from_der(der).map(|(_, certificate)| certificate);
         read.map_err(|_| format!("{} is not X.509 in DER (RFC 5280)", place(name, position)))
     });
     let certificates: Vec<_> = certificates.collect::<Result<_, _>>()?;
-    if certificates.is_empty() { Err(format!("{name} has no certificates")) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        return Err(format!("{name} has no certificates"));
+    }
+    check(&certificates, purpose, name)?;
+    check_window(valid_for, name)?;
+    Ok(certificates)
 }
 
 fn check(chain: &[X509Certificate<'_>], purpose: Purpose, name: &str) -> Result<(), String> {

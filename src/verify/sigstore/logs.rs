@@ -112,12 +112,9 @@ pub(super) fn certificate_of(key: &[u8], entry: &TransparencyLogEntry) -> Option
 /// other than P-256, and over another hash than SHA-256.
 pub(super) fn explain(failure: Failure, entries: &[TransparencyLogEntry]) -> Failure {
     if failure.code == ReasonCode::TlogInvalid && entries.iter().any(is_of_another_algorithm) {
-        let message = format!(
-            "log entries of Rekor 2 for keys other than P-256, and over another hash than SHA-256, are not \
-                               verified: {}",
-            failure.message
-        );
-        return Failure::new(ReasonCode::UnsupportedAlgorithm, message);
+        const WHY: &str =
+            "log entries of Rekor 2 for keys other than P-256, and over another hash than SHA-256, are not verified";
+        return Failure::new(ReasonCode::UnsupportedAlgorithm, format!("{WHY}: {}", failure.message));
     }
     failure
 }
